@@ -1,0 +1,1 @@
+"""Performance tests: the only place where the service and the instrument meet."""

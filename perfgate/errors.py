@@ -1,0 +1,38 @@
+"""The exceptions of perfgate.
+
+PerfgateError
+├── SettingsError          an option or ini value is wrong, or options contradict each other
+├── ProcessError           a measured process did not start, died or did not stop
+├── MeasurementError       measuring itself failed: no figure, so no verdict
+├── BaselineError          a stored baseline can't be used
+│   └── NoBaselineError    there is none for this class of machine
+└── CheckoutError          the working tree or its git history is not as needed
+"""
+
+
+class PerfgateError(Exception):
+    """Base of all errors that perfgate raises for its user; the message says what to do."""
+
+
+class SettingsError(PerfgateError):
+    """An option or ini value is wrong, or options contradict each other."""
+
+
+class ProcessError(PerfgateError):
+    """A measured process did not start, died or did not stop. The message ends with the tail of its log."""
+
+
+class MeasurementError(PerfgateError):
+    """Measuring itself failed: there is no figure, so there is no verdict."""
+
+
+class BaselineError(PerfgateError):
+    """A stored baseline can't be used: corrupt, half-written, from another class of machine or a newer version."""
+
+
+class NoBaselineError(BaselineError):
+    """There is no stored baseline for this class of machine."""
+
+
+class CheckoutError(PerfgateError):
+    """The working tree or its git history is not as needed."""

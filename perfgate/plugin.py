@@ -1,0 +1,1 @@
+"""pytest hooks of perfgate; composes the other modules."""

@@ -1,0 +1,258 @@
+"""Start, wait until ready, stop: a process that is measured, given as command, folder and environment."""
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from perfgate.errors import ProcessError
+
+_POLL_S = 0.05
+_LOG_LINES_SHOWN = 25
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def is_port_free(port: int) -> bool:
+    """Whether nobody listens on the port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+class ManagedProcess:
+    """A process in a session of its own, with its log in a file; stopped with all its children.
+
+    Parameters
+    ----------
+    command:
+        Program and arguments.
+    cwd:
+        The folder it runs in.
+    env:
+        Variables on top of this process's environment.
+    name:
+        What messages call it.
+    pipes:
+        Whether stdin and stdout are pipes to talk through; stderr always goes to the log.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], name: str, pipes: bool = False
+    ) -> None:
+        self.name = name
+        descriptor, log_path = tempfile.mkstemp(prefix="perfgate-", suffix=".log")
+        self._log_path = Path(log_path)
+        pipe = subprocess.PIPE if pipes else None
+        try:
+            with os.fdopen(descriptor, "wb") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=cwd,
+                    env={**os.environ, **env},
+                    stdin=pipe or subprocess.DEVNULL,
+                    stdout=pipe or log,
+                    stderr=log,
+                    text=True,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._log_path.unlink()
+            raise ProcessError(f"{name} can't be started with {command[0]!r}: {error.strerror}") from None
+
+    @property
+    def pid(self) -> int:
+        """Process id; also that of its process group."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit status, or None while it runs."""
+        return self._process.poll()
+
+    def log_tail(self) -> str:
+        """The last lines that it logged."""
+        lines = self._log_path.read_text(errors="replace").splitlines() if self._log_path.exists() else []
+        return "\n".join(lines[-_LOG_LINES_SHOWN:])
+
+    def error(self, what: str) -> ProcessError:
+        """An error about this process that ends with the tail of its log."""
+        return ProcessError(f"{self.name} {what}\n--- its log ends with ---\n{self.log_tail() or '(nothing)'}")
+
+    def wait_until_ready(self, url: str, deadline_s: float) -> None:
+        """Wait until `url` answers 200.
+
+        Raises
+        ------
+        ProcessError
+            When the process ends first or the deadline passes.
+        """
+        end_s = time.monotonic() + deadline_s
+        while time.monotonic() < end_s:
+            if self.returncode is not None:
+                raise self.error(f"ended with status {self.returncode} before it was ready")
+            try:
+                with urllib.request.urlopen(url, timeout=5) as response:
+                    if response.status == 200:
+                        return
+            except (urllib.error.URLError, OSError):
+                pass  # not listening yet, or 503: asked again until the deadline
+            time.sleep(_POLL_S)
+        raise self.error(f"was not ready within {deadline_s:.0f} s ({url})")
+
+    def exchange(self, line: str, deadline_s: float) -> str:
+        """Write one line to its stdin and return the next line of its stdout.
+
+        Raises
+        ------
+        ProcessError
+            When the process ends or the deadline passes.
+        """
+        assert self._process.stdin is not None, "started without pipes"
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self.error(f"ended with status {self._process.wait()}") from None
+        return self.read_line(deadline_s)
+
+    def read_line(self, deadline_s: float) -> str:
+        """The next line of its stdout; errors as in `exchange`."""
+        assert self._process.stdout is not None, "started without pipes"
+        # readline can't time out by itself: past the deadline the process is killed, which ends the pipe.
+        watchdog = threading.Timer(deadline_s, self._kill_group)
+        watchdog.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            expired = not watchdog.is_alive()
+            watchdog.cancel()
+        if line:
+            return line
+        if expired:
+            raise self.error(f"did not answer within {deadline_s:.0f} s")
+        raise self.error(f"ended with status {self._process.wait()}")
+
+    def stop(self, grace_s: float = 30.0) -> None:
+        """Ask it to end (SIGTERM to it alone), wait, then kill what is left of its group. Can be called again."""
+        try:
+            if self.returncode is None:
+                self._process.terminate()
+                try:
+                    self._process.wait(grace_s)
+                except subprocess.TimeoutExpired:
+                    pass  # killed below, with its children
+        finally:
+            self._kill_group()
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    stream.close()
+            self._log_path.unlink(missing_ok=True)
+
+    def _kill_group(self) -> None:
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # nothing is left of it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class ServerProcess:
+    """A server on a free port of 127.0.0.1 that can be started afresh.
+
+    Parameters
+    ----------
+    command:
+        Program and arguments; `--host` and `--port` are added.
+    cwd, env:
+        As in `ManagedProcess`.
+    ready_deadline_s:
+        Seconds from start to a 200 from `/health`.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None, ready_deadline_s: float
+    ) -> None:
+        self._command = tuple(command)
+        self._cwd = cwd
+        self._env = dict(env or {})
+        self._ready_deadline_s = ready_deadline_s
+        self._process: ManagedProcess | None = None
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> ManagedProcess:
+        """The running process.
+
+        Raises
+        ------
+        ProcessError
+            When it isn't running.
+        """
+        if self._process is None:
+            raise ProcessError("the server is stopped")
+        return self._process
+
+    def start(self) -> None:
+        """Start it on a free port and wait until it is ready."""
+        self.stop()
+        self.port = free_port()
+        command = [*self._command, "--host", "127.0.0.1", "--port", str(self.port)]
+        self._process = ManagedProcess(command, cwd=self._cwd, env=self._env, name="the server")
+        try:
+            self._process.wait_until_ready(f"{self.url}/health", self._ready_deadline_s)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop it, if it runs, and check that its port is free again.
+
+        Raises
+        ------
+        ProcessError
+            When something still listens on its port.
+        """
+        if self._process is None:
+            return
+        self._process.stop()
+        self._process = None
+        if not is_port_free(self.port):
+            raise ProcessError(f"the server has ended, but something still listens on its port {self.port}")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,1 @@
+"""The service that is measured: a batched image classifier behind LitServe."""

@@ -1,0 +1,85 @@
+"""ImageClassifierAPI: what LitServe calls in a worker for each batch."""
+
+import signal
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from litserve import LitAPI
+from pydantic import BaseModel
+
+from service import metrics
+from service.image_request import DecodedImage, ImageFromRequest
+from service.images import Pixels
+from service.settings import Settings
+
+Probabilities = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+class Prediction(BaseModel):
+    """One label with its probability in 0..1."""
+
+    label: str
+    probability: float
+
+
+class Answer(BaseModel):
+    """All labels, best first; their probabilities sum to 1."""
+
+    predictions: list[Prediction]
+
+
+class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no types
+    """Image in, labels with probabilities out.
+
+    Decoding is the endpoint's dependency: it runs in the HTTP process and answers a bad image there, so that it can't
+    fail the batch that it would have joined.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(max_batch_size=settings.max_batch_size, batch_timeout=settings.batch_timeout_s)
+        self._settings = settings
+
+    def setup(self, device: str) -> None:
+        """Load the model in the worker. Torch is imported here: the server's parent process stays free of it."""
+        # Ctrl-C reaches the whole process group; the parent drains what is in flight and then ends the workers.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        from service.model import Classifier
+        from service.model_process import prepare_process, warm_up
+
+        prepare_process(self._settings)
+        self._classifier = Classifier.from_settings(self._settings, device)
+        warm_up(self._classifier, self._settings)
+
+    def decode_request(self, request: ImageFromRequest) -> DecodedImage:
+        """The image that the dependency has read."""
+        return request
+
+    def batch(self, inputs: Sequence[DecodedImage]) -> Pixels:
+        """Stack n images to uint8 of shape (n, size, size, 3)."""
+        now_s = time.monotonic()
+        for image in inputs:
+            metrics.observe_stage("queue", now_s - image.queued_at_s)
+        metrics.observe_batch_size(len(inputs))
+        with metrics.timed_stage("batch"):
+            return np.stack([image.pixels for image in inputs])
+
+    def predict(self, x: Pixels) -> Probabilities:
+        """float32 probabilities of shape (n, labels)."""
+        with metrics.timed_stage("predict"):
+            return self._classifier.predict(x)
+
+    def unbatch(self, output: Probabilities) -> list[Probabilities]:
+        """One row a request."""
+        return list(output)
+
+    def encode_response(self, output: Probabilities) -> Answer:
+        """Labels with probabilities, best first."""
+        with metrics.timed_stage("encode"):
+            best_first = np.argsort(-output, kind="stable")
+            return Answer(
+                predictions=[
+                    Prediction(label=self._classifier.labels[index], probability=float(output[index]))
+                    for index in best_first
+                ]
+            )

@@ -1,0 +1,146 @@
+"""An HTTP request to one decoded image. Runs in the HTTP process, so a bad request never reaches a batch."""
+
+import base64
+import binascii
+import json
+import time
+from dataclasses import dataclass
+from typing import Annotated
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from fastapi import Depends, HTTPException, Request
+from starlette.requests import ClientDisconnect
+
+from service import metrics
+from service.images import (
+    CorruptImageError,
+    EmptyImageError,
+    ImageError,
+    ImageReader,
+    ImageTooLargeError,
+    Pixels,
+    UnsupportedImageError,
+)
+
+_STATUS_OF = {
+    EmptyImageError: 422,
+    CorruptImageError: 422,
+    ImageTooLargeError: 413,
+    UnsupportedImageError: 415,
+}
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How requests are read: limits, geometry, and how many images are decoded at a time in one process."""
+
+    reader: ImageReader
+    max_image_bytes: int
+    decoders: CapacityLimiter
+
+    @property
+    def max_body_bytes(self) -> int:
+        """base64 is four thirds of the file, and the JSON around it takes a little."""
+        return self.max_image_bytes * 4 // 3 + 1_024
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """One request on its way to a batch.
+
+    Attributes
+    ----------
+    pixels:
+        uint8 RGB of shape (size, size, 3).
+    queued_at_s:
+        `time.monotonic()` when decoding was done; one clock for all processes of a machine.
+    """
+
+    pixels: Pixels
+    queued_at_s: float
+
+
+async def read_image_request(request: Request) -> DecodedImage:
+    """Read, check and decode the image of a request, off the event loop.
+
+    Raises
+    ------
+    fastapi.HTTPException
+        400 not JSON or not base64, 413 too large, 415 not a supported type, 422 missing, of the wrong type or corrupt.
+    """
+    intake: Intake = request.app.state.intake
+    body = await _read_body(request, intake.max_body_bytes)
+    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+
+    def decode() -> Pixels:
+        with metrics.timed_stage("decode"):
+            return _decode(body, content_type, intake)
+
+    pixels = await anyio.to_thread.run_sync(decode, limiter=intake.decoders)
+    return DecodedImage(pixels, time.monotonic())
+
+
+ImageFromRequest = Annotated[DecodedImage, Depends(read_image_request)]
+
+
+async def _read_body(request: Request, max_bytes: int) -> bytes:
+    too_large = HTTPException(413, f"the request body is larger than {max_bytes:,} bytes")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise too_large
+    chunks: list[bytes] = []
+    received_bytes = 0
+    try:
+        async for chunk in request.stream():
+            received_bytes += len(chunk)
+            if received_bytes > max_bytes:
+                raise too_large
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise HTTPException(400, "the request's body was not sent to its end") from None
+    return b"".join(chunks)
+
+
+def _decode(body: bytes, content_type: str, intake: Intake) -> Pixels:
+    data = _image_bytes(body, content_type)
+    if len(data) > intake.max_image_bytes:
+        raise HTTPException(413, f"the image has {len(data):,} bytes; at most {intake.max_image_bytes:,} are allowed")
+    try:
+        return intake.reader.read(data)
+    except ImageError as error:
+        raise HTTPException(_STATUS_OF[type(error)], str(error)) from None
+
+
+def _image_bytes(body: bytes, content_type: str) -> bytes:
+    if content_type == "application/octet-stream" or content_type.startswith("image/"):
+        return body
+    if content_type != "application/json":
+        raise HTTPException(
+            415,
+            f"content type {content_type!r} is not supported; "
+            "send application/json, application/octet-stream or image/*",
+        )
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise HTTPException(422, f"the body must be a JSON object with the field 'image', got {_json_type(document)}")
+    if "image" not in document:
+        raise HTTPException(422, "the field 'image' is missing: it holds the base64 of an image file")
+    encoded = document["image"]
+    if not isinstance(encoded, str):
+        raise HTTPException(422, f"the field 'image' must be a string of base64, got {_json_type(encoded)}")
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise HTTPException(400, f"the field 'image' is not base64: {error}") from None
+
+
+def _json_type(value: object) -> str:
+    names: dict[type, str] = {
+        type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array",
+        dict: "an object",
+    }  # fmt: skip
+    return names[type(value)]

@@ -1,0 +1,103 @@
+"""The server: `python -m service.server`, `make serve`. `build_server` is for those who run it in their own process."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from service.environment import ensure_environment
+from service.settings import Settings, SettingsError, load_settings, usable_cores
+
+if TYPE_CHECKING:
+    from litserve import LitServer
+
+_MODULE = "service.server"
+_METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def build_server(settings: Settings) -> "LitServer":
+    """A LitServe server with `/predict`, `/health` and `/metrics`, not yet running.
+
+    Its inference workers take torch's threads and the allocator's settings from the environment that they inherit, see
+    `service.environment`.
+    """
+    # Imported here: `main` may start the process over first, which would load all this twice.
+    from anyio import CapacityLimiter
+    from fastapi import Response
+    from litserve import LitServer
+
+    from service import metrics
+    from service.api import ImageClassifierAPI
+    from service.image_request import Intake
+    from service.images import ImageReader
+
+    api = ImageClassifierAPI(settings)
+    server = LitServer(
+        api,
+        accelerator=settings.resolved_device,
+        workers_per_device=settings.resolved_workers_per_device,
+        timeout=settings.request_timeout_s,
+        middlewares=[(metrics.RequestMetrics, {"path": api.api_path})],
+    )
+    server.uvicorn_graceful_timeout = settings.stop_timeout_s
+    server.app.state.intake = Intake(
+        reader=ImageReader(settings.image_size, settings.crop_fraction, settings.max_image_pixels),
+        max_image_bytes=settings.max_image_bytes,
+        decoders=CapacityLimiter(usable_cores()),
+    )
+
+    @server.app.get("/metrics")  # type: ignore[untyped-decorator]
+    def metrics_endpoint() -> Response:
+        return Response(metrics.exposition(), media_type=_METRICS_CONTENT_TYPE)
+
+    return server
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until SIGTERM or Ctrl-C. Returns the process's exit status."""
+    try:
+        settings = load_settings(arguments, f"python -m {_MODULE}")
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    ensure_environment(settings, _MODULE, arguments)
+    logging.captureWarnings(True)
+    _stop_on_sigterm()
+    try:
+        build_server(settings).run(
+            host=settings.host,
+            port=settings.port,
+            num_api_servers=settings.resolved_api_processes,
+            log_level=settings.log_level,
+            generate_client_file=False,
+            access_log=False,
+        )
+    except KeyboardInterrupt:
+        return 130
+    except RuntimeError as error:
+        print(f"the server did not start: {error}", file=sys.stderr)
+        return 1
+    finally:
+        # Nothing is left behind, also when a signal cut the start or the draining short.
+        for child in multiprocessing.active_children():
+            child.kill()
+    return 0
+
+
+def _stop_on_sigterm() -> None:
+    """LitServe drains on KeyboardInterrupt alone; as it comes, SIGTERM would leave workers and port behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    # A forked HTTP process ends by raising the signal again that stopped it: by default it goes without a traceback.
+    def restore() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=restore)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,202 @@
+"""Every setting of the service, with its unit: environment (`CLASSIFIER_*`) and command line."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pynvml
+from loky import cpu_count
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ENV_PREFIX = "CLASSIFIER_"
+
+Precision = Literal["float32", "bfloat16", "float16"]
+Device = Literal["cpu", "cuda"]
+
+
+class SettingsError(Exception):
+    """A setting has a wrong value; the message says which, where it came from and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """What can be set, checked. A command-line flag wins over its environment variable."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    host: Literal["127.0.0.1", "0.0.0.0", "::"] = Field(
+        "127.0.0.1", description="address to listen on; LitServe knows these three"
+    )
+    port: int = Field(8000, ge=1024, le=65535, description="TCP port to listen on")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    workers_per_device: int | None = Field(
+        None, ge=1, le=256, description="inference processes a device; default: from device and cores"
+    )
+    api_processes: int | None = Field(
+        None, ge=1, le=64, description="HTTP processes; default: one for every four cores"
+    )
+    max_batch_size: int = Field(64, ge=1, le=1024, description="most requests that are predicted together")
+    batch_timeout_s: float = Field(0.01, gt=0, le=10, description="seconds that a batch waits for company at most")
+    micro_batch_size: int | None = Field(
+        None, ge=1, le=1024, description="images a forward pass; default: what is fastest on the device"
+    )
+    request_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="seconds in the queue after which a request gets 504"
+    )
+    stop_timeout_s: float = Field(
+        20.0, gt=0, le=600, description="seconds that requests in flight have after a stop signal"
+    )
+    precision: Literal["auto"] | Precision = Field(
+        "auto", description="auto: bfloat16 on a GPU and on a CPU that multiplies it in hardware, else float32"
+    )
+    model: str = Field(
+        "tf_efficientnet_lite0", min_length=1, description="timm model name; the default's weights need no hub"
+    )
+    checkpoint: Path | None = Field(
+        None, description=".ckpt, .pth or .safetensors with fine-tuned weights of the model"
+    )
+    labels: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="the checkpoint's labels in order of its outputs, as in Cat,Dog"
+    )
+    image_size: int = Field(224, ge=16, le=2048, description="pixels a side of the model's input")
+    crop_fraction: float = Field(
+        0.875, gt=0, le=1, description="share of the photo's shorter side that the centre crop shows"
+    )
+    max_image_bytes: int = Field(
+        20_000_000, ge=1_000, le=1_000_000_000, description="largest image file in bytes; beyond it 413"
+    )
+    max_image_pixels: int = Field(
+        50_000_000, ge=1, le=1_000_000_000, description="most pixels an image may have; beyond it 413"
+    )
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
+        "info", description="how much the server logs"
+    )
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _split_labels(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(label.strip() for label in value.split(","))
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if labels and (len(labels) < 2 or "" in labels or len(set(labels)) != len(labels)):
+            raise ValueError("must be two or more different names with commas between, as in Cat,Dog")
+        return labels
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _checkpoint_is_a_file(cls, checkpoint: Path | None) -> Path | None:
+        if checkpoint is None:
+            return None
+        if checkpoint.suffix not in (".ckpt", ".pth", ".safetensors"):
+            raise ValueError("must end in .ckpt, .pth or .safetensors")
+        if not checkpoint.is_file():
+            raise ValueError("no such file")
+        return checkpoint
+
+    @model_validator(mode="after")
+    def _checkpoint_has_labels(self) -> Self:
+        if (self.checkpoint is None) != (not self.labels):
+            raise ValueError(
+                f"{ENV_PREFIX}CHECKPOINT and {ENV_PREFIX}LABELS (--checkpoint, --labels) belong together: "
+                "a checkpoint's outputs need names, and names without a checkpoint change nothing"
+            )
+        if self.batch_timeout_s >= self.request_timeout_s:
+            raise ValueError("batch_timeout_s must be below request_timeout_s")
+        return self
+
+    @property
+    def resolved_device(self) -> Device:
+        """`cuda` when it was asked for or is there, else `cpu`."""
+        if self.device == "auto":
+            return "cuda" if _gpu_count() else "cpu"
+        return self.device
+
+    @property
+    def resolved_workers_per_device(self) -> int:
+        """On a CPU one one-thread worker a core, eight at most; on a GPU two, so that copies and work overlap."""
+        if self.workers_per_device is not None:
+            return self.workers_per_device
+        return min(usable_cores(), 8) if self.resolved_device == "cpu" else 2
+
+    @property
+    def threads_per_worker(self) -> int:
+        """Threads of one worker: workers times threads never exceed the usable cores (one each at least)."""
+        return max(1, usable_cores() // self.resolved_workers_per_device)
+
+    @property
+    def resolved_api_processes(self) -> int:
+        """HTTP processes: decoding runs in them, beside the workers."""
+        return self.api_processes or max(1, usable_cores() // 4)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: affinity and cgroup quota count, not what the machine has."""
+    cores: int = cpu_count()
+    return cores
+
+
+def _gpu_count() -> int:
+    """GPUs that CUDA may use, found without loading torch: the server's parent process stays free of CUDA."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return 0
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return 0
+    try:
+        count: int = pynvml.nvmlDeviceGetCount()
+        return count
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def load_settings(arguments: Sequence[str], program: str) -> Settings:
+    """Read the settings of a process from its command line and environment.
+
+    Parameters
+    ----------
+    arguments:
+        The command line without the program's name.
+    program:
+        The command that a usage message shows, as in ``python -m service.server``.
+
+    Raises
+    ------
+    SettingsError
+        With one line for every wrong value, which names the value's source.
+    SystemExit
+        From argparse: status 2 for an unknown flag, 0 after ``--help``.
+    """
+    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
+    if unknown:
+        raise SettingsError(f"unknown environment variable {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    command_line: dict[str, Any] = {"_cli_parse_args": list(arguments), "_cli_prog_name": program}
+    try:
+        return Settings(**command_line)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(dict(item), arguments) for item in error.errors())) from None
+
+
+def _explain(error: dict[str, object], arguments: Sequence[str]) -> str:
+    location = error["loc"]
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not (isinstance(location, tuple) and location):
+        return message
+    name = str(location[0]).replace("_", "-")
+    flag = f"--{name}"
+    from_flag = any(argument == flag or argument.startswith(f"{flag}=") for argument in arguments)
+    source = flag if from_flag else f"{ENV_PREFIX}{name.replace('-', '_').upper()}"
+    return f"{source}={error['input']}: {message}"
