@@ -1,0 +1,56 @@
+"""Groups of cells: what is started, what is sent, and the answer that is expected."""
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+import requests
+
+from perf_tests.model_instrument import fresh_model_worker
+from perf_tests.photos import cat_jpeg
+from perfgate.measure import ApiInstrument, Group
+from perfgate.processes import ServerProcess
+from perfgate.settings import GateSettings
+from perfgate.workload import Workload
+
+# float32's answer for the photo; every precision stays within the tolerance of it.
+_CAT = 0.9962
+_TOLERANCE = 0.02
+
+
+def cat_workload() -> Workload:
+    """The cat as base64 in JSON, as most clients send it."""
+    return Workload(
+        path="/predict",
+        body=json.dumps({"image": base64.b64encode(cat_jpeg()).decode()}).encode(),
+        headers={"Content-Type": "application/json"},
+        expected={"predictions": [{"label": "Cat", "probability": _CAT}, {"label": "Dog", "probability": 1 - _CAT}]},
+        tolerance=_TOLERANCE,
+    )
+
+
+@pytest.fixture(scope="session")
+def model_group(gate_settings: GateSettings) -> Group:
+    """The model alone."""
+    return Group("model", "images", partial(fresh_model_worker, gate_settings.root))
+
+
+@pytest.fixture(scope="session")
+def api_group(server: ServerProcess, gate_settings: GateSettings) -> Group:
+    """The whole service: the session's server for the first process, then fresh ones in its place."""
+    workload = cat_workload()
+    started: list[int] = [server.process.pid]
+
+    @contextmanager
+    def fresh_server() -> Iterator[ApiInstrument]:
+        if not started:
+            server.start()
+        started.clear()
+        info = requests.get(f"{server.url}/info", timeout=10).json()["server"]
+        details = {f"server {name}": str(info[name]) for name in ("devices", "workers_per_device")}
+        yield ApiInstrument(server, workload, gate_settings.warmup_seconds, details)
+
+    return Group("api", "requests", fresh_server)

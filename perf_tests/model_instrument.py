@@ -1,0 +1,60 @@
+"""The model without the API, measured through `python -m service.model_worker`."""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfgate.errors import MeasurementError
+from perfgate.measure import summarise_latency
+from perfgate.processes import ManagedProcess
+from perfgate.records import Cell, Sample
+from perfgate.telemetry import TelemetrySampler
+
+# One worker on all cores, the same that the server's workers share: so the API's share of it means something.
+COMMAND = (sys.executable, "-m", "service.model_worker", "--workers-per-device", "1")
+_READY_DEADLINE_S = 180.0
+_JOB_DEADLINE_S = 300.0
+_MIN_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class ModelInstrument:
+    """A running model worker; a cell's value is the batch size."""
+
+    worker: ManagedProcess
+    details: Mapping[str, str]
+
+    def measure(self, cell: Cell, seconds: float) -> Sample:
+        """Predict batches for about this long, after two to warm up."""
+        _, one_round_s = self._run(cell.value, 2)
+        rounds = max(_MIN_ROUNDS, math.ceil(seconds / one_round_s))
+        with TelemetrySampler(self.worker.pid) as telemetry:
+            rounds_s = self._run(cell.value, rounds)
+        return Sample(
+            rounds_s=tuple(rounds_s),
+            units_per_round=cell.value,
+            latency=summarise_latency([round_s * 1e3 for round_s in rounds_s]),
+            answers=rounds,
+            failures=(),
+            telemetry=telemetry.record,
+        )
+
+    def _run(self, batch_size: int, rounds: int) -> list[float]:
+        line = self.worker.exchange(json.dumps({"batch_size": batch_size, "rounds": rounds}), _JOB_DEADLINE_S)
+        answer = json.loads(line)
+        if "error" in answer:
+            raise MeasurementError(f"the model worker refuses the job: {answer['error']}")
+        seconds: list[float] = answer["seconds"]
+        return seconds
+
+
+@contextmanager
+def fresh_model_worker(folder: Path) -> Iterator[ModelInstrument]:
+    """Start the model worker of a checkout."""
+    with ManagedProcess(COMMAND, cwd=folder, env={}, name="the model worker", pipes=True) as worker:
+        ready = json.loads(worker.read_line(_READY_DEADLINE_S))["ready"]
+        yield ModelInstrument(worker, {f"model {name}": str(value) for name, value in ready.items()})

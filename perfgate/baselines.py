@@ -1,0 +1,136 @@
+"""Stored baselines: read, find, write. pytest-benchmark's own JSON with the gate's record beside it.
+
+Nothing but `--perf-accept` writes one, and only when every test of that run has passed.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from perfgate.checkout import CheckoutId
+from perfgate.errors import BaselineError, NoBaselineError
+from perfgate.records import Fingerprint
+
+# 1: throughput of every fresh process in each benchmark's extra_info; checksum over everything else.
+FORMAT_VERSION = 1
+_RECORD = "perfgate"
+_FILE_NAME = "baseline.json"
+_MIN_PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a machine class measured when its baseline was accepted.
+
+    Attributes
+    ----------
+    throughput_per_s:
+        By cell, of each fresh process.
+    checkout:
+        The commit that was measured.
+    details:
+        The machine's details then.
+    """
+
+    path: Path
+    throughput_per_s: Mapping[str, tuple[float, ...]]
+    checkout: CheckoutId
+    details: Mapping[str, str]
+
+
+def baseline_path(folder: Path, machine_class: str) -> Path:
+    """Where the baseline of a machine class is kept."""
+    return folder / machine_class / _FILE_NAME
+
+
+def read_baseline(folder: Path, machine_class: str) -> Baseline:
+    """Read the baseline of a machine class.
+
+    Raises
+    ------
+    NoBaselineError
+        When the class has none; the message names the classes that do.
+    BaselineError
+        When the file is corrupt, edited, of another class or of a newer version.
+    """
+    path = baseline_path(folder, machine_class)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        others = sorted(file.parent.name for file in folder.glob(f"*/{_FILE_NAME}"))
+        known = f"; there are baselines for: {', '.join(others)}" if others else ""
+        raise NoBaselineError(f"no baseline is stored for this class of machine, {machine_class}{known}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BaselineError(f"the baseline {path} can't be read: {error}") from None
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise BaselineError(
+            f"the baseline {path} is corrupt or half-written ({error}); restore it from git or accept a new one"
+        ) from None
+    return _parse(path, document, machine_class)
+
+
+def write_baseline(folder: Path, fingerprint: Fingerprint, checkout: CheckoutId, document: Mapping[str, Any]) -> Path:
+    """Store what pytest-benchmark made of a run as the baseline of the machine's class, whole or not at all."""
+    path = baseline_path(folder, fingerprint.machine_class)
+    record = {
+        "format_version": FORMAT_VERSION,
+        "machine_class": fingerprint.machine_class,
+        "checkout": asdict(checkout),
+        "details": dict(fingerprint.details),
+    }
+    complete: dict[str, Any] = {**document, _RECORD: record}
+    record["checksum"] = _checksum(complete)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".baseline-", suffix=".json")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(complete, file, indent=1, sort_keys=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _parse(path: Path, document: Any, machine_class: str) -> Baseline:
+    record = document.get(_RECORD) if isinstance(document, dict) else None
+    if not isinstance(record, dict):
+        raise BaselineError(f"{path} is no baseline of perfgate; accept one with --perf-accept")
+    version = record.get("format_version")
+    if version != FORMAT_VERSION:
+        raise BaselineError(
+            f"the baseline {path} has format {version!r}, this perfgate reads {FORMAT_VERSION}; "
+            "use the perfgate that wrote it or accept a new baseline"
+        )
+    if record.pop("checksum", None) != _checksum(document):
+        raise BaselineError(
+            f"the baseline {path} was changed after it was written (its checksum is wrong); restore it from git"
+        )
+    if record["machine_class"] != machine_class:
+        raise BaselineError(
+            f"the baseline {path} was measured on another class of machine, {record['machine_class']}, "
+            f"not on {machine_class}; it must not be copied between classes"
+        )
+    throughput = {
+        benchmark["extra_info"]["cell"]: tuple(benchmark["extra_info"]["throughput_per_s"])
+        for benchmark in document["benchmarks"]
+    }
+    for cell, values in throughput.items():
+        if len(values) < _MIN_PROCESSES or not all(value > 0 for value in values):
+            raise BaselineError(f"the baseline {path} holds no usable throughput for {cell}: {values}")
+    return Baseline(path, throughput, CheckoutId(**record["checkout"]), record["details"])
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

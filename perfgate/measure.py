@@ -1,0 +1,125 @@
+"""Measure the cells of a group in several fresh processes."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from perfgate.errors import MeasurementError
+from perfgate.load import LoadJob, parse_result
+from perfgate.processes import ManagedProcess, ServerProcess
+from perfgate.records import Cell, Latency, Sample
+from perfgate.telemetry import TelemetrySampler
+from perfgate.workload import Workload
+
+_CLIENT_DEADLINE_S = 300.0
+
+
+class Instrument(Protocol):
+    """Measures cells in one fresh process that is ready."""
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """What the process says of itself, as in {"precision": "bfloat16"}; recorded with the machine."""
+
+    def measure(self, cell: Cell, seconds: float) -> Sample:
+        """Measure one cell for about this long."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that are measured together, process by process.
+
+    Attributes
+    ----------
+    name:
+        Of the cells' group.
+    unit:
+        What throughput counts, as in `images`.
+    fresh_process:
+        Starts one; its context ends the process.
+    """
+
+    name: str
+    unit: str
+    fresh_process: Callable[[], AbstractContextManager[Instrument]]
+
+
+@dataclass(frozen=True)
+class GroupMeasurement:
+    """A group's samples, one a process and cell, and what the processes said of themselves."""
+
+    samples: Mapping[Cell, Sequence[Sample]]
+    details: Mapping[str, str]
+
+
+def measure_group(
+    group: Group, cells: Sequence[Cell], *, processes: int, seconds: float, progress: Callable[[str], None]
+) -> GroupMeasurement:
+    """Measure each cell in each of several fresh processes, in an order that rotates from process to process.
+
+    Parameters
+    ----------
+    seconds:
+        Measuring time of a cell in a process.
+    progress:
+        Called with a line of text whenever something new begins.
+    """
+    samples: dict[Cell, list[Sample]] = {cell: [] for cell in cells}
+    details: dict[str, str] = {}
+    for number in range(processes):
+        progress(f"{group.name}: process {number + 1} of {processes} starts")
+        with group.fresh_process() as instrument:
+            details.update(instrument.details)
+            first = number % len(cells)
+            for cell in [*cells[first:], *cells[:first]]:
+                progress(f"{group.name}: process {number + 1} of {processes}, {cell}")
+                samples[cell].append(instrument.measure(cell, seconds))
+    return GroupMeasurement(samples, details)
+
+
+@dataclass(frozen=True)
+class ApiInstrument:
+    """Closed-loop load on a running server; a cell's value is the concurrency."""
+
+    server: ServerProcess
+    workload: Workload
+    warmup_s: float
+    details: Mapping[str, str]
+
+    def measure(self, cell: Cell, seconds: float) -> Sample:
+        """Send load from a client process of its own and check every answer."""
+        job = LoadJob(self.server.url, self.workload, cell.value, self.warmup_s, seconds)
+        command = [sys.executable, "-m", "perfgate.load"]
+        with ManagedProcess(command, cwd=Path.cwd(), env={}, name="the load client", pipes=True) as client:
+            client.exchange(job.to_json(), _CLIENT_DEADLINE_S)
+            with TelemetrySampler(self.server.process.pid) as telemetry:
+                result = parse_result(client.read_line(_CLIENT_DEADLINE_S))
+        if self.server.process.returncode is not None:
+            raise self.server.process.error(f"died while {cell} was measured")
+        if not result.rounds_s and not result.failures:
+            raise MeasurementError(
+                f"{cell}: {len(result.latencies_ms)} answers were too few to measure; "
+                "the server is far too slow, or --perf-seconds too short"
+            )
+        return Sample(
+            rounds_s=tuple(result.rounds_s),
+            units_per_round=result.requests_per_round,
+            latency=summarise_latency(result.latencies_ms),
+            answers=len(result.latencies_ms) + len(result.failures),
+            failures=tuple(result.failures),
+            telemetry=telemetry.record,
+            client_cpu_cores=result.client_cpu_cores,
+        )
+
+
+def summarise_latency(latencies_ms: Sequence[float]) -> Latency:
+    """Mean and percentiles; NaN without any."""
+    if not latencies_ms:
+        return Latency(*[float("nan")] * 4)
+    p50_ms, p95_ms, p99_ms = np.percentile(latencies_ms, [50, 95, 99])
+    return Latency(float(np.mean(latencies_ms)), float(p50_ms), float(p95_ms), float(p99_ms))

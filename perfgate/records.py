@@ -1,0 +1,175 @@
+"""Frozen records: what is measured, what came out, and what was judged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from statistics import median
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One thing measured, as in `api[concurrency=8]`."""
+
+    group: str
+    parameter: str
+    value: int
+
+    def __str__(self) -> str:
+        return f"{self.group}[{self.parameter}={self.value}]"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long an answer (or, for the model alone, a batch) took, in ms."""
+
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """What NVML reported while a cell ran, over all GPUs in use.
+
+    Attributes
+    ----------
+    utilisation_percent:
+        Mean share of time in which a kernel ran; None under MIG, which doesn't report it.
+    memory_bytes:
+        Most memory in use at one time.
+    power_w:
+        Mean power of all GPUs together; None where the driver doesn't report it.
+    energy_j:
+        Energy of all GPUs together from start to end.
+    """
+
+    utilisation_percent: float | None
+    memory_bytes: int
+    power_w: float | None
+    energy_j: float | None
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """What the measured process and its children used.
+
+    Attributes
+    ----------
+    cpu_cores:
+        CPU-seconds a second.
+    memory_bytes:
+        Most resident memory at one time, shared pages counted in each process.
+    gpu:
+        None without a GPU.
+    """
+
+    cpu_cores: float
+    memory_bytes: int
+    gpu: GpuUse | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One cell in one fresh process: the replicate that tests run on.
+
+    Attributes
+    ----------
+    rounds_s:
+        Seconds of each round; a round is a window of the running load.
+    units_per_round:
+        Images or requests that a round completes.
+    answers, failures:
+        Answers that were checked, and what was wrong with those that failed.
+    client_cpu_cores:
+        CPU of the process that makes the load; None where the measured process makes its own.
+    """
+
+    rounds_s: tuple[float, ...]
+    units_per_round: int
+    latency: Latency
+    answers: int
+    failures: tuple[str, ...]
+    telemetry: Telemetry
+    client_cpu_cores: float | None = None
+
+    @property
+    def throughput_per_s(self) -> float:
+        """Units a second in the median round: a stall of seconds hits few rounds and moves it little."""
+        return self.units_per_round / median(self.rounds_s)
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the answers that were right, 0..1."""
+        return 1 - len(self.failures) / self.answers if self.answers else 0.0
+
+
+class Status(StrEnum):
+    """The verdicts."""
+
+    PASS = "PASS"
+    IMPROVED = "IMPROVED"
+    REGRESSED = "REGRESSED"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    INVALID = "INVALID"
+    NO_BASELINE = "NO_BASELINE"
+    NOT_JUDGED = "not judged"
+
+
+@dataclass(frozen=True)
+class Change:
+    """Relative change of throughput, -0.1 is 10 % lower, with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.estimate:+.1%} [{self.low:+.1%}, {self.high:+.1%}]"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was judged about a cell, and why.
+
+    Attributes
+    ----------
+    baseline_per_s, now_per_s:
+        Throughput, geometric mean over processes; None where there is none.
+    reason:
+        One sentence for a reader who sees nothing else.
+    evidence:
+        Lines for a reader who wants to check it.
+    """
+
+    status: Status
+    reason: str
+    now_per_s: float | None = None
+    baseline_per_s: float | None = None
+    change: Change | None = None
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The machine that measured: hardware makes its class, everything else is recorded.
+
+    Attributes
+    ----------
+    details:
+        Versions and settings by name, shown where they differ from the baseline's.
+    """
+
+    cpu_model: str
+    usable_cores: int
+    gpu_name: str | None
+    gpu_count: int
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def machine_class(self) -> str:
+        """A folder name for machines of this hardware."""
+        gpu = f"{self.gpu_count}x {self.gpu_name}" if self.gpu_name else "no gpu"
+        cores = f"{self.usable_cores} core" + ("s" if self.usable_cores != 1 else "")
+        text = f"{self.cpu_model} {cores} {gpu}".lower()
+        return "-".join("".join(letter if letter.isalnum() else " " for letter in text).split())

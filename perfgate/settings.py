@@ -1,0 +1,250 @@
+"""The gate's settings: parsed once from pytest.ini and the command line, frozen; nothing else reads pytest.Config."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfgate.errors import SettingsError
+from perfgate.judge import Policy
+
+MIN_ACCEPTED_PROCESSES = 8
+
+
+@dataclass(frozen=True)
+class _Option:
+    """An option with its ini twin: `--perf-some-name` and `perf_some_name`."""
+
+    name: str
+    default: str
+    help: str
+    parse: Callable[[str], Any]
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise ValueError(f"must lie in {low:g}..{high:g}")
+        return value
+
+    return parse
+
+
+def _whole_number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError(f"must lie in {low}..{high}")
+        return value
+
+    return parse
+
+
+def _cells(text: str) -> dict[str, tuple[int, ...]]:
+    """`model=1,8 api=1,8,32` to {"model": (1, 8), "api": (1, 8, 32)}."""
+    cells: dict[str, tuple[int, ...]] = {}
+    for part in text.split():
+        group, equals, values = part.partition("=")
+        if not (group and equals and values) or group in cells:
+            raise ValueError("must look like model=1,8 api=1,8,32, each group once")
+        numbers = tuple(int(value) for value in values.split(","))
+        if min(numbers) < 1 or len(set(numbers)) != len(numbers):
+            raise ValueError(f"the values of {group!r} must be different whole numbers above 0")
+        cells[group] = numbers
+    return cells
+
+
+_CELLS = _Option("perf_cells", "", "what is measured, as in: model=1,8,32,64 api=1,8,32,64", _cells)
+_OPTIONS = (
+    _CELLS,
+    _Option("perf_paths", "perf_tests", "folders with performance tests", lambda text: tuple(text.split())),
+    _Option("perf_baselines", "perf_tests/baselines", "folder of the stored baselines", Path),
+    _Option("perf_processes", "3", "fresh processes that measure each cell", _whole_number(1, 1000)),
+    _Option("perf_seconds", "5", "seconds of measuring for a cell in a process", _number(0.1, 3600)),
+    _Option("perf_warmup_seconds", "1", "seconds of load before measuring a cell", _number(0, 600)),
+    _Option("perf_margin_percent", "3", "smallest change of throughput that is accused", _number(0.1, 90)),
+    _Option("perf_error_percent", "1", "how often a run of identical code may be accused", _number(0.01, 50)),
+    _Option("perf_service", "service", "folder of the service that is measured", str),
+    _Option("perf_lock", "requirements.lock", "file that pins the service's packages", str),
+    _Option("perf_packages", "", "packages whose versions are recorded", lambda text: tuple(text.split())),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option and its ini twin."""
+    group = parser.getgroup("perfgate", "performance gate (compare with --benchmark-compare)")
+    for option in _OPTIONS:
+        group.addoption(option.flag, dest=option.name, default=None, metavar="VALUE", help=option.help)
+        parser.addini(option.name, option.help, default=option.default)
+    group.addoption("--perf-strict", action="store_true", help="INCONCLUSIVE and NO_BASELINE fail, too (for CI)")
+    group.addoption(
+        "--perf-accept",
+        action="store_true",
+        help=f"measure at least {MIN_ACCEPTED_PROCESSES} fresh processes and store them as this machine's baseline",
+    )
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """What the gate does in this run.
+
+    Attributes
+    ----------
+    cells:
+        Values by group, as in {"api": (1, 8)}.
+    paths, baselines:
+        Folders, absolute.
+    processes, seconds, warmup_seconds:
+        How each cell is measured.
+    judged:
+        Whether results are compared with the baseline (`--benchmark-compare`).
+    strict, accept:
+        See `--help`.
+    """
+
+    root: Path
+    cells: Mapping[str, tuple[int, ...]]
+    paths: tuple[Path, ...]
+    baselines: Path
+    processes: int
+    seconds: float
+    warmup_seconds: float
+    margin: float
+    error_level: float
+    service: str
+    lock: str
+    packages: tuple[str, ...]
+    judged: bool
+    strict: bool
+    accept: bool
+
+    @classmethod
+    def from_pytest_config(cls, config: pytest.Config) -> "GateSettings":
+        """Read and check the settings.
+
+        Raises
+        ------
+        SettingsError
+            For a wrong value, with its source, or for options that contradict each other.
+        """
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        for option in _OPTIONS:
+            values[option.name], sources[option.name] = _read(config, option)
+        cells = {**_cells_of_ini(config), **values["perf_cells"]}
+        accept = bool(config.getoption("perf_accept"))
+        judged = bool(config.getoption("benchmark_compare", None))
+        processes: int = values["perf_processes"]
+        if accept:
+            if judged:
+                raise SettingsError("--perf-accept stores a baseline; leave out --benchmark-compare")
+            if processes < MIN_ACCEPTED_PROCESSES and sources["perf_processes"].startswith("--"):
+                raise SettingsError(
+                    f"--perf-processes={processes}: a baseline needs at least {MIN_ACCEPTED_PROCESSES} fresh processes"
+                )
+            processes = max(processes, MIN_ACCEPTED_PROCESSES)
+        strict = bool(config.getoption("perf_strict"))
+        if strict and not judged:
+            raise SettingsError("--perf-strict judges nothing without --benchmark-compare")
+        root = config.rootpath
+        return cls(
+            root=root,
+            cells=cells,
+            paths=tuple(root / path for path in values["perf_paths"]),
+            baselines=root / values["perf_baselines"],
+            processes=processes,
+            seconds=values["perf_seconds"],
+            warmup_seconds=values["perf_warmup_seconds"],
+            margin=values["perf_margin_percent"] / 100,
+            error_level=values["perf_error_percent"] / 100,
+            service=values["perf_service"],
+            lock=values["perf_lock"],
+            packages=values["perf_packages"],
+            judged=judged,
+            strict=strict,
+            accept=accept,
+        )
+
+    def policy(self, gated_cells: int) -> Policy:
+        """The judge's policy for this many gated cells."""
+        return Policy(margin=self.margin, error_level=self.error_level, gated_cells=gated_cells)
+
+    @property
+    def measuring(self) -> dict[str, str]:
+        """How each cell is measured, as a baseline records it."""
+        return {"seconds a cell": f"{self.seconds:g}", "warm-up seconds": f"{self.warmup_seconds:g}"}
+
+    def describe(self) -> str:
+        """One line for pytest's header."""
+        mode = "accept a baseline" if self.accept else "judge" if self.judged else "measure, not judged"
+        if self.strict:
+            mode += ", strict"
+        return (
+            f"perfgate: {mode}; {self.processes} fresh processes, {self.seconds:g} s a cell; "
+            f"margin {self.margin:.0%}, error {self.error_level:g}"
+        )
+
+
+def _read(config: pytest.Config, option: _Option) -> tuple[Any, str]:
+    text = config.getoption(option.name)
+    source = option.flag
+    if text is None:
+        text, source = config.getini(option.name), f"{option.name} in {config.inipath or 'the default'}"
+    try:
+        return option.parse(text), source
+    except ValueError as error:
+        raise SettingsError(f"{source}={text!r}: {error}") from None
+
+
+def _cells_of_ini(config: pytest.Config) -> Mapping[str, tuple[int, ...]]:
+    """The command line replaces the groups that it names and leaves the others as pytest.ini has them."""
+    try:
+        return _cells(config.getini(_CELLS.name))
+    except ValueError as error:
+        raise SettingsError(f"{_CELLS.name} in {config.inipath}: {error}") from None
+
+
+def check_usage(config: pytest.Config, settings: GateSettings) -> None:
+    """Refuse command lines that would measure nothing or nonsense, with the right command.
+
+    Raises
+    ------
+    SettingsError
+        When the compare option swallowed a path, or when performance tests would run in parallel or disabled.
+    """
+    compare = config.getoption("benchmark_compare", None)
+    if isinstance(compare, str) and Path(compare).exists():
+        raise SettingsError(
+            f"--benchmark-compare took the path {compare!r} as its value; write: pytest {compare} --benchmark-compare"
+        )
+    paths = performance_paths(config, settings)
+    if not paths:
+        return
+    command = f"pytest {' '.join(paths)}" + (" --benchmark-compare" if settings.judged else "")
+    if getattr(config.option, "numprocesses", None) or getattr(config.option, "dist", "no") != "no":
+        raise SettingsError(f"performance tests run one after the other; write: {command}  (without -n and --dist)")
+    for name in ("benchmark_disable", "benchmark_skip"):
+        if config.getoption(name, False):
+            flag = "--" + name.replace("_", "-")
+            raise SettingsError(f"{flag} would measure nothing; write: {command}  (without {flag})")
+    if isinstance(compare, str):
+        raise SettingsError(
+            f"--benchmark-compare={compare}: the baseline of this machine is found by itself; write: {command}"
+        )
+
+
+def performance_paths(config: pytest.Config, settings: GateSettings) -> list[str]:
+    """The arguments of this run that lead to performance tests."""
+    return [argument for argument in config.args if _lies_in(Path(argument.partition("::")[0]), settings.paths)]
+
+
+def _lies_in(path: Path, folders: Sequence[Path]) -> bool:
+    absolute = path.absolute()
+    return any(absolute.is_relative_to(folder) or folder.is_relative_to(absolute) for folder in folders)

@@ -1,0 +1,71 @@
+"""Workload: the request that is sent and the answer that is expected."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One request, sent over and over.
+
+    Attributes
+    ----------
+    path:
+        Of the endpoint that is posted to, as in `/predict`.
+    body, headers:
+        What is sent.
+    expected:
+        The JSON of the right answer.
+    tolerance:
+        How far each number of an answer may lie from the expected one.
+    """
+
+    path: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    expected: object = None
+    tolerance: float = 0.0
+
+    def to_json(self) -> dict[str, object]:
+        """For the client process's job."""
+        return {
+            "path": self.path,
+            "body": base64.b64encode(self.body).decode(),
+            "headers": dict(self.headers),
+            "expected": self.expected,
+            "tolerance": self.tolerance,
+        }
+
+
+def difference(expected: object, actual: object, tolerance: float, where: str = "answer") -> str | None:
+    """What is wrong with a JSON answer, or None if it is right."""
+    if isinstance(expected, bool) or not isinstance(expected, int | float | dict | list):
+        return None if expected == actual else f"{where} is {actual!r}, expected {expected!r}"
+    if isinstance(expected, int | float):
+        if isinstance(actual, bool) or not isinstance(actual, int | float):
+            return f"{where} is {actual!r}, expected a number"
+        if not abs(actual - expected) <= tolerance:  # not >: NaN is wrong, too
+            return f"{where} is {actual!r}, expected {expected!r} within {tolerance:g}"
+        return None
+    if isinstance(expected, dict):
+        if not isinstance(actual, dict) or expected.keys() != actual.keys():
+            return f"{where} is {actual!r}, expected an object with {', '.join(map(repr, expected))}"
+        return next(
+            (
+                wrong
+                for key in expected
+                if (wrong := difference(expected[key], actual[key], tolerance, f"{where}.{key}"))
+            ),
+            None,
+        )
+    if not isinstance(actual, list) or len(actual) != len(expected):
+        return f"{where} is {actual!r}, expected a list of {len(expected)}"
+    return next(
+        (
+            wrong
+            for index, (one, other) in enumerate(zip(expected, actual, strict=True))
+            if (wrong := difference(one, other, tolerance, f"{where}[{index}]"))
+        ),
+        None,
+    )
