@@ -1,0 +1,46 @@
+# Everything runs in .venv, which the first target that needs it makes. `make` alone lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# More arguments for pytest or the server, as in: make perf ARGS="--perf-cells api=8"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test perf accept serve check lock
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(READY) ## install the pinned packages and the project into .venv
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+test: $(READY) ## run the unit tests, in parallel
+	$(BIN)/pytest unit_tests -n 2 --dist loadgroup $(ARGS)
+
+perf: $(READY) ## measure every cell and compare with this machine's baseline
+	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)
+
+accept: $(READY) ## measure and store a baseline for this class of machine
+	$(BIN)/pytest perf_tests --perf-accept $(ARGS)
+
+serve: $(READY) ## start the server on http://127.0.0.1:8000
+	$(BIN)/python -m service.server $(ARGS)
+
+check: $(READY) ## lint, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: ## renew requirements.lock from pyproject.toml
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet '.[service,dev]'
+	build/lock/bin/python -m pip freeze --all --exclude pip --exclude perfgate | \
+	sed 's/^\(nvidia-[a-z0-9-]*\|cuda-[a-z-]*\|triton\)\(==.*\)/\1\2 ; sys_platform == "linux" and platform_machine == "x86_64"/;s/^\(nvidia-ml-py==[0-9.]*\) .*/\1/' > requirements.lock
