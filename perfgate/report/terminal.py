@@ -10,7 +10,11 @@ from perfgate.baselines import Baseline
 from perfgate.gate import CellResult
 from perfgate.records import Sample, Status
 
-_COLUMNS = ("cell", "per s", "p50 ms", "p95 ms", "p99 ms", "ok", "CPU", "client", "GPU", "change", "verdict")
+_COLUMNS = ("cell", "per s", "p50", "p95", "p99", "ok", "CPU", "GPU", "change", "verdict")
+_LEGEND = (
+    "per s: images or requests; p50, p95, p99: latency in ms; CPU: cores in use; GPU: utilisation;",
+    "change: throughput against the baseline",
+)
 _QUIET = (Status.PASS, Status.NOT_JUDGED)
 # Throughput of one group as a share of another's, its ceiling.
 _CEILINGS = (("api", "model"),)
@@ -20,19 +24,19 @@ class Progress:
     """One line that says what is measured; on a terminal it is overwritten, in a log each is a line of its own."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._reporter = config.pluginmanager.get_plugin("terminalreporter")
-        self._capture = config.pluginmanager.get_plugin("capturemanager")
+        self._plugins = config.pluginmanager
 
     def __call__(self, text: str) -> None:
         """Show what is done now."""
-        if self._reporter is None or self._capture is None:
+        reporter, capture = self._plugins.get_plugin("terminalreporter"), self._plugins.get_plugin("capturemanager")
+        if reporter is None or capture is None:
             return
-        with self._capture.global_and_fixture_disabled():
-            if self._reporter.isatty:
-                self._reporter.rewrite(f"  {text}", erase=True)
+        with capture.global_and_fixture_disabled():
+            if reporter.isatty:
+                reporter.rewrite(f"  {text}", erase=True)
             else:
-                self._reporter.ensure_newline()
-                self._reporter.write_line(f"  {text}")
+                reporter.ensure_newline()
+                reporter.write_line(f"  {text}")
 
 
 def write_summary(
@@ -45,13 +49,11 @@ def write_summary(
     reporter.section("performance")
     for line in _table([_row(result) for result in results]):
         reporter.write_line(line)
-    reporter.write_line(
-        "per s: images or requests; CPU, client: cores of the service and of the load client; GPU: utilisation"
-    )
-    for line in _shares(results):
+    for line in (*_LEGEND, *_shares(results)):
         reporter.write_line(line)
     for result in results:
-        if result.verdict.status not in _QUIET:
+        nothing_to_say = result.verdict.status is Status.NO_BASELINE and baseline is None
+        if result.verdict.status not in _QUIET and not nothing_to_say:
             reporter.write_line(f"{result.cell} {result.verdict.status}: {result.verdict.reason}")
     if baseline is not None:
         reporter.write_line(f"baseline: commit {baseline.checkout.commit[:12]}, {baseline.path}")
@@ -63,31 +65,19 @@ def write_summary(
 
 def _row(result: CellResult) -> tuple[str, ...]:
     verdict, samples = result.verdict, result.samples
-    change = verdict.change
+    success_rate = min(sample.success_rate for sample in samples)
     return (
         str(result.cell),
-        _number(
-            median(sample.throughput_per_s for sample in samples if sample.rounds_s) if _measured(samples) else None
-        ),
+        _number(verdict.now_per_s),
         _number(median(sample.latency.p50_ms for sample in samples)),
         _number(median(sample.latency.p95_ms for sample in samples)),
         _number(median(sample.latency.p99_ms for sample in samples)),
-        f"{min(sample.success_rate for sample in samples):.0%}",
+        "-" if success_rate == 1 else f"{success_rate:.1%}",
         f"{fmean(sample.telemetry.cpu_cores for sample in samples):.2f}",
-        _client(samples),
         _gpu(samples),
-        "-" if change is None else f"{change.estimate:+.0%} [{change.low:+.0%}, {change.high:+.0%}]",
+        "-" if verdict.change is None else f"{verdict.change.estimate:+.1%}",
         verdict.status,
     )
-
-
-def _measured(samples: Sequence[Sample]) -> bool:
-    return any(sample.rounds_s for sample in samples)
-
-
-def _client(samples: Sequence[Sample]) -> str:
-    cores = [sample.client_cpu_cores for sample in samples if sample.client_cpu_cores is not None]
-    return f"{fmean(cores):.2f}" if cores else "-"
 
 
 def _gpu(samples: Sequence[Sample]) -> str:
