@@ -77,7 +77,13 @@ def read_baseline(folder: Path, machine_class: str) -> Baseline:
 
 
 def write_baseline(folder: Path, fingerprint: Fingerprint, checkout: CheckoutId, document: Mapping[str, Any]) -> Path:
-    """Store what pytest-benchmark made of a run as the baseline of the machine's class, whole or not at all."""
+    """Store what pytest-benchmark made of a run as the baseline of the machine's class, whole or not at all.
+
+    Raises
+    ------
+    BaselineError
+        When the file can't be written; an older one is still there.
+    """
     path = baseline_path(folder, fingerprint.machine_class)
     record = {
         "format_version": FORMAT_VERSION,
@@ -87,12 +93,19 @@ def write_baseline(folder: Path, fingerprint: Fingerprint, checkout: CheckoutId,
     }
     complete: dict[str, Any] = {**document, _RECORD: record}
     record["checksum"] = _checksum(complete)
+    try:
+        _replace(path, json.dumps(complete, indent=1, sort_keys=True) + "\n")
+    except OSError as error:
+        raise BaselineError(f"the baseline {path} can't be written: {error.strerror}") from None
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".baseline-", suffix=".json")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(complete, file, indent=1, sort_keys=True)
-            file.write("\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
@@ -100,7 +113,6 @@ def write_baseline(folder: Path, fingerprint: Fingerprint, checkout: CheckoutId,
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return path
 
 
 def _parse(path: Path, document: Any, machine_class: str) -> Baseline:
@@ -125,6 +137,7 @@ def _parse(path: Path, document: Any, machine_class: str) -> Baseline:
     throughput = {
         benchmark["extra_info"]["cell"]: tuple(benchmark["extra_info"]["throughput_per_s"])
         for benchmark in document["benchmarks"]
+        if "cell" in benchmark["extra_info"]  # else a stock benchmark beside the gate's tests
     }
     for cell, values in throughput.items():
         if len(values) < _MIN_PROCESSES or not all(value > 0 for value in values):

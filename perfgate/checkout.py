@@ -39,7 +39,8 @@ def identify(root: Path, service: str, lock: str) -> CheckoutId:
         lock_sha256 = hashlib.sha256((root / lock).read_bytes()).hexdigest()
     except OSError as error:
         raise CheckoutError(f"the lock file {lock} can't be read: {error.strerror}") from None
-    return CheckoutId(_git(root, "rev-parse", "HEAD"), _git(root, "rev-parse", f"HEAD:{service}"), lock_sha256)
+    # With ./ git looks from `root` on, which may be a folder of a larger repository.
+    return CheckoutId(_git(root, "rev-parse", "HEAD"), _git(root, "rev-parse", f"HEAD:./{service}"), lock_sha256)
 
 
 def require_clean(root: Path, allowed: Path) -> None:

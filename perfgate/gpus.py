@@ -8,6 +8,8 @@ from typing import Any
 
 import pynvml
 
+from perfgate.errors import MeasurementError
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -34,6 +36,11 @@ def open_gpus() -> Iterator[tuple[Gpu, ...]]:
 
     An entry is a UUID or an index; indices are taken as NVML counts (by PCI bus), which is CUDA's order too where all
     GPUs are alike or CUDA_DEVICE_ORDER is PCI_BUS_ID.
+
+    Raises
+    ------
+    MeasurementError
+        When a GPU is lost.
     """
     try:
         pynvml.nvmlInit()
@@ -41,8 +48,11 @@ def open_gpus() -> Iterator[tuple[Gpu, ...]]:
         yield ()
         return
     try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        gpus = [Gpu(pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle), handle) for handle in handles]
+        try:
+            handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            gpus = [Gpu(pynvml.nvmlDeviceGetName(item), pynvml.nvmlDeviceGetUUID(item), item) for item in handles]
+        except pynvml.NVMLError as error:
+            raise MeasurementError(f"NVML can't tell which GPUs there are: {error}") from error
         yield tuple(gpu for index, gpu in enumerate(gpus) if _is_visible(index, gpu.uuid))
     finally:
         pynvml.nvmlShutdown()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfgate.records import Change, Sample, Status, Verdict
-from perfgate.stats import MeanPrediction, geometric_mean, predict_mean
+from perfgate.stats import MeanDifference, geometric_mean, predict_mean
 
 _INTERVAL_CONFIDENCE = 0.975  # one-sided at both ends: a 95 % interval
 _FAILURES_SHOWN = 3
@@ -97,7 +97,7 @@ def judge(policy: Policy, baseline: Sequence[float] | None, samples: Sequence[Sa
     )
 
 
-def _decide(policy: Policy, prediction: MeanPrediction) -> tuple[Status, str]:
+def _decide(policy: Policy, prediction: MeanDifference) -> tuple[Status, str]:
     change = math.expm1(prediction.difference)
     if change <= -policy.margin and prediction.p_lower() < policy.cell_error_level:
         return Status.REGRESSED, (

@@ -47,6 +47,11 @@ class LoadJob:
     warmup_s: float
     measure_s: float
 
+    @property
+    def longest_s(self) -> float:
+        """Seconds until the client is done, however slow the server is."""
+        return _PATIENCE * (self.warmup_s + self.measure_s) + _REQUEST_TIMEOUT_S
+
     def to_json(self) -> str:
         """One line."""
         fields = {"url": self.url, "concurrency": self.concurrency, "warmup_s": self.warmup_s}
@@ -186,7 +191,7 @@ def cut_windows(completed_at_s: list[float], concurrency: int) -> tuple[list[flo
         return [], concurrency
     rate_per_s = (len(completed_at_s) - 1) / (completed_at_s[-1] - completed_at_s[0])
     generations = max(1, math.ceil(rate_per_s * _WINDOW_S / concurrency))
-    size = min(generations * concurrency, len(completed_at_s) - 1)
+    size = min(generations, (len(completed_at_s) - 1) // concurrency) * concurrency
     boundaries = np.asarray(completed_at_s[::size])
     return np.diff(boundaries).tolist(), size
 

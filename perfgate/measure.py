@@ -16,7 +16,8 @@ from perfgate.records import Cell, Latency, Sample
 from perfgate.telemetry import TelemetrySampler
 from perfgate.workload import Workload
 
-_CLIENT_DEADLINE_S = 300.0
+# For the client to start and to end, on top of its load.
+_CLIENT_DEADLINE_S = 60.0
 
 
 class Instrument(Protocol):
@@ -96,9 +97,10 @@ class ApiInstrument:
         job = LoadJob(self.server.url, self.workload, cell.value, self.warmup_s, seconds)
         command = [sys.executable, "-m", "perfgate.load"]
         with ManagedProcess(command, cwd=Path.cwd(), env={}, name="the load client", pipes=True) as client:
-            client.exchange(job.to_json(), _CLIENT_DEADLINE_S)
+            deadline_s = job.longest_s + _CLIENT_DEADLINE_S
+            client.exchange(job.to_json(), deadline_s)
             with TelemetrySampler(self.server.process.pid) as telemetry:
-                result = parse_result(client.read_line(_CLIENT_DEADLINE_S))
+                result = parse_result(client.read_line(deadline_s))
         if self.server.process.returncode is not None:
             raise self.server.process.error(f"died while {cell} was measured")
         if not result.rounds_s and not result.failures:

@@ -10,7 +10,7 @@ from pluggy import Result
 
 from perfgate.baselines import Baseline, baseline_path, read_baseline, write_baseline
 from perfgate.checkout import identify, require_clean
-from perfgate.errors import NoBaselineError, PerfgateError, SettingsError
+from perfgate.errors import BaselineError, NoBaselineError, PerfgateError, SettingsError
 from perfgate.gate import CellFailedError, CellResult, Gate
 from perfgate.machine import read_fingerprint
 from perfgate.measure import Group
@@ -106,6 +106,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         group, parameter = marker.kwargs["group"], marker.kwargs["parameter"]
         item.stash[_CELL] = Cell(group, parameter, int(str(item.callspec.params[parameter])))
         item.add_marker(pytest.mark.benchmark(timer=replayed_clock, group=group))
+        # A cell without a figure, as after a wrong answer, has nothing to hand to pytest-benchmark.
+        item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
     if _GATE in config.stash:
         # Groups in the order of perf_cells: the model is measured before a server runs beside it.
         groups = list(config.stash[_SETTINGS].cells)
@@ -145,7 +147,7 @@ class CellGate:
 
 
 @pytest.fixture
-def gate(request: pytest.FixtureRequest) -> CellGate:
+def gate(request: pytest.FixtureRequest, benchmark: Any) -> CellGate:
     """Measures and judges the cell of a test that is marked `perf_cell`."""
     run = request.config.stash.get(_GATE, None)
     if run is None:
@@ -154,7 +156,7 @@ def gate(request: pytest.FixtureRequest) -> CellGate:
         )
     if _CELL not in request.node.stash:
         raise pytest.UsageError(f"{request.node.nodeid} uses the fixture 'gate' but has no marker {_MARKER!r}")
-    return CellGate(run.gate, request.node.stash[_CELL], request.getfixturevalue("benchmark"))
+    return CellGate(run.gate, request.node.stash[_CELL], benchmark)
 
 
 @pytest.fixture(scope="session")
@@ -210,14 +212,12 @@ def _accept(config: pytest.Config, run: _Run) -> str:
     settings = run.settings
     require_clean(settings.root, settings.baselines)
     path = baseline_path(settings.baselines, run.fingerprint.machine_class)
-    if path.exists():
-        stored = read_baseline(settings.baselines, run.fingerprint.machine_class)
-        lost = stored.throughput_per_s.keys() - {str(cell) for cell in run.gate.results}
-        if lost:
-            raise SettingsError(
-                f"the stored baseline has cells that this run did not measure: {', '.join(sorted(lost))}; "
-                f"measure all, or remove {path} first"
-            )
+    lost = _stored_cells(run) - {str(cell) for cell in run.gate.results}
+    if lost:
+        raise SettingsError(
+            f"the stored baseline has cells that this run did not measure: {', '.join(sorted(lost))}; "
+            f"measure all, or remove {path} first"
+        )
     session: Any = config.pluginmanager.get_plugin("pytest-benchmark")
     machine_info = session.get_machine_info()
     machine_info.pop("node", None)  # a host's name is nobody's business
@@ -231,6 +231,13 @@ def _accept(config: pytest.Config, run: _Run) -> str:
     )
     checkout = identify(settings.root, settings.service, settings.lock)
     return str(write_baseline(settings.baselines, run.complete_fingerprint, checkout, document))
+
+
+def _stored_cells(run: _Run) -> set[str]:
+    try:
+        return set(read_baseline(run.settings.baselines, run.fingerprint.machine_class).throughput_per_s)
+    except BaselineError:
+        return set()  # none, or one that can't be used and is replaced, as its message advises
 
 
 def _extra_info(result: CellResult) -> dict[str, object]:

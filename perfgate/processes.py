@@ -1,5 +1,6 @@
 """Start, wait until ready, stop: a process that is measured, given as command, folder and environment."""
 
+import http.client
 import os
 import signal
 import socket
@@ -7,7 +8,6 @@ import subprocess
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +18,10 @@ from perfgate.errors import ProcessError
 
 _POLL_S = 0.05
 _LOG_LINES_SHOWN = 25
+# A killed process holds its port until the kernel has taken it apart.
+_PORT_FREE_DEADLINE_S = 10.0
+# A proxy of the environment has no business between us and 127.0.0.1.
+_open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def free_port() -> int:
@@ -107,13 +111,13 @@ class ManagedProcess:
             if self.returncode is not None:
                 raise self.error(f"ended with status {self.returncode} before it was ready")
             try:
-                with urllib.request.urlopen(url, timeout=5) as response:
+                with _open_url(url, timeout=5) as response:
                     if response.status == 200:
                         return
-            except (urllib.error.URLError, OSError):
+            except (OSError, http.client.HTTPException):
                 pass  # not listening yet, or 503: asked again until the deadline
             time.sleep(_POLL_S)
-        raise self.error(f"was not ready within {deadline_s:.0f} s ({url})")
+        raise self.error(f"was not ready within {deadline_s:g} s ({url})")
 
     def exchange(self, line: str, deadline_s: float) -> str:
         """Write one line to its stdin and return the next line of its stdout.
@@ -135,17 +139,22 @@ class ManagedProcess:
         """The next line of its stdout; errors as in `exchange`."""
         assert self._process.stdout is not None, "started without pipes"
         # readline can't time out by itself: past the deadline the process is killed, which ends the pipe.
-        watchdog = threading.Timer(deadline_s, self._kill_group)
+        expired = threading.Event()
+
+        def give_up() -> None:
+            expired.set()
+            self._kill_group()
+
+        watchdog = threading.Timer(deadline_s, give_up)
         watchdog.start()
         try:
             line = self._process.stdout.readline()
         finally:
-            expired = not watchdog.is_alive()
             watchdog.cancel()
-        if line:
+        if line.endswith("\n"):  # else it was cut off by the end of the process
             return line
-        if expired:
-            raise self.error(f"did not answer within {deadline_s:.0f} s")
+        if expired.is_set():
+            raise self.error(f"did not answer within {deadline_s:g} s")
         raise self.error(f"ended with status {self._process.wait()}")
 
     def stop(self, grace_s: float = 30.0) -> None:
@@ -162,7 +171,10 @@ class ManagedProcess:
             self._process.wait()
             for stream in (self._process.stdin, self._process.stdout):
                 if stream is not None:
-                    stream.close()
+                    try:
+                        stream.close()
+                    except BrokenPipeError:
+                        pass  # it ended before it read its last line
             self._log_path.unlink(missing_ok=True)
 
     def _kill_group(self) -> None:
@@ -245,8 +257,11 @@ class ServerProcess:
             return
         self._process.stop()
         self._process = None
-        if not is_port_free(self.port):
-            raise ProcessError(f"the server has ended, but something still listens on its port {self.port}")
+        end_s = time.monotonic() + _PORT_FREE_DEADLINE_S
+        while not is_port_free(self.port):
+            if time.monotonic() >= end_s:
+                raise ProcessError(f"the server has ended, but something still listens on its port {self.port}")
+            time.sleep(_POLL_S)
 
     def __enter__(self) -> Self:
         self.start()

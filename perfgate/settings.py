@@ -1,5 +1,6 @@
 """The gate's settings: parsed once from pytest.ini and the command line, frozen; nothing else reads pytest.Config."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ class GateSettings:
         sources: dict[str, str] = {}
         for option in _OPTIONS:
             values[option.name], sources[option.name] = _read(config, option)
-        cells = {**_cells_of_ini(config), **values["perf_cells"]}
+        cells = _all_cells(config, values["perf_cells"])
         accept = bool(config.getoption("perf_accept"))
         judged = bool(config.getoption("benchmark_compare", None))
         processes: int = values["perf_processes"]
@@ -203,12 +204,17 @@ def _read(config: pytest.Config, option: _Option) -> tuple[Any, str]:
         raise SettingsError(f"{source}={text!r}: {error}") from None
 
 
-def _cells_of_ini(config: pytest.Config) -> Mapping[str, tuple[int, ...]]:
+def _all_cells(config: pytest.Config, named: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
     """The command line replaces the groups that it names and leaves the others as pytest.ini has them."""
+    text = config.getini(_CELLS.name)
     try:
-        return _cells(config.getini(_CELLS.name))
+        cells = _cells(text)
     except ValueError as error:
-        raise SettingsError(f"{_CELLS.name} in {config.inipath}: {error}") from None
+        raise SettingsError(f"{_CELLS.name} in {config.inipath}={text!r}: {error}") from None
+    unknown = [group for group in named if cells and group not in cells]
+    if unknown:
+        raise SettingsError(f"{_CELLS.flag}: there is no group {unknown[0]!r}, only {', '.join(map(repr, cells))}")
+    return {**cells, **named}
 
 
 def check_usage(config: pytest.Config, settings: GateSettings) -> None:
@@ -220,12 +226,16 @@ def check_usage(config: pytest.Config, settings: GateSettings) -> None:
         When the compare option swallowed a path, or when performance tests would run in parallel or disabled.
     """
     compare = config.getoption("benchmark_compare", None)
-    if isinstance(compare, str) and Path(compare).exists():
+    if isinstance(compare, str) and _file_of(compare).exists():
         raise SettingsError(
             f"--benchmark-compare took the path {compare!r} as its value; write: pytest {compare} --benchmark-compare"
         )
     paths = performance_paths(config, settings)
     if not paths:
+        if settings.judged or settings.accept:
+            option = "--perf-accept" if settings.accept else "--benchmark-compare"
+            folder = " ".join(os.path.relpath(path, settings.root) for path in settings.paths)
+            raise SettingsError(f"{option} without a performance test; write: pytest {folder} {option}")
         return
     command = f"pytest {' '.join(paths)}" + (" --benchmark-compare" if settings.judged else "")
     if getattr(config.option, "numprocesses", None) or getattr(config.option, "dist", "no") != "no":
@@ -234,6 +244,10 @@ def check_usage(config: pytest.Config, settings: GateSettings) -> None:
         if config.getoption(name, False):
             flag = "--" + name.replace("_", "-")
             raise SettingsError(f"{flag} would measure nothing; write: {command}  (without {flag})")
+    if config.getoption("benchmark_compare_fail", None):
+        raise SettingsError(
+            f"--benchmark-compare-fail judges by another rule; write: {command}  (without --benchmark-compare-fail)"
+        )
     if isinstance(compare, str):
         raise SettingsError(
             f"--benchmark-compare={compare}: the baseline of this machine is found by itself; write: {command}"
@@ -242,9 +256,14 @@ def check_usage(config: pytest.Config, settings: GateSettings) -> None:
 
 def performance_paths(config: pytest.Config, settings: GateSettings) -> list[str]:
     """The arguments of this run that lead to performance tests."""
-    return [argument for argument in config.args if _lies_in(Path(argument.partition("::")[0]), settings.paths)]
+    return [argument for argument in config.args if _lies_in(_file_of(argument), settings.paths)]
+
+
+def _file_of(argument: str) -> Path:
+    """The path of `perf_tests/test_api.py::test_api[8]`."""
+    return Path(argument.partition("::")[0])
 
 
 def _lies_in(path: Path, folders: Sequence[Path]) -> bool:
-    absolute = path.absolute()
-    return any(absolute.is_relative_to(folder) or folder.is_relative_to(absolute) for folder in folders)
+    path, folders = path.resolve(), [folder.resolve() for folder in folders]
+    return any(path.is_relative_to(folder) or folder.is_relative_to(path) for folder in folders)

@@ -9,13 +9,13 @@ from scipy import stats
 
 
 @dataclass(frozen=True)
-class MeanPrediction:
-    """How far the mean of new observations lies from that of stored ones, if all come from one normal distribution.
+class MeanDifference:
+    """A mean difference with its standard error; their quotient follows Student's t if nothing changed.
 
     Attributes
     ----------
     difference:
-        Mean of the new observations minus mean of the stored.
+        Mean of the new observations minus mean of the old.
     standard_error:
         Of the difference.
     degrees_of_freedom:
@@ -34,7 +34,7 @@ class MeanPrediction:
 
     def p_higher(self) -> float:
         """Probability of a difference this high or higher without a change."""
-        return MeanPrediction(-self.difference, self.standard_error, self.degrees_of_freedom).p_lower()
+        return MeanDifference(-self.difference, self.standard_error, self.degrees_of_freedom).p_lower()
 
     def lower_bound(self, confidence: float) -> float:
         """The change lies above this with the given one-sided confidence."""
@@ -45,7 +45,7 @@ class MeanPrediction:
         return self.difference + float(stats.t.ppf(confidence, self.degrees_of_freedom)) * self.standard_error
 
 
-def predict_mean(stored: Sequence[float], new: Sequence[float]) -> MeanPrediction:
+def predict_mean(stored: Sequence[float], new: Sequence[float]) -> MeanDifference:
     """Compare the mean of new observations with what stored ones predict for it.
 
     The standard error is s * sqrt(1/n + 1/m) with n stored and m new observations and s the stored ones' standard
@@ -65,10 +65,27 @@ def predict_mean(stored: Sequence[float], new: Sequence[float]) -> MeanPredictio
     """
     if len(stored) < 2 or not new:
         raise ValueError(f"needs two stored observations and a new one, got {len(stored)} and {len(new)}")
-    return MeanPrediction(
+    return MeanDifference(
         difference=fmean(new) - fmean(stored),
         standard_error=stdev(stored) * math.sqrt(1 / len(stored) + 1 / len(new)),
         degrees_of_freedom=len(stored) - 1,
+    )
+
+
+def mean_of_pairs(differences: Sequence[float]) -> MeanDifference:
+    """The paired t statistic (Student, 1908): mean and s / sqrt(n) of differences within pairs, on n - 1 degrees.
+
+    Parameters
+    ----------
+    differences:
+        New minus old of each pair, at least two.
+    """
+    if len(differences) < 2:
+        raise ValueError(f"needs two pairs, got {len(differences)}")
+    return MeanDifference(
+        difference=fmean(differences),
+        standard_error=stdev(differences) / math.sqrt(len(differences)),
+        degrees_of_freedom=len(differences) - 1,
     )
 
 

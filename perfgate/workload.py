@@ -41,7 +41,10 @@ class Workload:
 def difference(expected: object, actual: object, tolerance: float, where: str = "answer") -> str | None:
     """What is wrong with a JSON answer, or None if it is right."""
     if isinstance(expected, bool) or not isinstance(expected, int | float | dict | list):
-        return None if expected == actual else f"{where} is {actual!r}, expected {expected!r}"
+        # The type counts: Python's True == 1.
+        if type(expected) is type(actual) and expected == actual:
+            return None
+        return f"{where} is {actual!r}, expected {expected!r}"
     if isinstance(expected, int | float):
         if isinstance(actual, bool) or not isinstance(actual, int | float):
             return f"{where} is {actual!r}, expected a number"

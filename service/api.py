@@ -9,6 +9,7 @@ from litserve import LitAPI
 from pydantic import BaseModel
 
 from service import metrics
+from service.batching import FairShareLoop, Occupancy
 from service.image_request import DecodedImage, ImageFromRequest
 from service.images import Pixels
 from service.settings import Settings
@@ -36,8 +37,12 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
     fail the batch that it would have joined.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(max_batch_size=settings.max_batch_size, batch_timeout=settings.batch_timeout_s)
+    def __init__(self, settings: Settings, occupancy: Occupancy) -> None:
+        super().__init__(
+            max_batch_size=settings.max_batch_size,
+            batch_timeout=settings.batch_timeout_s,
+            loop=FairShareLoop(occupancy),
+        )
         self._settings = settings
 
     def setup(self, device: str) -> None:

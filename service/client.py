@@ -46,6 +46,8 @@ def classify(path: Path, url: str) -> list[tuple[str, float]]:
         raise NoServerError(f"no server answers at {url}; start one with: make serve") from None
     except requests.Timeout:
         raise NoServerError(f"the server at {url} did not answer within {_TIMEOUT_S:.0f} s") from None
+    except requests.RequestException as error:
+        raise NoServerError(f"the answer of {url} breaks off or is no HTTP: {error}") from None
     try:
         answer = response.json()
         if not response.ok:

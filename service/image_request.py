@@ -13,6 +13,7 @@ from fastapi import Depends, HTTPException, Request
 from starlette.requests import ClientDisconnect
 
 from service import metrics
+from service.batching import Occupancy
 from service.images import (
     CorruptImageError,
     EmptyImageError,
@@ -33,11 +34,12 @@ _STATUS_OF = {
 
 @dataclass(frozen=True)
 class Intake:
-    """How requests are read: limits, geometry, and how many images are decoded at a time in one process."""
+    """How requests are read: limits, geometry, how many images are decoded at a time, and who counts them."""
 
     reader: ImageReader
     max_image_bytes: int
     decoders: CapacityLimiter
+    occupancy: Occupancy
 
     @property
     def max_body_bytes(self) -> int:
@@ -77,7 +79,12 @@ async def read_image_request(request: Request) -> DecodedImage:
         with metrics.timed_stage("decode"):
             return _decode(body, content_type, intake)
 
-    pixels = await anyio.to_thread.run_sync(decode, limiter=intake.decoders)
+    intake.occupancy.arrive()
+    try:
+        pixels = await anyio.to_thread.run_sync(decode, limiter=intake.decoders)
+    except BaseException:
+        intake.occupancy.leave()
+        raise
     return DecodedImage(pixels, time.monotonic())
 
 

@@ -5,6 +5,7 @@ the box that the crop shows is resized, and a JPEG is scaled down while it is de
 """
 
 import io
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 # What Pillow raises for a file that breaks off or contradicts itself differs by format.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError)
+_DECODE_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, AssertionError, struct.error,
+)  # fmt: skip
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -126,7 +129,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
+    if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode.startswith("I"):
         # 16-bit greyscale: Pillow's own conversion clips at 255 instead of scaling.

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
-if _DIRECTORY_VARIABLE not in os.environ:
+if not os.environ.get(_DIRECTORY_VARIABLE):
     os.environ[_DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="classifier-metrics-")
     # Children are ended without their parent's exit handlers, so only the process that made the folder removes it.
     atexit.register(shutil.rmtree, os.environ[_DIRECTORY_VARIABLE], ignore_errors=True)

@@ -60,7 +60,7 @@ def _parse(line: str) -> tuple[int, int]:
     try:
         job = json.loads(line)
         batch_size, rounds = job["batch_size"], job["rounds"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise JobError(f'a job is {{"batch_size": 8, "rounds": 12}}, got {line.strip()!r} ({error!r})') from None
     for name, value, most in (("batch_size", batch_size, 4096), ("rounds", rounds, _MAX_ROUNDS)):
         if type(value) is not int or not 1 <= value <= most:

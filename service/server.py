@@ -31,10 +31,12 @@ def build_server(settings: Settings) -> "LitServer":
 
     from service import metrics
     from service.api import ImageClassifierAPI
+    from service.batching import Occupancy
     from service.image_request import Intake
     from service.images import ImageReader
 
-    api = ImageClassifierAPI(settings)
+    occupancy = Occupancy()
+    api = ImageClassifierAPI(settings, occupancy)
     server = LitServer(
         api,
         accelerator=settings.resolved_device,
@@ -47,6 +49,7 @@ def build_server(settings: Settings) -> "LitServer":
         reader=ImageReader(settings.image_size, settings.crop_fraction, settings.max_image_pixels),
         max_image_bytes=settings.max_image_bytes,
         decoders=CapacityLimiter(usable_cores()),
+        occupancy=occupancy,
     )
 
     @server.app.get("/metrics")  # type: ignore[untyped-decorator]

@@ -113,7 +113,10 @@ class Settings(BaseSettings):
                 "a checkpoint's outputs need names, and names without a checkpoint change nothing"
             )
         if self.batch_timeout_s >= self.request_timeout_s:
-            raise ValueError("batch_timeout_s must be below request_timeout_s")
+            raise ValueError(
+                f"{ENV_PREFIX}BATCH_TIMEOUT_S (--batch-timeout-s)={self.batch_timeout_s:g} must be below "
+                f"{ENV_PREFIX}REQUEST_TIMEOUT_S (--request-timeout-s)={self.request_timeout_s:g}"
+            )
         return self
 
     @property

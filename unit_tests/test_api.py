@@ -1,0 +1,95 @@
+"""The hooks that LitServe calls in a worker turn decoded images into answers, in order."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from service.api import Answer, ImageClassifierAPI
+from service.image_request import DecodedImage
+from service.images import Pixels
+from service.server import build_server
+from service.settings import load_settings
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ImageClassifierAPI]:
+    """The API as a worker has it after its start."""
+    settings = load_settings(["--max-batch-size", "4", "--precision", "float32"], "unit_tests")
+    api: ImageClassifierAPI = build_server(settings).lit_api
+    on_sigint, threads = signal.getsignal(signal.SIGINT), torch.get_num_threads()
+    try:
+        api.setup("cpu")
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN, "Ctrl-C must not end a worker"
+    finally:
+        signal.signal(signal.SIGINT, on_sigint)
+    api.pre_setup()
+    yield api
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(True)
+
+
+def _answer_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Answer]:
+    """What LitServe does with a batch, hook by hook."""
+    requests = [api.decode_request(DecodedImage(pixels, time.monotonic())) for pixels in images]
+    rows = api.unbatch(api.predict(api.batch(requests)))
+    assert len(rows) == len(images)
+    return [api.encode_response(row) for row in rows]
+
+
+def test_the_batch_settings_reach_litserve(api: ImageClassifierAPI) -> None:
+    """LitServe reads batch size and timeout from the API."""
+    assert api.max_batch_size == 4
+    assert api.batch_timeout == 0.01
+    assert api.api_path == "/predict"
+
+
+def test_the_hooks_answer_each_image_in_its_place(api: ImageClassifierAPI, cat_batch: Pixels) -> None:
+    """A batch gets one answer an image, in the order of the requests, whoever its neighbours are."""
+    noise = np.random.default_rng(3).integers(0, 256, (224, 224, 3), np.uint8)
+    cat = cat_batch[0]
+    [cat_alone], [noise_alone] = _answer_all(api, [cat]), _answer_all(api, [noise])
+    assert cat_alone.predictions[0].label == "Cat"
+    assert cat_alone.predictions[0].probability == pytest.approx(0.996, abs=0.003)
+    assert noise_alone.predictions[0].probability != pytest.approx(cat_alone.predictions[0].probability, abs=0.001)
+
+    for answer, expected in zip(_answer_all(api, [cat, noise, cat]), [cat_alone, noise_alone, cat_alone], strict=True):
+        assert [item.label for item in answer.predictions] == [item.label for item in expected.predictions]
+        assert [item.probability for item in answer.predictions] == pytest.approx(
+            [item.probability for item in expected.predictions], abs=1e-5
+        )
+
+
+def test_a_batch_is_a_stack_of_bytes(api: ImageClassifierAPI, cat_batch: Pixels) -> None:
+    """What the model gets is uint8 of shape (n, size, size, 3)."""
+    stacked = api.batch([DecodedImage(cat_batch[0], time.monotonic())] * 3)
+    assert stacked.shape == (3, 224, 224, 3)
+    assert stacked.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels"),
+    [([0.25, 0.75], ["Dog", "Cat"]), ([0.75, 0.25], ["Cat", "Dog"]), ([0.5, 0.5], ["Cat", "Dog"])],
+)
+def test_an_answer_is_plain_json_best_first(
+    api: ImageClassifierAPI, probabilities: list[float], labels: list[str]
+) -> None:
+    """Strings and floats, the most probable label first, and a tie in the labels' order."""
+    answer = api.encode_response(np.array(probabilities, np.float32))
+    for item in answer.predictions:
+        assert type(item.label) is str
+        assert type(item.probability) is float
+    expected = [
+        {"label": label, "probability": value} for label, value in zip(labels, sorted(probabilities)[::-1], strict=True)
+    ]
+    assert json.loads(answer.model_dump_json()) == {"predictions": expected}
+
+
+def test_the_answers_probabilities_sum_to_one(api: ImageClassifierAPI, cat_batch: Pixels) -> None:
+    """All labels are reported, so nothing is missing from 1."""
+    [answer] = _answer_all(api, [cat_batch[0]])
+    assert sum(item.probability for item in answer.predictions) == pytest.approx(1, abs=1e-6)
