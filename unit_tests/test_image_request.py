@@ -124,6 +124,16 @@ async def test_a_bad_request_is_told_what_is_wrong(
     assert detail in response.json()["detail"]
 
 
+async def test_only_requests_that_become_an_image_are_on_the_way_to_a_batch(app: FastAPI) -> None:
+    """A batch must not wait for a request that was refused."""
+    occupancy = app.state.intake.occupancy
+    for body in (b"{", json_body(b"hello"), b" " * 200_000):
+        await _post(app, body, {"content-type": _JSON})
+    assert occupancy.arriving == 0
+    await _post(app, _PNG, {"content-type": _RAW})
+    assert occupancy.arriving == 1
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 async def test_an_image_of_the_largest_size_is_allowed_and_a_byte_more_is_not(app: FastAPI, as_json: bool) -> None:
     """The limit counts the bytes of the file, in base64 as in raw."""

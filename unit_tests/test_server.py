@@ -196,11 +196,12 @@ def test_a_stopped_server_answers_what_is_in_flight_and_leaves_nothing(
 
 
 def test_a_server_that_is_stopped_while_it_starts_leaves_nothing(own_folder: Path) -> None:
-    """SIGTERM while its worker still loads: status 130, as for any interrupted program, and no process stays."""
+    """SIGTERM while its worker hangs in loading: status 130, as for any interrupted program, and no process stays."""
     command = [*_SERVER, "--workers-per-device", "1", "--port", str(free_port())]
     environment = {"TMPDIR": str(own_folder), "PROMETHEUS_MULTIPROC_DIR": ""}
     with ManagedProcess(command, cwd=_ROOT, env=environment, name="the server") as process:
         wait_until(lambda: _inference_workers(process.pid) != [], "it has started a worker", 60)
+        _inference_workers(process.pid)[0].suspend()  # it would hang for ever
         _terminate(process.pid)
         wait_until(lambda: process.returncode is not None, "it has ended", 25)
         assert process.returncode == 130

@@ -192,7 +192,7 @@ def test_everyone_may_read_it(tmp_path: Path) -> None:
 
 
 def test_pytest_benchmark_itself_can_compare_a_stored_file(tiny_project: TinyProject) -> None:
-    """It is pytest-benchmark's own format, with the raw rounds of every process."""
+    """`pytest-benchmark compare`: it is its own format, with the raw rounds of every process."""
     tiny_project.accept()
     stored = json.loads(tiny_project.baseline_file.read_text())
     assert [len(benchmark["stats"]["data"]) for benchmark in stored["benchmarks"]] == [8 * 5] * 3

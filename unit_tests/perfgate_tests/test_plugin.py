@@ -1,24 +1,13 @@
-"""The plugin end to end, as its users run it: measure, accept, compare, and every way in which a run ends."""
+"""The plugin end to end, as its users run it: measure, compare, and how each run ends (--perf-accept stands beside)."""
 
 import json
 import re
-import stat
 
 import pytest
 
-from perfgate.baselines import write_baseline
-from perfgate.checkout import identify
-from perfgate.records import Fingerprint
-from unit_tests.perfgate_tests.tiny_project import CELLS, TinyProject, git
+from unit_tests.perfgate_tests.tiny_project import CELLS, TinyProject, table_of
 
 MODEL_8, API_1, API_8 = CELLS
-
-
-def table_of(result: pytest.RunResult) -> dict[str, str]:
-    """The verdict of each cell in the table at the end."""
-    _, _, summary = result.stdout.str().partition(" performance ")
-    rows = [line for line in summary.splitlines() if line.startswith(CELLS) and "  " in line]
-    return {row.split()[0]: row.split("  ")[-1].strip() for row in rows}
 
 
 class TestMeasuring:
@@ -200,114 +189,6 @@ class TestComparing:
         assert "Name (time in" in tiny_project.run("perf_tests", "--benchmark-verbose").stdout.str()
 
 
-class TestAccepting:
-    """`pytest perf_tests --perf-accept`."""
-
-    def test_it_stores_at_least_eight_processes_of_this_commit(self, tiny_project: TinyProject) -> None:
-        tiny_project.accept()
-        baseline = tiny_project.baseline()
-        assert set(baseline.throughput_per_s) == set(CELLS)
-        assert all(len(values) == 8 for values in baseline.throughput_per_s.values())
-        assert baseline.checkout == identify(tiny_project.root, "service", "requirements.lock")
-        assert baseline.checkout.commit == git(tiny_project.root, "rev-parse", "HEAD")
-        assert baseline.details["api precision"] == "float32"
-        assert baseline.details["seconds a cell"] == "5"
-
-    def test_it_says_where_and_that_it_wants_a_commit(self, tiny_project: TinyProject) -> None:
-        tiny_project.commit()
-        result = tiny_project.run("perf_tests", "--perf-accept")
-        result.stdout.fnmatch_lines([f"accepted: {tiny_project.baseline_file}; commit it to keep it"])
-
-    def test_no_hosts_name_is_stored(self, tiny_project: TinyProject) -> None:
-        tiny_project.accept()
-        machine_info = json.loads(tiny_project.baseline_file.read_text())["machine_info"]
-        assert "node" not in machine_info
-        assert machine_info["perfgate"]["usable_cores"] >= 1
-
-    def test_it_can_be_accepted_again_before_it_is_committed(self, tiny_project: TinyProject) -> None:
-        tiny_project.accept()
-        tiny_project.plan(dict.fromkeys(CELLS, 50.0))
-        assert tiny_project.run("perf_tests", "--perf-accept").ret == pytest.ExitCode.OK
-        assert tiny_project.baseline().throughput_per_s[API_8][0] == pytest.approx(50.0)
-
-    def test_a_dirty_tree_is_refused_before_anything_is_measured(self, tiny_project: TinyProject) -> None:
-        tiny_project.commit()
-        tiny_project.write("service/new.py", "")
-        result = tiny_project.run("perf_tests", "--perf-accept")
-        assert result.ret == pytest.ExitCode.USAGE_ERROR
-        assert "the working tree has changes: service/new.py" in result.stderr.str()
-        assert tiny_project.measured == []
-
-    def test_a_tree_that_became_dirty_meanwhile_is_refused(self, tiny_project: TinyProject) -> None:
-        """What was measured is no longer what the commit says."""
-        writes = "from pathlib import Path\n\ndef test_z():\n    Path('service/new.py').write_text('')\n"
-        tiny_project.write("perf_tests/test_writes.py", writes)
-        tiny_project.commit()
-        result = tiny_project.run("perf_tests", "--perf-accept")
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
-        result.stdout.fnmatch_lines(["not accepted: *the working tree has changes: service/new.py*"])
-        assert not tiny_project.baseline_file.exists()
-
-    def test_outside_git_it_is_refused(self, tiny_project: TinyProject) -> None:
-        result = tiny_project.run("perf_tests", "--perf-accept")
-        assert result.ret == pytest.ExitCode.USAGE_ERROR
-        assert "not a git repository" in result.stderr.str()
-
-    def test_a_failing_run_writes_no_baseline(self, tiny_project: TinyProject) -> None:
-        tiny_project.accept()
-        before = tiny_project.baseline_file.read_bytes()
-        tiny_project.plan({API_1: 10.0}, failures={API_8: ["status 500: no"]})
-        result = tiny_project.run("perf_tests", "--perf-accept")
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
-        result.stdout.fnmatch_lines(["not accepted: only a run in which every test passes becomes a baseline"])
-        assert tiny_project.baseline_file.read_bytes() == before
-
-    @pytest.mark.parametrize("options", [(), ("--benchmark-compare",), ("--benchmark-compare", "--perf-strict")])
-    def test_nothing_else_writes_a_baseline(self, tiny_project: TinyProject, options: tuple[str, ...]) -> None:
-        tiny_project.accept()
-        before = tiny_project.baseline_file.read_bytes()
-        tiny_project.plan(dict.fromkeys(CELLS, 10.0))
-        tiny_project.run("perf_tests", "--benchmark-autosave", *options)
-        assert tiny_project.baseline_file.read_bytes() == before
-
-    def test_a_part_of_the_cells_does_not_replace_all(self, tiny_project: TinyProject) -> None:
-        tiny_project.accept()
-        before = tiny_project.baseline_file.read_bytes()
-        result = tiny_project.run("perf_tests", "--perf-accept", "-k", "model")
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
-        result.stdout.fnmatch_lines([f"not accepted: *did not measure: {API_1}, {API_8}; *".replace("[", "[[]")])
-        assert tiny_project.baseline_file.read_bytes() == before
-
-    def test_an_unusable_baseline_is_replaced_as_its_message_advises(self, tiny_project: TinyProject) -> None:
-        tiny_project.baseline_file.parent.mkdir(parents=True)
-        tiny_project.baseline_file.write_text('{"half": ')
-        tiny_project.accept()
-        assert set(tiny_project.baseline().throughput_per_s) == set(CELLS)
-
-    def test_a_baseline_that_cannot_be_written_is_told_and_fails_the_run(self, tiny_project: TinyProject) -> None:
-        tiny_project.write(f"perf_tests/baselines/{tiny_project.baseline_file.parent.name}", "a file in its place")
-        tiny_project.commit()
-        result = tiny_project.run("perf_tests", "--perf-accept")
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
-        result.stdout.fnmatch_lines(["not accepted: the baseline * can't be written: *"])
-
-    def test_stock_benchmarks_beside_the_gates_tests_do_no_harm(self, tiny_project: TinyProject) -> None:
-        tiny_project.write("perf_tests/test_stock.py", "def test_stock(benchmark):\n    benchmark.pedantic(int)\n")
-        tiny_project.accept()
-        result = tiny_project.run("perf_tests", "--benchmark-compare")
-        result.assert_outcomes(passed=4)
-        assert table_of(result) == dict.fromkeys(CELLS, "PASS")
-
-    def test_another_machines_baseline_is_no_baseline_here(self, tiny_project: TinyProject) -> None:
-        tiny_project.commit()
-        there = Fingerprint("Cray-1", 1, None, 0)
-        checkout = identify(tiny_project.root, "service", "requirements.lock")
-        write_baseline(tiny_project.root / "perf_tests" / "baselines", there, checkout, {"benchmarks": []})
-        result = tiny_project.run("perf_tests", "--benchmark-compare")
-        assert set(table_of(result).values()) == {"NO_BASELINE"}
-        result.stdout.fnmatch_lines(["NO_BASELINE: *there are baselines for: cray-1-1-core-no-gpu"])
-
-
 class TestWrongTests:
     """A performance test that is written wrongly says so."""
 
@@ -336,18 +217,19 @@ class TestWrongTests:
 class TestAsAProcess:
     """What only a pytest of its own shows: that the entry point alone loads the plugin, and the exit status."""
 
-    def test_accept_compare_and_catch_a_slowdown(self, tiny_project: TinyProject, pytester: pytest.Pytester) -> None:
-        tiny_project.commit()
-        accepted = pytester.runpytest_subprocess("perf_tests", "--perf-accept")
-        assert (accepted.ret, tiny_project.baseline_file.exists()) == (0, True)
-        assert stat.S_IMODE(tiny_project.baseline_file.stat().st_mode) == 0o644
+    def test_a_slowdown_is_caught(self, tiny_project: TinyProject) -> None:
+        tiny_project.accept()
         tiny_project.plan({API_1: 100.0 / 3})
-        slower = pytester.runpytest_subprocess("perf_tests", "--benchmark-compare")
+        slower = tiny_project.run_as_process("perf_tests", "--benchmark-compare")
         assert slower.ret == 1
         assert table_of(slower) == {MODEL_8: "PASS", API_1: "REGRESSED", API_8: "PASS"}
 
-    def test_every_option_has_an_ini_twin_in_the_help(self, pytester: pytest.Pytester) -> None:
-        shown = pytester.runpytest_subprocess("--help").stdout.str()
+
+class TestHelp:
+    """`pytest --help` lists everything."""
+
+    def test_every_option_has_an_ini_twin(self, tiny_project: TinyProject) -> None:
+        shown = tiny_project.run("--help").stdout.str()
         flags = set(re.findall(r"--perf-[a-z-]+(?==)", shown))
         assert {"--perf-cells", "--perf-processes", "--perf-margin-percent"} <= flags
         for flag in flags:

@@ -202,7 +202,7 @@ class TestServerProcess:
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         monkeypatch.setattr(urllib.request, "_opener", None)  # it would remember the environment of its first use
-        with server(deadline_s=10.0) as running:
+        with server(deadline_s=20.0) as running:
             assert running.process.returncode is None
 
     def test_not_ready_within_the_deadline_is_an_error_and_leaves_nothing(self, log_folder: Path) -> None:

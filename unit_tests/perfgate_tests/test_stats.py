@@ -39,10 +39,13 @@ def test_the_interval_covers_as_often_as_it_says_when_nothing_has_changed() -> N
     """Over 20,000 simulated runs of identical code: 3 new processes against 8 stored ones."""
     draws = 20_000
     values = np.random.default_rng(20_240).normal(4.6, 0.15, (draws, 11)).tolist()
-    p_values = np.array([predict_mean(row[:8], row[8:]).p_lower() for row in values])
+    predictions = [predict_mean(row[:8], row[8:]) for row in values]
+    t_values = np.array([prediction.difference / prediction.standard_error for prediction in predictions])
     for level in (0.01, 0.05, 0.5, 0.95):
         four_standard_errors = 4 * math.sqrt(level * (1 - level) / draws)
-        assert np.mean(p_values < level) == pytest.approx(level, abs=four_standard_errors)
+        assert np.mean(t_values < stats.t.ppf(level, predictions[0].degrees_of_freedom)) == pytest.approx(
+            level, abs=four_standard_errors
+        )
 
 
 def test_p_and_bounds_agree() -> None:

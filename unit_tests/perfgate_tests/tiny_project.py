@@ -119,6 +119,10 @@ class TinyProject:
         """Run pytest in this process, or in one of its own under ``--runpytest=subprocess``."""
         return self._pytester.runpytest(*_WITHOUT, *arguments)
 
+    def run_as_process(self, *arguments: str) -> pytest.RunResult:
+        """Run pytest in a process of its own."""
+        return self._pytester.runpytest_subprocess(*_WITHOUT, *arguments)
+
     def accept(self) -> None:
         """Commit, and store what the plan says as the baseline."""
         self.commit()
@@ -144,3 +148,10 @@ class TinyProject:
 def git(root: Path, *arguments: str) -> str:
     """Run git and return what it prints."""
     return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def table_of(result: pytest.RunResult) -> dict[str, str]:
+    """The verdict of each cell in the table at the end."""
+    _, _, summary = result.stdout.str().partition(" performance ")
+    rows = [line for line in summary.splitlines() if line.startswith(CELLS) and "  " in line]
+    return {row.split()[0]: row.split("  ")[-1].strip() for row in rows}
