@@ -110,12 +110,13 @@ class _ClosedLoop:
             print(json.dumps({"measuring": True}), flush=True)
             start_s, start_cpu_s = time.perf_counter(), time.process_time()
             await self._wait(self._job.measure_s, completions=2 * self._job.concurrency + 1)
-            cpu_cores = (time.process_time() - start_cpu_s) / (time.perf_counter() - start_s)
+            end_s = time.perf_counter()
+            cpu_cores = (time.process_time() - start_cpu_s) / (end_s - start_s)
         finally:
             # Requests in flight are awaited: the next measurement must not find their work in the server's queue.
             self._stopping.set()
             await asyncio.gather(*connections)
-        completions = sorted(self.completions)
+        completions = sorted(completion for completion in self.completions if completion[0] <= end_s)
         rounds_s, requests_per_round = cut_windows([at_s for at_s, _ in completions], self._job.concurrency)
         return LoadResult(
             rounds_s=[] if self.failures else rounds_s,
