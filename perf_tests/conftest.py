@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,14 +12,16 @@ import requests
 
 from perf_tests.model_instrument import fresh_model_worker
 from perf_tests.photos import cat_jpeg
-from perfgate.measure import ApiInstrument, Group
+from perfgate.measure import ApiInstrument, Group, open_api_instrument
 from perfgate.processes import ServerProcess
+from perfgate.records import Arm
 from perfgate.settings import GateSettings
 from perfgate.workload import Workload
 
 # float32's answer for the photo; every precision stays within the tolerance of it.
 _CAT = 0.9962
 _TOLERANCE = 0.02
+_READY_DEADLINE_S = 180.0
 
 
 def cat_workload() -> Workload:
@@ -35,13 +38,13 @@ def cat_workload() -> Workload:
 @pytest.fixture(scope="session")
 def model_group(gate_settings: GateSettings) -> Group:
     """The model alone."""
-    return Group("model", "images", partial(fresh_model_worker, gate_settings.root))
+    head = Arm("head", gate_settings.root, sys.executable)
+    return Group("model", "images", partial(fresh_model_worker, head), fresh_model_worker)
 
 
 @pytest.fixture(scope="session")
 def api_group(server: ServerProcess, gate_settings: GateSettings) -> Group:
     """The whole service: the session's server for the first process, then fresh ones in its place."""
-    workload = cat_workload()
     started: list[int] = [server.process.pid]
 
     @contextmanager
@@ -49,8 +52,26 @@ def api_group(server: ServerProcess, gate_settings: GateSettings) -> Group:
         if not started:
             server.start()
         started.clear()
-        info = requests.get(f"{server.url}/info", timeout=10).json()["server"]
-        details = {f"server {name}": str(info[name]) for name in ("devices", "workers_per_device")}
-        yield ApiInstrument(server, workload, gate_settings.warmup_seconds, details)
+        with _instrument(server, gate_settings.warmup_seconds) as instrument:
+            yield instrument
 
-    return Group("api", "requests", fresh_server)
+    return Group("api", "requests", fresh_server, fresh_arm, release=server.stop)
+
+
+@contextmanager
+def fresh_arm(arm: Arm) -> Iterator[ApiInstrument]:
+    """The server of a checkout, started with the contract alone; bursts of load bring their own warm-up."""
+    command = [arm.python, "-m", "service.server"]
+    with (
+        ServerProcess(command, cwd=arm.folder, ready_deadline_s=_READY_DEADLINE_S) as server,
+        _instrument(server, warmup_s=0.0) as instrument,
+    ):
+        yield instrument
+
+
+@contextmanager
+def _instrument(server: ServerProcess, warmup_s: float) -> Iterator[ApiInstrument]:
+    info = requests.get(f"{server.url}/info", timeout=10).json()["server"]
+    details = {f"server {name}": str(info[name]) for name in ("devices", "workers_per_device")}
+    with open_api_instrument(server, cat_workload(), warmup_s, details) as instrument:
+        yield instrument

@@ -2,20 +2,18 @@
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from perfgate.errors import MeasurementError
 from perfgate.measure import summarise_latency
 from perfgate.processes import ManagedProcess
-from perfgate.records import Cell, Sample
+from perfgate.records import Arm, Cell, Sample
 from perfgate.telemetry import TelemetrySampler
 
 # One worker on all cores, the same that the server's workers share: so the API's share of it means something.
-COMMAND = (sys.executable, "-m", "service.model_worker", "--workers-per-device", "1")
+ARGUMENTS = ("-m", "service.model_worker", "--workers-per-device", "1")
 _READY_DEADLINE_S = 180.0
 _JOB_DEADLINE_S = 300.0
 _MIN_ROUNDS = 3
@@ -51,10 +49,18 @@ class ModelInstrument:
         seconds: list[float] = answer["seconds"]
         return seconds
 
+    def pause(self) -> None:
+        """Nothing to do: it waits for its next job without using the CPU."""
+
+    def resume(self) -> None:
+        """Nothing to do."""
+
 
 @contextmanager
-def fresh_model_worker(folder: Path) -> Iterator[ModelInstrument]:
+def fresh_model_worker(arm: Arm) -> Iterator[ModelInstrument]:
     """Start the model worker of a checkout."""
-    with ManagedProcess(COMMAND, cwd=folder, env={}, name="the model worker", pipes=True) as worker:
+    with ManagedProcess(
+        [arm.python, *ARGUMENTS], cwd=arm.folder, env={}, name="the model worker", pipes=True
+    ) as worker:
         ready = json.loads(worker.read_line(_READY_DEADLINE_S))["ready"]
         yield ModelInstrument(worker, {f"model {name}": str(value) for name, value in ready.items()})

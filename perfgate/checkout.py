@@ -1,7 +1,13 @@
-"""The commit that is measured, as git and the lock file identify it."""
+"""The commit that is measured, and another one put beside it: its files in a folder, its environment."""
 
 import hashlib
+import os
 import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,11 +68,114 @@ def require_clean(root: Path, allowed: Path) -> None:
         )
 
 
-def _git(root: Path, *arguments: str) -> str:
+def find_equivalent(root: Path, wanted: CheckoutId, service: str, lock: str) -> str:
+    """The commit itself, or after a squash merge a reachable one with the same service and lock file.
+
+    Raises
+    ------
+    CheckoutError
+        When there is neither.
+    """
     try:
-        result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+        return _git(root, "rev-parse", "--verify", "--quiet", f"{wanted.commit}^{{commit}}")
+    except CheckoutError:
+        candidates = _git(root, "rev-list", "--all", "--", service, lock).split()
+    for commit in candidates:
+        try:
+            tree = _git(root, "rev-parse", "--verify", "--quiet", f"{commit}:./{service}")
+            content = _git_bytes(root, "show", f"{commit}:./{lock}")
+        except CheckoutError:
+            continue  # the commit has no such folder or file
+        if tree == wanted.service_tree and hashlib.sha256(content).hexdigest() == wanted.lock_sha256:
+            return commit
+    raise CheckoutError(
+        f"the baseline's commit {wanted.commit[:12]} is not here, nor one with the same {service}/ and {lock}; "
+        "a shallow clone lacks older ones: git fetch --unshallow"
+    )
+
+
+@contextmanager
+def materialise(root: Path, reference: str) -> Iterator[Path]:
+    """A commit's files in a temporary folder of their own; nothing is written to `.git`.
+
+    Parameters
+    ----------
+    root:
+        The checkout that has the commit.
+    reference:
+        A branch, tag or commit.
+
+    Raises
+    ------
+    CheckoutError
+        When there is no such commit here.
+    """
+    try:
+        commit = _git(root, "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
+    except CheckoutError:
+        raise CheckoutError(
+            f"there is no commit {reference!r} in {root}; a shallow clone lacks older ones: git fetch --unshallow"
+        ) from None
+    with tempfile.TemporaryDirectory(prefix="perfgate-base-") as folder:
+        archive = Path(folder) / "commit.tar"
+        files = Path(folder) / "files"
+        _git(root, "archive", f"--output={archive}", commit)
+        with tarfile.open(archive) as tar:
+            tar.extractall(files, filter="data")
+        archive.unlink()
+        yield files
+
+
+def environment_python(root: Path, base: Path, lock: str, *, same: bool) -> str:
+    """The interpreter that the base runs with: this one if the lock files are alike, else one of its own.
+
+    An environment is built once and kept under the user's cache folder by its lock file's hash.
+
+    Parameters
+    ----------
+    root, base:
+        The two checkouts.
+    lock:
+        Name of the lock file in both.
+    same:
+        Share this environment whatever the lock files say.
+
+    Raises
+    ------
+    CheckoutError
+        When the base has no lock file or its packages can't be installed.
+    """
+    base_lock = base / lock
+    if same or (base_lock.exists() and base_lock.read_bytes() == (root / lock).read_bytes()):
+        return sys.executable
+    if not base_lock.exists():
+        raise CheckoutError(f"the base has no {lock}; share this environment with --perf-same-env")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "perfgate"
+    folder = cache / hashlib.sha256(base_lock.read_bytes()).hexdigest()[:16]
+    python = folder / "bin" / "python"
+    complete = folder / ".complete"
+    if not complete.exists():
+        for command in (
+            [sys.executable, "-m", "venv", "--clear", str(folder)],
+            [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(base_lock)],
+        ):
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            if result.returncode != 0:
+                raise CheckoutError(f"the base's environment can't be built: {result.stderr.strip()[-500:]}")
+        complete.touch()
+    return str(python)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return _git_bytes(root, *arguments).decode(errors="surrogateescape").rstrip("\n")
+
+
+def _git_bytes(root: Path, *arguments: str) -> bytes:
+    try:
+        result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True)
     except FileNotFoundError:
         raise CheckoutError("git is not installed; it says which commit is measured") from None
     except subprocess.CalledProcessError as error:
-        raise CheckoutError(f"git {' '.join(arguments)} failed in {root}: {error.stderr.strip()}") from None
-    return result.stdout.rstrip("\n")
+        message = error.stderr.decode(errors="replace").strip()
+        raise CheckoutError(f"git {' '.join(arguments)} failed in {root}: {message}") from None
+    return result.stdout

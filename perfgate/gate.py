@@ -1,15 +1,21 @@
 """One run of the gate: measures and judges a group when its first test asks; each test then reports its own cell."""
 
+import random
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from perfgate.baselines import Baseline
-from perfgate.errors import PerfgateError
-from perfgate.judge import judge
+from perfgate.checkout import environment_python, find_equivalent, materialise
+from perfgate.errors import MeasurementError, PerfgateError
+from perfgate.judge import Policy, judge
 from perfgate.measure import Group, measure_group
-from perfgate.records import Cell, Sample, Status, Verdict
+from perfgate.records import Arm, Cell, Sample, Status, Verdict
 from perfgate.settings import GateSettings
+from perfgate.versus import Schedule, compare_cells
 
+# What a screen by the stored baseline alone neither clears nor may accuse.
+_UNCLEAR = frozenset({Status.REGRESSED, Status.INCONCLUSIVE})
 _FAILING = frozenset({Status.REGRESSED, Status.INVALID})
 _FAILING_STRICT = _FAILING | {Status.INCONCLUSIVE, Status.NO_BASELINE}
 
@@ -81,6 +87,9 @@ class Gate:
 
     def _measure(self, group: Group) -> None:
         cells = [cell for cell in self.selected if cell.group == group.name]
+        if self.settings.versus is not None:
+            self._compare(group, cells, self.settings.versus)
+            return
         measurement = measure_group(
             group,
             cells,
@@ -90,12 +99,61 @@ class Gate:
         )
         self.details.update(measurement.details)
         for cell, samples in measurement.samples.items():
-            self.results[cell] = CellResult(cell, group.unit, samples, self._judge(cell, samples))
+            self.results[cell] = CellResult(cell, group.unit, samples, self._screen(cell, samples))
+        accused = [cell for cell in cells if self.results[cell].verdict.status in _UNCLEAR]
+        if accused and self.settings.confirm:
+            self._confirm(group, accused)
 
-    def _judge(self, cell: Cell, samples: Sequence[Sample]) -> Verdict:
-        policy = self.settings.policy(gated_cells=len(self.selected))
+    def _screen(self, cell: Cell, samples: Sequence[Sample]) -> Verdict:
         stored: Mapping[str, Sequence[float]] = self.baseline.throughput_per_s if self.baseline else {}
-        verdict = judge(policy, stored.get(str(cell)), samples)
+        verdict = judge(self._policy, stored.get(str(cell)), samples)
         if verdict.status is not Status.NO_BASELINE or self.settings.judged:
             return verdict
         return Verdict(Status.NOT_JUDGED, "run with --benchmark-compare to judge", now_per_s=verdict.now_per_s)
+
+    def _confirm(self, group: Group, cells: Sequence[Cell]) -> None:
+        """What the screen can't clear is compared side by side with the baseline's commit; else the screen decides."""
+        assert self.baseline is not None, "without a baseline nothing is unclear"
+        screened = {cell: self.results[cell] for cell in cells}
+        try:
+            reference = find_equivalent(
+                self.settings.root, self.baseline.checkout, self.settings.service, self.settings.lock
+            )
+            self._compare(group, cells, reference)
+        except PerfgateError as error:
+            for cell, result in screened.items():
+                evidence = (*result.verdict.evidence, f"not confirmed side by side: {error}")
+                self.results[cell] = replace(result, verdict=replace(result.verdict, evidence=evidence))
+            return
+        for cell, result in screened.items():
+            compared = self.results[cell].verdict
+            reason = compared.reason
+            if compared.status is Status.PASS and result.verdict.status is Status.REGRESSED:
+                reason += "; the machine is slower today than when the baseline was stored"
+            self.results[cell] = replace(result, verdict=replace(compared, reason=reason))
+
+    def _compare(self, group: Group, cells: Sequence[Cell], reference: str) -> None:
+        """Judge the cells side by side with another commit."""
+        if group.open_arm is None:
+            raise MeasurementError(f"the group {group.name!r} can't start another checkout")
+        settings = self.settings
+        group.release()
+        self.progress(f"{group.name}: {reference[:12]} is put beside the working tree")
+        with materialise(settings.root, reference) as folder:
+            python = environment_python(settings.root, folder, settings.lock, same=settings.same_env)
+            compared = compare_cells(
+                group.open_arm,
+                Arm("base", folder, python),
+                Arm("head", settings.root, sys.executable),
+                cells,
+                self._policy,
+                Schedule(settings.burst_seconds, settings.blocks, settings.budget_minutes * 60),
+                random.Random(),
+                lambda text: self.progress(f"{group.name}: {text}"),
+            )
+        for cell, comparison in compared.items():
+            self.results[cell] = CellResult(cell, group.unit, comparison.head, comparison.verdict)
+
+    @property
+    def _policy(self) -> Policy:
+        return self.settings.policy(gated_cells=len(self.selected))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfgate.records import Change, Sample, Status, Verdict
-from perfgate.stats import MeanDifference, geometric_mean, predict_mean
+from perfgate.stats import MeanDifference, geometric_mean, mean_of_pairs, predict_mean
 
 _INTERVAL_CONFIDENCE = 0.975  # one-sided at both ends: a 95 % interval
 _FAILURES_SHOWN = 3
@@ -37,6 +37,9 @@ class Policy:
         Over how many cells the error level is shared (Bonferroni).
     exclusions:
         What PASS means.
+    looks:
+        After how many pairs of fresh processes a comparison side by side is judged; declared beforehand, and the
+        error level is shared over them.
     client_ceiling_cores:
         A client that uses more than this of its one core is the bottleneck.
     """
@@ -45,12 +48,18 @@ class Policy:
     error_level: float = 0.01
     gated_cells: int = 1
     exclusions: tuple[Exclusion, ...] = (Exclusion(0.10, 0.95), Exclusion(0.05, 0.80))
+    looks: tuple[int, ...] = (3, 5, 8, 12)
     client_ceiling_cores: float = 0.9
 
     @property
     def cell_error_level(self) -> float:
         """One cell's share of the error level."""
         return self.error_level / self.gated_cells
+
+    @property
+    def look_error_level(self) -> float:
+        """One look's share of a cell's error level."""
+        return self.cell_error_level / len(self.looks)
 
 
 def judge(policy: Policy, baseline: Sequence[float] | None, samples: Sequence[Sample]) -> Verdict:
@@ -65,7 +74,7 @@ def judge(policy: Policy, baseline: Sequence[float] | None, samples: Sequence[Sa
     samples:
         What fresh processes of this run measured, at least one.
     """
-    invalid = _why_invalid(policy, samples)
+    invalid = why_invalid(policy, samples)
     if invalid:
         return Verdict(Status.INVALID, invalid)
     now = [sample.throughput_per_s for sample in samples]
@@ -74,16 +83,13 @@ def judge(policy: Policy, baseline: Sequence[float] | None, samples: Sequence[Sa
         return Verdict(Status.NO_BASELINE, "the baseline has no such cell", now_per_s=now_per_s)
 
     prediction = predict_mean([math.log(value) for value in baseline], [math.log(value) for value in now])
-    status, reason = _decide(policy, prediction)
-    change = Change(
-        math.expm1(prediction.difference),
-        math.expm1(prediction.lower_bound(_INTERVAL_CONFIDENCE)),
-        math.expm1(prediction.upper_bound(_INTERVAL_CONFIDENCE)),
-    )
+    status = _decide(policy, prediction, policy.cell_error_level)
+    change = _change(prediction)
     spread = prediction.standard_error / math.sqrt(1 / len(baseline) + 1 / len(now))
     return Verdict(
         status,
-        reason,
+        f"throughput {change.estimate:+.1%}; {_explain(policy, status, prediction)}"
+        + ("; by the stored baseline alone, drift not excluded" if status is Status.REGRESSED else ""),
         now_per_s=now_per_s,
         baseline_per_s=geometric_mean(baseline),
         change=change,
@@ -97,30 +103,81 @@ def judge(policy: Policy, baseline: Sequence[float] | None, samples: Sequence[Sa
     )
 
 
-def _decide(policy: Policy, prediction: MeanDifference) -> tuple[Status, str]:
-    change = math.expm1(prediction.difference)
-    if change <= -policy.margin and prediction.p_lower() < policy.cell_error_level:
-        return Status.REGRESSED, (
-            f"throughput {change:+.1%}, more than the margin of {policy.margin:.0%} and than fresh processes differ; "
-            "by the stored baseline alone, drift not excluded"
-        )
-    if change >= policy.margin and prediction.p_higher() < policy.cell_error_level:
-        return Status.IMPROVED, f"throughput {change:+.1%}, more than fresh processes differ"
-    open_exclusions = [
-        exclusion
-        for exclusion in policy.exclusions
-        if prediction.lower_bound(exclusion.confidence) <= math.log1p(-exclusion.slowdown)
-    ]
-    if not open_exclusions:
-        excluded = " and ".join(f"{item.slowdown:.0%} at {item.confidence:.0%}" for item in policy.exclusions)
-        return Status.PASS, f"throughput {change:+.1%}; a slowdown of {excluded} is excluded"
-    still_open = " and ".join(f"{item.slowdown:.0%} at {item.confidence:.0%}" for item in open_exclusions)
-    return Status.INCONCLUSIVE, (
-        f"throughput {change:+.1%}; the stored baseline can't exclude a slowdown of {still_open} on this noisy machine"
+def judge_pairs(policy: Policy, log_ratios: Sequence[float], *, last: bool) -> Verdict | None:
+    """Judge one cell by a comparison side by side, at one of the declared looks.
+
+    Parameters
+    ----------
+    policy:
+        What counts as a change.
+    log_ratios:
+        log(head / base) of each pair of fresh processes, at least two.
+    last:
+        Whether no more pairs will come.
+
+    Returns
+    -------
+    Verdict or None
+        None when more pairs are needed. The paired t test has no smallest p that it can reach; how small it must be
+        at this look stands in the evidence.
+    """
+    difference = mean_of_pairs(log_ratios)
+    status = _decide(policy, difference, policy.look_error_level)
+    if status is Status.INCONCLUSIVE and not last:
+        return None
+    change = _change(difference)
+    spread = difference.standard_error * math.sqrt(len(log_ratios))
+    return Verdict(
+        status,
+        f"throughput {change.estimate:+.1%} side by side; {_explain(policy, status, difference)}",
+        change=change,
+        evidence=(
+            f"pairs    {' '.join(f'{math.expm1(value):+.1%}' for value in log_ratios)}",
+            f"change   {change} (95 % interval); pairs differ by {spread:.1%} (standard deviation)",
+            f"p of a drop this large without a change {difference.p_lower():.2g}; accused below "
+            f"{policy.look_error_level:.2g} ({policy.error_level:g} over {policy.gated_cells} cells and "
+            f"{len(policy.looks)} looks, at {', '.join(map(str, policy.looks))} pairs)",
+        ),
     )
 
 
-def _why_invalid(policy: Policy, samples: Sequence[Sample]) -> str | None:
+def _decide(policy: Policy, difference: MeanDifference, error_level: float) -> Status:
+    change = math.expm1(difference.difference)
+    if change <= -policy.margin and difference.p_lower() < error_level:
+        return Status.REGRESSED
+    if change >= policy.margin and difference.p_higher() < error_level:
+        return Status.IMPROVED
+    return Status.INCONCLUSIVE if _open_exclusions(policy, difference) else Status.PASS
+
+
+def _open_exclusions(policy: Policy, difference: MeanDifference) -> list[Exclusion]:
+    return [
+        exclusion
+        for exclusion in policy.exclusions
+        if difference.lower_bound(exclusion.confidence) <= math.log1p(-exclusion.slowdown)
+    ]
+
+
+def _explain(policy: Policy, status: Status, difference: MeanDifference) -> str:
+    if status in (Status.REGRESSED, Status.IMPROVED):
+        return f"more than the margin of {policy.margin:.0%} and than fresh processes differ"
+    exclusions = policy.exclusions if status is Status.PASS else _open_exclusions(policy, difference)
+    slowdowns = " and ".join(f"{item.slowdown:.0%} at {item.confidence:.0%}" for item in exclusions)
+    if status is Status.PASS:
+        return f"a slowdown of {slowdowns} is excluded"
+    return f"too noisy: can't exclude a slowdown of {slowdowns}"
+
+
+def _change(difference: MeanDifference) -> Change:
+    return Change(
+        math.expm1(difference.difference),
+        math.expm1(difference.lower_bound(_INTERVAL_CONFIDENCE)),
+        math.expm1(difference.upper_bound(_INTERVAL_CONFIDENCE)),
+    )
+
+
+def why_invalid(policy: Policy, samples: Sequence[Sample]) -> str | None:
+    """Why these samples can't be judged: wrong answers, or a client at its ceiling; None if they can."""
     failures = [failure for sample in samples for failure in sample.failures]
     if failures:
         answers = sum(sample.answers for sample in samples)

@@ -1,4 +1,4 @@
-"""Closed-loop load from a process of its own: `python -m perfgate.load`, a job on stdin, results on stdout.
+"""Closed-loop load from a process of its own: `python -m perfgate.load`, jobs on stdin, results on stdout.
 
 Threads in pytest's process would measure its interpreter lock. The connections stay open, the warm-up is discarded, and
 a round is a window of the running load: the time in which a fixed number of requests completed, at least one for each
@@ -211,9 +211,9 @@ def parse_result(line: str) -> LoadResult:
 
 
 def main() -> int:
-    """Run the job on stdin. Prints a line when measuring begins, and one with the result."""
-    job = LoadJob.from_json(sys.stdin.readline())
-    print(json.dumps({"result": asdict(asyncio.run(_run(job)))}), flush=True)
+    """Run the jobs on stdin, one a line. Prints a line when measuring begins, and one with the result."""
+    for line in sys.stdin:
+        print(json.dumps({"result": asdict(asyncio.run(_run(LoadJob.from_json(line))))}), flush=True)
     return 0
 
 

@@ -1,8 +1,8 @@
 """Measure the cells of a group in several fresh processes."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ import numpy as np
 from perfgate.errors import MeasurementError
 from perfgate.load import LoadJob, parse_result
 from perfgate.processes import ManagedProcess, ServerProcess
-from perfgate.records import Cell, Latency, Sample
+from perfgate.records import Arm, Cell, Latency, Sample
 from perfgate.telemetry import TelemetrySampler
 from perfgate.workload import Workload
 
@@ -31,6 +31,19 @@ class Instrument(Protocol):
         """Measure one cell for about this long."""
 
 
+class PausableInstrument(Instrument, Protocol):
+    """An instrument whose process can be kept from disturbing another's measurement."""
+
+    def pause(self) -> None:
+        """Stop the process where it stands."""
+
+    def resume(self) -> None:
+        """Let it go on."""
+
+
+OpenArm = Callable[[Arm], AbstractContextManager[PausableInstrument]]
+
+
 @dataclass(frozen=True)
 class Group:
     """Cells that are measured together, process by process.
@@ -43,11 +56,17 @@ class Group:
         What throughput counts, as in `images`.
     fresh_process:
         Starts one; its context ends the process.
+    open_arm:
+        Starts a fresh process of a checkout; None if other checkouts can't be started.
+    release:
+        Ends what the group shares between its processes, before arms are started.
     """
 
     name: str
     unit: str
     fresh_process: Callable[[], AbstractContextManager[Instrument]]
+    open_arm: OpenArm | None = None
+    release: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -88,6 +107,7 @@ class ApiInstrument:
     """Closed-loop load on a running server; a cell's value is the concurrency."""
 
     server: ServerProcess
+    client: ManagedProcess
     workload: Workload
     warmup_s: float
     details: Mapping[str, str]
@@ -95,18 +115,16 @@ class ApiInstrument:
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """Send load from a client process of its own and check every answer."""
         job = LoadJob(self.server.url, self.workload, cell.value, self.warmup_s, seconds)
-        command = [sys.executable, "-m", "perfgate.load"]
-        with ManagedProcess(command, cwd=Path.cwd(), env={}, name="the load client", pipes=True) as client:
-            deadline_s = job.longest_s + _CLIENT_DEADLINE_S
-            client.exchange(job.to_json(), deadline_s)
-            with TelemetrySampler(self.server.process.pid) as telemetry:
-                result = parse_result(client.read_line(deadline_s))
+        deadline_s = job.longest_s + _CLIENT_DEADLINE_S
+        self.client.exchange(job.to_json(), deadline_s)
+        with TelemetrySampler(self.server.process.pid) as telemetry:
+            result = parse_result(self.client.read_line(deadline_s))
         if self.server.process.returncode is not None:
             raise self.server.process.error(f"died while {cell} was measured")
         if not result.rounds_s and not result.failures:
             raise MeasurementError(
                 f"{cell}: {len(result.latencies_ms)} answers were too few to measure; "
-                "the server is far too slow, or --perf-seconds too short"
+                "the server is far too slow, or --perf-seconds (side by side: --perf-burst-seconds) too short"
             )
         return Sample(
             rounds_s=tuple(result.rounds_s),
@@ -117,6 +135,24 @@ class ApiInstrument:
             telemetry=telemetry.record,
             client_cpu_cores=result.client_cpu_cores,
         )
+
+    def pause(self) -> None:
+        """An idle LitServe polls its queue: it is stopped where it stands."""
+        self.server.process.pause()
+
+    def resume(self) -> None:
+        """Let the server go on."""
+        self.server.process.resume()
+
+
+@contextmanager
+def open_api_instrument(
+    server: ServerProcess, workload: Workload, warmup_s: float, details: Mapping[str, str]
+) -> Iterator[ApiInstrument]:
+    """Start the load client for a running server; it ends with the context."""
+    command = [sys.executable, "-m", "perfgate.load"]
+    with ManagedProcess(command, cwd=Path.cwd(), env={}, name="the load client", pipes=True) as client:
+        yield ApiInstrument(server, client, workload, warmup_s, details)
 
 
 def summarise_latency(latencies_ms: Sequence[float]) -> Latency:

@@ -38,7 +38,7 @@ class _Run:
         if self.settings.accept:
             require_clean(self.settings.root, self.settings.baselines)
             identify(self.settings.root, self.settings.service, self.settings.lock)
-        if not self.settings.judged:
+        if not self.settings.judged or self.settings.versus is not None:
             return None
         try:
             return read_baseline(self.settings.baselines, self.fingerprint.machine_class)

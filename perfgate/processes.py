@@ -157,11 +157,20 @@ class ManagedProcess:
             raise self.error(f"did not answer within {deadline_s:g} s")
         raise self.error(f"ended with status {self._process.wait()}")
 
+    def pause(self) -> None:
+        """Stop it and its children where they stand, so that they take no CPU."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        os.killpg(self.pid, signal.SIGCONT)
+
     def stop(self, grace_s: float = 30.0) -> None:
         """Ask it to end (SIGTERM to it alone), wait, then kill what is left of its group. Can be called again."""
         try:
             if self.returncode is None:
                 self._process.terminate()
+                self.resume()  # a paused process would not notice
                 try:
                     self._process.wait(grace_s)
                 except subprocess.TimeoutExpired:

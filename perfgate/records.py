@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from statistics import median
 
 
@@ -16,6 +17,25 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.group}[{self.parameter}={self.value}]"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of two checkouts that are compared side by side.
+
+    Attributes
+    ----------
+    name:
+        `base` or `head`.
+    folder:
+        Its processes run here.
+    python:
+        The interpreter of its environment.
+    """
+
+    name: str
+    folder: Path
+    python: str
 
 
 @dataclass(frozen=True)
@@ -97,6 +117,11 @@ class Sample:
     def throughput_per_s(self) -> float:
         """Units a second in the median round: a stall of seconds hits few rounds and moves it little."""
         return self.units_per_round / median(self.rounds_s)
+
+    @property
+    def mean_throughput_per_s(self) -> float:
+        """Units a second over all rounds: sharper than the median where a burst has only a few."""
+        return self.units_per_round * len(self.rounds_s) / sum(self.rounds_s)
 
     @property
     def success_rate(self) -> float:

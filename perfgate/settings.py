@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,19 @@ def _cells(text: str) -> dict[str, tuple[int, ...]]:
     return cells
 
 
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError("must be yes or no")
+    return text == "yes"
+
+
+def _looks(text: str) -> tuple[int, ...]:
+    looks = tuple(int(part) for part in text.split())
+    if not looks or looks[0] < 2 or any(one >= other for one, other in pairwise(looks)):
+        raise ValueError("must be whole numbers that rise, from 2 on, as in: 3 5 8 12")
+    return looks
+
+
 _CELLS = _Option("perf_cells", "", "what is measured, as in: model=1,8,32,64 api=1,8,32,64", _cells)
 _OPTIONS = (
     _CELLS,
@@ -72,6 +86,11 @@ _OPTIONS = (
     _Option("perf_warmup_seconds", "1", "seconds of load before measuring a cell", _number(0, 600)),
     _Option("perf_margin_percent", "3", "smallest change of throughput that is accused", _number(0.1, 90)),
     _Option("perf_error_percent", "1", "how often a run of identical code may be accused", _number(0.01, 50)),
+    _Option("perf_pairs", "3 5 8 12", "after how many pairs of fresh processes a comparison is judged", _looks),
+    _Option("perf_confirm", "no", "compare side by side with the baseline's commit what it can't clear", _yes_or_no),
+    _Option("perf_burst_seconds", "0.5", "seconds of load in a burst of a comparison", _number(0.05, 600)),
+    _Option("perf_blocks", "4", "blocks of four bursts for a cell in a pair", _whole_number(1, 1000)),
+    _Option("perf_budget_minutes", "30", "minutes after which a group's comparison ends", _number(0, 6000)),
     _Option("perf_service", "service", "folder of the service that is measured", str),
     _Option("perf_lock", "requirements.lock", "file that pins the service's packages", str),
     _Option("perf_packages", "", "packages whose versions are recorded", lambda text: tuple(text.split())),
@@ -85,6 +104,17 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(option.flag, dest=option.name, default=None, metavar="VALUE", help=option.help)
         parser.addini(option.name, option.help, default=option.default)
     group.addoption("--perf-strict", action="store_true", help="INCONCLUSIVE and NO_BASELINE fail, too (for CI)")
+    group.addoption(
+        "--perf-versus",
+        default=None,
+        metavar="REF",
+        help="compare side by side with this branch, tag or commit (HEAD: uncommitted work with the last commit)",
+    )
+    group.addoption(
+        "--perf-same-env",
+        action="store_true",
+        help="the other checkout shares this environment, whatever its lock says",
+    )
     group.addoption(
         "--perf-accept",
         action="store_true",
@@ -106,7 +136,11 @@ class GateSettings:
         How each cell is measured.
     judged:
         Whether results are compared with the baseline (`--benchmark-compare`).
-    strict, accept:
+    confirm:
+        Whether what the stored baseline can't clear is compared side by side with its commit.
+    versus:
+        The commit to compare with side by side, instead of the stored baseline.
+    strict, accept, same_env:
         See `--help`.
     """
 
@@ -125,6 +159,13 @@ class GateSettings:
     judged: bool
     strict: bool
     accept: bool
+    versus: str | None
+    confirm: bool
+    same_env: bool
+    looks: tuple[int, ...]
+    burst_seconds: float
+    blocks: int
+    budget_minutes: float
 
     @classmethod
     def from_pytest_config(cls, config: pytest.Config) -> "GateSettings":
@@ -141,11 +182,12 @@ class GateSettings:
             values[option.name], sources[option.name] = _read(config, option)
         cells = _all_cells(config, values["perf_cells"])
         accept = bool(config.getoption("perf_accept"))
-        judged = bool(config.getoption("benchmark_compare", None))
+        versus: str | None = config.getoption("perf_versus")
+        judged = bool(config.getoption("benchmark_compare", None)) or versus is not None
         processes: int = values["perf_processes"]
         if accept:
             if judged:
-                raise SettingsError("--perf-accept stores a baseline; leave out --benchmark-compare")
+                raise SettingsError("--perf-accept stores a baseline; leave out --benchmark-compare and --perf-versus")
             if processes < MIN_ACCEPTED_PROCESSES and sources["perf_processes"].startswith("--"):
                 raise SettingsError(
                     f"--perf-processes={processes}: a baseline needs at least {MIN_ACCEPTED_PROCESSES} fresh processes"
@@ -153,7 +195,7 @@ class GateSettings:
             processes = max(processes, MIN_ACCEPTED_PROCESSES)
         strict = bool(config.getoption("perf_strict"))
         if strict and not judged:
-            raise SettingsError("--perf-strict judges nothing without --benchmark-compare")
+            raise SettingsError("--perf-strict judges nothing without --benchmark-compare or --perf-versus")
         root = config.rootpath
         return cls(
             root=root,
@@ -171,11 +213,18 @@ class GateSettings:
             judged=judged,
             strict=strict,
             accept=accept,
+            versus=versus,
+            confirm=values["perf_confirm"],
+            same_env=bool(config.getoption("perf_same_env")),
+            looks=values["perf_pairs"],
+            burst_seconds=values["perf_burst_seconds"],
+            blocks=values["perf_blocks"],
+            budget_minutes=values["perf_budget_minutes"],
         )
 
     def policy(self, gated_cells: int) -> Policy:
         """The judge's policy for this many gated cells."""
-        return Policy(margin=self.margin, error_level=self.error_level, gated_cells=gated_cells)
+        return Policy(margin=self.margin, error_level=self.error_level, gated_cells=gated_cells, looks=self.looks)
 
     @property
     def measuring(self) -> dict[str, str]:
@@ -185,6 +234,8 @@ class GateSettings:
     def describe(self) -> str:
         """One line for pytest's header."""
         mode = "accept a baseline" if self.accept else "judge" if self.judged else "measure, not judged"
+        if self.versus is not None:
+            mode = f"judge side by side with {self.versus}"
         if self.strict:
             mode += ", strict"
         return (

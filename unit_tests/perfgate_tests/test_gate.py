@@ -36,6 +36,13 @@ SETTINGS = GateSettings(
     judged=True,
     strict=False,
     accept=False,
+    versus=None,
+    confirm=False,
+    same_env=False,
+    looks=(3, 5),
+    burst_seconds=0.5,
+    blocks=2,
+    budget_minutes=1.0,
 )
 
 

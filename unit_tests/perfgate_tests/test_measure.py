@@ -12,7 +12,7 @@ import pytest
 
 from perfgate import measure
 from perfgate.errors import MeasurementError, ProcessError
-from perfgate.measure import ApiInstrument, Group, GroupMeasurement, measure_group, summarise_latency
+from perfgate.measure import Group, GroupMeasurement, measure_group, open_api_instrument, summarise_latency
 from perfgate.processes import ServerProcess
 from perfgate.records import Cell, Sample
 from perfgate.workload import Workload
@@ -111,12 +111,13 @@ class TestMeasureGroup:
 class TestApiInstrument:
     """A cell's value is the concurrency of a real client."""
 
-    def instrument(self, server: ServerProcess, mode: str, warmup_s: float = 0.1) -> ApiInstrument:
+    def measure(self, server: ServerProcess, mode: str, cell: Cell, seconds: float, warmup_s: float = 0.1) -> Sample:
         workload = Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER)
-        return ApiInstrument(server, workload, warmup_s, details={})
+        with open_api_instrument(server, workload, warmup_s, details={}) as instrument:
+            return instrument.measure(cell, seconds)
 
     def test_a_sample_holds_what_client_and_server_did(self, stub: ServerProcess) -> None:
-        sample = self.instrument(stub, "right").measure(Cell("api", "concurrency", 2), 0.5)
+        sample = self.measure(stub, "right", Cell("api", "concurrency", 2), 0.5)
         assert 0.5 * 2 / DELAY_S < sample.throughput_per_s <= 2 / DELAY_S
         assert sample.units_per_round % 2 == 0
         assert DELAY_S * 1e3 - 5 <= sample.latency.p50_ms <= sample.latency.p95_ms <= sample.latency.p99_ms
@@ -128,7 +129,7 @@ class TestApiInstrument:
         assert sample.telemetry.memory_bytes == pytest.approx(memory_bytes, rel=0.1)
 
     def test_failures_are_no_throughput(self, stub: ServerProcess) -> None:
-        sample = self.instrument(stub, "sometimes-wrong").measure(Cell("api", "concurrency", 2), 60)
+        sample = self.measure(stub, "sometimes-wrong", Cell("api", "concurrency", 2), 60)
         assert sample.rounds_s == ()
         assert sample.failures[0] == "answer.predictions[0].label is 'Dog', expected 'Cat'"
         assert sample.answers > len(sample.failures) >= 5
@@ -138,14 +139,14 @@ class TestApiInstrument:
     ) -> None:
         """Whatever --perf-seconds says, the client isn't killed while it measures."""
         monkeypatch.setattr(measure, "_CLIENT_DEADLINE_S", 1.5)
-        sample = self.instrument(stub, "right").measure(Cell("api", "concurrency", 2), 2.0)
+        sample = self.measure(stub, "right", Cell("api", "concurrency", 2), 2.0)
         assert sample.failures == ()
 
     def test_too_few_answers_are_an_error_that_names_the_cell(self, stub: ServerProcess) -> None:
         """The server needs 1 s for an answer; within eight times the asked 0.05 s there are none."""
-        message = r"api\[concurrency=2\]: \d answers were too few to measure; .*--perf-seconds too short"
+        message = r"api\[concurrency=2\]: \d answers were too few to measure; .*too short"
         with pytest.raises(MeasurementError, match=message):
-            self.instrument(stub, "slow", warmup_s=0.0).measure(Cell("api", "concurrency", 2), 0.05)
+            self.measure(stub, "slow", Cell("api", "concurrency", 2), 0.05, warmup_s=0.0)
 
     def test_a_server_that_dies_is_an_error_and_not_a_wrong_answer(self) -> None:
         command = [sys.executable, stub_server.__file__]
@@ -153,7 +154,7 @@ class TestApiInstrument:
             ServerProcess(command, cwd=Path.cwd(), ready_deadline_s=60.0) as server,
             pytest.raises(ProcessError, match=r"the server died while api\[concurrency=2\] was measured"),
         ):
-            self.instrument(server, "dies").measure(Cell("api", "concurrency", 2), 60)
+            self.measure(server, "dies", Cell("api", "concurrency", 2), 60)
 
 
 def test_latency_is_summarised_by_mean_and_percentiles() -> None:
