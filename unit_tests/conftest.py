@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 
 from service.images import ImageReader, Pixels
 from service.model import Classifier
@@ -20,6 +21,12 @@ def no_settings_from_outside() -> Iterator[None]:
         for name in [name for name in os.environ if name.upper().startswith(ENV_PREFIX)]:
             monkeypatch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Torch computes in one thread: test processes run side by side, and threads that wait for a core spin."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

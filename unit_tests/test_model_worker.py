@@ -22,8 +22,7 @@ _ANSWER_DEADLINE_S = 60.0
 @pytest.fixture(scope="module")
 def worker() -> Iterator[ManagedProcess]:
     """A worker that has said that it is ready."""
-    command = [*_COMMAND, "--workers-per-device", "1"]
-    with ManagedProcess(command, cwd=_ROOT, env={}, name="the worker", pipes=True) as process:
+    with ManagedProcess(_COMMAND, cwd=_ROOT, env={}, name="the worker", pipes=True) as process:
         ready = json.loads(process.read_line(_READY_DEADLINE_S))
         assert ready.keys() == {"ready"}
         assert ready["ready"]["device"] == "cpu"
