@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfgate.records import Change, Sample, Status, Verdict
-from perfgate.stats import MeanDifference, geometric_mean, mean_of_pairs, predict_mean
+from perfgate.stats import MeanDifference, mean_of_pairs, predict_mean, robust_spread, typical_rate
 
 _INTERVAL_CONFIDENCE = 0.975  # one-sided at both ends: a 95 % interval
 _FAILURES_SHOWN = 3
@@ -78,23 +78,24 @@ def judge(policy: Policy, baseline: Sequence[float] | None, samples: Sequence[Sa
     if invalid:
         return Verdict(Status.INVALID, invalid)
     now = [sample.throughput_per_s for sample in samples]
-    now_per_s = geometric_mean(now)
+    now_per_s = typical_rate(now, stored=False)
     if baseline is None:
         return Verdict(Status.NO_BASELINE, "the baseline has no such cell", now_per_s=now_per_s)
 
     prediction = predict_mean([math.log(value) for value in baseline], [math.log(value) for value in now])
     status = _decide(policy, prediction, policy.cell_error_level)
     change = _change(prediction)
-    spread = prediction.standard_error / math.sqrt(1 / len(baseline) + 1 / len(now))
+    baseline_per_s = typical_rate(baseline, stored=True)
+    spread = robust_spread([math.log(value) for value in baseline])
     return Verdict(
         status,
         f"throughput {change.estimate:+.1%}; {_explain(policy, status, prediction)}"
         + ("; by the stored baseline alone, drift not excluded" if status is Status.REGRESSED else ""),
         now_per_s=now_per_s,
-        baseline_per_s=geometric_mean(baseline),
+        baseline_per_s=baseline_per_s,
         change=change,
         evidence=(
-            f"baseline {geometric_mean(baseline):.1f}/s: {_join(baseline)}",
+            f"baseline {baseline_per_s:.1f}/s: {_join(baseline)}",
             f"now      {now_per_s:.1f}/s: {_join(now)}",
             f"change   {change} (95 % interval); stored processes differ by {spread:.1%} (standard deviation)",
             f"p of a drop this large without a change {prediction.p_lower():.2g}; accused below "

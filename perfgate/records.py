@@ -160,7 +160,7 @@ class Verdict:
     Attributes
     ----------
     baseline_per_s, now_per_s:
-        Throughput, geometric mean over processes; None where there is none.
+        Throughput over processes, as it was compared; None where there is none.
     reason:
         One sentence for a reader who sees nothing else.
     evidence:
