@@ -20,8 +20,9 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+# By file: whatever needs the real server is in one file and shares it.
 test: $(READY) ## run the unit tests, in parallel
-	$(BIN)/pytest unit_tests -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest unit_tests -n 2 --dist loadfile $(ARGS)
 
 perf: $(READY) ## measure every cell and compare with this machine's baseline
 	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)

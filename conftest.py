@@ -19,6 +19,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     photo = tmp_path_factory.mktemp("warm-up") / "cat.jpg"
     photo.write_bytes(cat_jpeg())
     command = [sys.executable, "-m", "service.server"]
-    with ServerProcess(command, cwd=Path(__file__).parent, ready_deadline_s=READY_DEADLINE_S) as running:
+    # This process may have a folder of metrics of its own; the server makes one for itself.
+    env = {"PROMETHEUS_MULTIPROC_DIR": ""}
+    with ServerProcess(command, cwd=Path(__file__).parent, env=env, ready_deadline_s=READY_DEADLINE_S) as running:
         classify(photo, running.url)
         yield running

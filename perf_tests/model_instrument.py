@@ -15,7 +15,9 @@ from perfgate.telemetry import TelemetrySampler
 # One worker on all cores, the same that the server's workers share: so the API's share of it means something.
 ARGUMENTS = ("-m", "service.model_worker", "--workers-per-device", "1")
 _READY_DEADLINE_S = 180.0
-_JOB_DEADLINE_S = 300.0
+# For a job, on top of many times what its rounds should take.
+_JOB_DEADLINE_S = 120.0
+_PATIENCE = 8.0
 _MIN_ROUNDS = 3
 
 
@@ -28,10 +30,10 @@ class ModelInstrument:
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """Predict batches for about this long, after two to warm up."""
-        _, one_round_s = self._run(cell.value, 2)
+        _, one_round_s = self._run(cell.value, 2, _JOB_DEADLINE_S)
         rounds = max(_MIN_ROUNDS, math.ceil(seconds / one_round_s))
         with TelemetrySampler(self.worker.pid) as telemetry:
-            rounds_s = self._run(cell.value, rounds)
+            rounds_s = self._run(cell.value, rounds, _PATIENCE * rounds * one_round_s + _JOB_DEADLINE_S)
         return Sample(
             rounds_s=tuple(rounds_s),
             units_per_round=cell.value,
@@ -41,8 +43,8 @@ class ModelInstrument:
             telemetry=telemetry.record,
         )
 
-    def _run(self, batch_size: int, rounds: int) -> list[float]:
-        line = self.worker.exchange(json.dumps({"batch_size": batch_size, "rounds": rounds}), _JOB_DEADLINE_S)
+    def _run(self, batch_size: int, rounds: int, deadline_s: float) -> list[float]:
+        line = self.worker.exchange(json.dumps({"batch_size": batch_size, "rounds": rounds}), deadline_s)
         answer = json.loads(line)
         if "error" in answer:
             raise MeasurementError(f"the model worker refuses the job: {answer['error']}")

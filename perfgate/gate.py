@@ -61,7 +61,7 @@ class Gate:
     selected: Sequence[Cell] = ()
     results: dict[Cell, CellResult] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
-    _errors: dict[str, PerfgateError] = field(default_factory=dict)
+    _errors: dict[str, Exception] = field(default_factory=dict)
 
     def result(self, group: Group, cell: Cell) -> CellResult:
         """The cell's result; the first call for a group measures all its selected cells.
@@ -76,7 +76,7 @@ class Gate:
         if cell not in self.results:
             try:
                 self._measure(group)
-            except PerfgateError as error:
+            except Exception as error:  # whatever it was, measuring again would meet it again
                 self._errors[group.name] = error
                 raise
         return self.results[cell]

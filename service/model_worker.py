@@ -33,7 +33,13 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     ensure_environment(settings, _MODULE, arguments)
-    serve_jobs(settings)
+    from service.weights import WeightsError
+
+    try:
+        serve_jobs(settings)
+    except WeightsError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -16,7 +16,7 @@ from service.settings import load_settings
 from unit_tests.image_files import cat_png, json_body
 from unit_tests.observing import growth, read_samples
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("app")]
+pytestmark = pytest.mark.anyio
 
 _READY_DEADLINE_S = 120.0
 

@@ -11,8 +11,6 @@ import pytest
 from perfgate.processes import ManagedProcess
 from service.model_worker import main
 
-pytestmark = pytest.mark.xdist_group("model_worker")
-
 _ROOT = Path(__file__).parent.parent
 _COMMAND = [sys.executable, "-m", "service.model_worker", "--device", "cpu", "--max-batch-size", "2"]
 _READY_DEADLINE_S = 120.0

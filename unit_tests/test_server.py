@@ -28,7 +28,6 @@ _ROOT = Path(__file__).parent.parent
 _SERVER = [sys.executable, "-m", "service.server"]
 _TIMEOUT_S = 60.0
 
-pytestmark = pytest.mark.xdist_group("server")
 
 # Body and content type of a bad request, and its status.
 _BAD_REQUESTS = [

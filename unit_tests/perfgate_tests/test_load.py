@@ -16,8 +16,6 @@ from perfgate.processes import ManagedProcess, ServerProcess
 from perfgate.workload import Workload
 from unit_tests.perfgate_tests import stub_server
 
-pytestmark = pytest.mark.xdist_group("stub")
-
 CLIENT_DEADLINE_S = 60.0
 
 

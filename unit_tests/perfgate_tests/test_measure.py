@@ -107,7 +107,6 @@ class TestMeasureGroup:
         assert processes.events[-2:] == ["start 2", "end 2"]
 
 
-@pytest.mark.xdist_group("stub")
 class TestApiInstrument:
     """A cell's value is the concurrency of a real client."""
 
