@@ -138,6 +138,8 @@ class CellGate:
         PerfgateError
             When measuring failed.
         """
+        # Until it has its rounds, so that pytest-benchmark doesn't complain of it when Ctrl-C ends the measuring.
+        self._benchmark.skipped = True
         result = self._gate.result(group, self._cell)
         self._benchmark.extra_info.update(_extra_info(result))
         if any(sample.rounds_s for sample in result.samples):

@@ -35,6 +35,8 @@ class ScriptedInstrument:
         """What the plan says, noted in the log."""
         with self.log.open("a") as log:
             log.write(f"{cell} in process {self.number}\n")
+        if "interrupt" in self.plan:
+            raise KeyboardInterrupt(self.plan["interrupt"])
         if "error" in self.plan:
             raise MeasurementError(self.plan["error"])
         throughput_per_s = self.plan["throughput_per_s"][str(cell)] * _PROCESS_FACTORS[self.number % 8]

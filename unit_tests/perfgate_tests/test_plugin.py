@@ -225,6 +225,14 @@ class TestAsAProcess:
         assert table_of(slower) == {MODEL_8: "PASS", API_1: "REGRESSED", API_8: "PASS"}
 
 
+    def test_ctrl_c_while_measuring_ends_the_run_without_a_traceback(self, tiny_project: TinyProject) -> None:
+        tiny_project.plan(interrupt="Ctrl-C")
+        result = tiny_project.run_as_process("perf_tests")
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+        result.stdout.fnmatch_lines(["*KeyboardInterrupt: Ctrl-C*"])
+        assert "PytestBenchmarkWarning" not in result.stdout.str() + result.stderr.str()
+
+
 class TestHelp:
     """`pytest --help` lists everything."""
 
