@@ -16,6 +16,8 @@ _LEGEND = (
     "change: throughput against the baseline",
 )
 _QUIET = (Status.PASS, Status.NOT_JUDGED)
+# The evidence for REGRESSED stands with its failed test.
+_EVIDENCE_HERE = (Status.INCONCLUSIVE, Status.IMPROVED)
 # Throughput of one group as a share of another's, its ceiling.
 _CEILINGS = (("api", "model"),)
 
@@ -55,6 +57,9 @@ def write_summary(
         nothing_to_say = result.verdict.status is Status.NO_BASELINE and baseline is None
         if result.verdict.status not in _QUIET and not nothing_to_say:
             reporter.write_line(f"{result.cell} {result.verdict.status}: {result.verdict.reason}")
+        if result.verdict.status in _EVIDENCE_HERE:
+            for line in result.verdict.evidence:
+                reporter.write_line(f"    {line}")
     if baseline is not None:
         reporter.write_line(f"baseline: commit {baseline.checkout.commit[:12]}, {baseline.path}")
         for name in sorted(baseline.details.keys() | details.keys()):
