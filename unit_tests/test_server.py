@@ -167,7 +167,8 @@ def test_a_stopped_server_answers_what_is_in_flight_and_leaves_nothing(
     stop: Callable[[int], None], own_folder: Path
 ) -> None:
     """Under load: each request in flight gets its 200, status 0, and no process, port, folder or traceback stays."""
-    command = [*_SERVER, "--workers-per-device", "1"]
+    # Its bound for what is in flight lies well inside the 25 s in which it must have ended.
+    command = [*_SERVER, "--workers-per-device", "1", "--stop-timeout-s", "10"]
     environment = {"TMPDIR": str(own_folder), "PROMETHEUS_MULTIPROC_DIR": ""}
     with (
         ServerProcess(command, cwd=_ROOT, env=environment, ready_deadline_s=180) as server,
