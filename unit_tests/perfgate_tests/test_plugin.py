@@ -224,7 +224,6 @@ class TestAsAProcess:
         assert slower.ret == 1
         assert table_of(slower) == {MODEL_8: "PASS", API_1: "REGRESSED", API_8: "PASS"}
 
-
     def test_ctrl_c_while_measuring_ends_the_run_without_a_traceback(self, tiny_project: TinyProject) -> None:
         tiny_project.plan(interrupt="Ctrl-C")
         result = tiny_project.run_as_process("perf_tests")
