@@ -8,7 +8,7 @@ from service.images import Pixels
 from service.settings import Device, Precision, Settings
 from service.weights import LoadedModel, load_model
 
-# CPU micro-batch in bfloat16: larger ones fall out of the cache and are slower, see docs/decisions.
+# CPU micro-batch in bfloat16: with AMX larger batches are slower, see docs/decisions (precision by hardware).
 _BFLOAT16_CPU_MICRO_BATCH = 8
 
 
@@ -19,8 +19,8 @@ def default_precision(device: Device) -> Precision:
     """
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    capabilities = torch.backends.cpu.get_cpu_capability(), torch.cpu.get_capabilities()
-    return "bfloat16" if capabilities[1].get("avx512_bf16") or capabilities[1].get("amx_bf16") else "float32"
+    capabilities = torch.cpu.get_capabilities()
+    return "bfloat16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
 
 
 class _Normalised(nn.Module):
