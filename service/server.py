@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     ensure_environment(settings, _MODULE, arguments)
     logging.captureWarnings(True)
-    _stop_on_sigterm()
+    _stop_on_signals()
     try:
         build_server(settings).run(
             host=settings.host,
@@ -90,14 +90,20 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _stop_on_sigterm() -> None:
-    """LitServe drains on KeyboardInterrupt alone; as it comes, SIGTERM would leave workers and port behind."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _stop_on_signals() -> None:
+    """Let SIGTERM and SIGINT end the server alike, however it was started.
+
+    LitServe drains on KeyboardInterrupt alone; as it comes, SIGTERM would leave workers and port behind. SIGINT may be
+    ignored from the start on (a script's background job inherits that); the HTTP processes obey it all the same, so
+    this process must, too, or it would stay behind without them.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
 
     # A forked HTTP process ends by raising the signal again that stopped it: by default it goes without a traceback.
     def restore() -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
 
     os.register_at_fork(after_in_child=restore)
 
