@@ -17,7 +17,8 @@ from perfgate.measure import Group
 from perfgate.records import Cell, Fingerprint
 from perfgate.replay import replay, replayed_clock
 from perfgate.report.terminal import Progress, write_summary
-from perfgate.settings import GateSettings, add_options, check_usage, performance_paths
+from perfgate.settings import GateSettings, add_options
+from perfgate.usage import check_usage, performance_paths
 
 _MARKER = "perf_cell"
 _SETTINGS = pytest.StashKey[GateSettings]()

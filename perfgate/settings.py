@@ -1,7 +1,6 @@
-"""The gate's settings: parsed once from pytest.ini and the command line, frozen; nothing else reads pytest.Config."""
+"""The gate's settings: parsed once from pytest.ini and the command line, frozen; nothing else reads them there."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -234,14 +233,22 @@ class GateSettings:
     def describe(self) -> str:
         """One line for pytest's header."""
         mode = "accept a baseline" if self.accept else "judge" if self.judged else "measure, not judged"
+        how = f"{self.processes} fresh processes, {self.seconds:g} s a cell"
         if self.versus is not None:
             mode = f"judge side by side with {self.versus}"
+            how = f"looks after {', '.join(map(str, self.looks))} pairs of fresh processes"
         if self.strict:
             mode += ", strict"
-        return (
-            f"perfgate: {mode}; {self.processes} fresh processes, {self.seconds:g} s a cell; "
-            f"margin {self.margin:.0%}, error {self.error_level:g}"
-        )
+        return f"perfgate: {mode}; {how}; margin {self.margin:.0%}, error {self.error_level:g}"
+
+    @property
+    def mode_option(self) -> str:
+        """The option that chose what this run does; empty when it only measures."""
+        if self.accept:
+            return "--perf-accept"
+        if self.versus is not None:
+            return f"--perf-versus {self.versus}"
+        return "--benchmark-compare" if self.judged else ""
 
 
 def _read(config: pytest.Config, option: _Option) -> tuple[Any, str]:
@@ -266,55 +273,3 @@ def _all_cells(config: pytest.Config, named: Mapping[str, tuple[int, ...]]) -> M
     if unknown:
         raise SettingsError(f"{_CELLS.flag}: there is no group {unknown[0]!r}, only {', '.join(map(repr, cells))}")
     return {**cells, **named}
-
-
-def check_usage(config: pytest.Config, settings: GateSettings) -> None:
-    """Refuse command lines that would measure nothing or nonsense, with the right command.
-
-    Raises
-    ------
-    SettingsError
-        When the compare option swallowed a path, or when performance tests would run in parallel or disabled.
-    """
-    compare = config.getoption("benchmark_compare", None)
-    if isinstance(compare, str) and _file_of(compare).exists():
-        raise SettingsError(
-            f"--benchmark-compare took the path {compare!r} as its value; write: pytest {compare} --benchmark-compare"
-        )
-    paths = performance_paths(config, settings)
-    if not paths:
-        if settings.judged or settings.accept:
-            option = "--perf-accept" if settings.accept else "--benchmark-compare"
-            folder = " ".join(os.path.relpath(path, settings.root) for path in settings.paths)
-            raise SettingsError(f"{option} without a performance test; write: pytest {folder} {option}")
-        return
-    command = f"pytest {' '.join(paths)}" + (" --benchmark-compare" if settings.judged else "")
-    if getattr(config.option, "numprocesses", None) or getattr(config.option, "dist", "no") != "no":
-        raise SettingsError(f"performance tests run one after the other; write: {command}  (without -n and --dist)")
-    for name in ("benchmark_disable", "benchmark_skip"):
-        if config.getoption(name, False):
-            flag = "--" + name.replace("_", "-")
-            raise SettingsError(f"{flag} would measure nothing; write: {command}  (without {flag})")
-    if config.getoption("benchmark_compare_fail", None):
-        raise SettingsError(
-            f"--benchmark-compare-fail judges by another rule; write: {command}  (without --benchmark-compare-fail)"
-        )
-    if isinstance(compare, str):
-        raise SettingsError(
-            f"--benchmark-compare={compare}: the baseline of this machine is found by itself; write: {command}"
-        )
-
-
-def performance_paths(config: pytest.Config, settings: GateSettings) -> list[str]:
-    """The arguments of this run that lead to performance tests."""
-    return [argument for argument in config.args if _lies_in(_file_of(argument), settings.paths)]
-
-
-def _file_of(argument: str) -> Path:
-    """The path of `perf_tests/test_api.py::test_api[8]`."""
-    return Path(argument.partition("::")[0])
-
-
-def _lies_in(path: Path, folders: Sequence[Path]) -> bool:
-    path, folders = path.resolve(), [folder.resolve() for folder in folders]
-    return any(path.is_relative_to(folder) or folder.is_relative_to(path) for folder in folders)
