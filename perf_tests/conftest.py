@@ -1,38 +1,19 @@
-"""Groups of cells: what is started, what is sent, and the answer that is expected."""
+"""Groups of cells: what is started for each."""
 
-import base64
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import pytest
-import requests
 
+from perf_tests.api_instrument import cat_workload, fresh_server_arm, server_details
 from perf_tests.model_instrument import fresh_model_worker
-from perf_tests.photos import cat_jpeg
-from perfgate.measure import ApiInstrument, Group, open_api_instrument
+from perfgate.group import Group
+from perfgate.measure import ApiInstrument, open_api_instrument
 from perfgate.processes import ServerProcess
 from perfgate.records import Arm
 from perfgate.settings import GateSettings
-from perfgate.workload import Workload
-
-# float32's answer for the photo; every precision stays within the tolerance of it.
-_CAT = 0.9962
-_TOLERANCE = 0.02
-_READY_DEADLINE_S = 180.0
-
-
-def cat_workload() -> Workload:
-    """The cat as base64 in JSON, as most clients send it."""
-    return Workload(
-        path="/predict",
-        body=json.dumps({"image": base64.b64encode(cat_jpeg()).decode()}).encode(),
-        headers={"Content-Type": "application/json"},
-        expected={"predictions": [{"label": "Cat", "probability": _CAT}, {"label": "Dog", "probability": 1 - _CAT}]},
-        tolerance=_TOLERANCE,
-    )
 
 
 @pytest.fixture(scope="session")
@@ -43,35 +24,26 @@ def model_group(gate_settings: GateSettings) -> Group:
 
 
 @pytest.fixture(scope="session")
-def api_group(server: ServerProcess, gate_settings: GateSettings) -> Group:
-    """The whole service: the session's server for the first process, then fresh ones in its place."""
-    started: list[int] = [server.process.pid]
+def api_group(request: pytest.FixtureRequest, gate_settings: GateSettings) -> Group:
+    """The whole service: the session's server for the first process, then fresh ones in its place.
+
+    A comparison side by side boots servers of its own, so the session's is asked for only when it is measured.
+    """
+    servers: list[ServerProcess] = []
 
     @contextmanager
     def fresh_server() -> Iterator[ApiInstrument]:
-        if not started:
-            server.start()
-        started.clear()
-        with _instrument(server, gate_settings.warmup_seconds) as instrument:
+        if servers:
+            servers[0].start()
+        else:
+            servers.append(request.getfixturevalue("server"))
+        server = servers[0]
+        details = server_details(server)
+        with open_api_instrument(server, cat_workload(), gate_settings.warmup_seconds, details) as instrument:
             yield instrument
 
-    return Group("api", "requests", fresh_server, fresh_arm, release=server.stop)
+    def release() -> None:
+        for server in servers:
+            server.stop()
 
-
-@contextmanager
-def fresh_arm(arm: Arm) -> Iterator[ApiInstrument]:
-    """The server of a checkout, started with the contract alone; bursts of load bring their own warm-up."""
-    command = [arm.python, "-m", "service.server"]
-    with (
-        ServerProcess(command, cwd=arm.folder, ready_deadline_s=_READY_DEADLINE_S) as server,
-        _instrument(server, warmup_s=0.0) as instrument,
-    ):
-        yield instrument
-
-
-@contextmanager
-def _instrument(server: ServerProcess, warmup_s: float) -> Iterator[ApiInstrument]:
-    info = requests.get(f"{server.url}/info", timeout=10).json()["server"]
-    details = {f"server {name}": str(info[name]) for name in ("devices", "workers_per_device")}
-    with open_api_instrument(server, cat_workload(), warmup_s, details) as instrument:
-        yield instrument
+    return Group("api", "requests", fresh_server, fresh_server_arm, release)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from perfgate.measure import Group
+from perfgate.group import Group
 from perfgate.plugin import CellGate
 
 

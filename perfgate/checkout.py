@@ -94,6 +94,22 @@ def find_equivalent(root: Path, wanted: CheckoutId, service: str, lock: str) -> 
     )
 
 
+def resolve_commit(root: Path, reference: str) -> str:
+    """The full hash of a branch, tag or commit.
+
+    Raises
+    ------
+    CheckoutError
+        When there is no such commit here.
+    """
+    try:
+        return _git(root, "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
+    except CheckoutError:
+        raise CheckoutError(
+            f"there is no commit {reference!r} in {root}; a shallow clone lacks older ones: git fetch --unshallow"
+        ) from None
+
+
 @contextmanager
 def materialise(root: Path, reference: str) -> Iterator[Path]:
     """A commit's files in a temporary folder of their own; nothing is written to `.git`.
@@ -110,12 +126,7 @@ def materialise(root: Path, reference: str) -> Iterator[Path]:
     CheckoutError
         When there is no such commit here.
     """
-    try:
-        commit = _git(root, "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
-    except CheckoutError:
-        raise CheckoutError(
-            f"there is no commit {reference!r} in {root}; a shallow clone lacks older ones: git fetch --unshallow"
-        ) from None
+    commit = resolve_commit(root, reference)
     with tempfile.TemporaryDirectory(prefix="perfgate-base-") as folder:
         archive = Path(folder) / "commit.tar"
         files = Path(folder) / "files"

@@ -6,7 +6,8 @@ PerfgateError
 ├── MeasurementError       measuring itself failed: no figure, so no verdict
 ├── BaselineError          a stored baseline can't be used
 │   └── NoBaselineError    there is none for this class of machine
-└── CheckoutError          the working tree or its git history is not as needed
+├── CheckoutError          the working tree or its git history is not as needed
+└── BaseError              the other checkout of a comparison side by side can't be measured
 """
 
 
@@ -36,3 +37,7 @@ class NoBaselineError(BaselineError):
 
 class CheckoutError(PerfgateError):
     """The working tree or its git history is not as needed."""
+
+
+class BaseError(PerfgateError):
+    """The other checkout of a comparison side by side can't be measured; this one is not to blame."""

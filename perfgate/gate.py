@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from perfgate.baselines import Baseline
 from perfgate.checkout import environment_python, find_equivalent, materialise
-from perfgate.errors import MeasurementError, PerfgateError
+from perfgate.errors import BaseError, CheckoutError, MeasurementError
+from perfgate.group import Group
 from perfgate.judge import Policy, judge
-from perfgate.measure import Group, measure_group
+from perfgate.measure import measure_group
 from perfgate.records import Arm, Cell, Sample, Status, Verdict
 from perfgate.settings import GateSettings
 from perfgate.versus import Schedule, compare_cells
@@ -88,7 +89,11 @@ class Gate:
     def _measure(self, group: Group) -> None:
         cells = [cell for cell in self.selected if cell.group == group.name]
         if self.settings.versus is not None:
-            self._compare(group, cells, self.settings.versus)
+            try:
+                self._compare(group, cells, self.settings.versus)
+            except BaseError as error:
+                for cell in cells:
+                    self.results[cell] = CellResult(cell, group.unit, (), Verdict(Status.NO_BASELINE, str(error)))
             return
         measurement = measure_group(
             group,
@@ -120,7 +125,7 @@ class Gate:
                 self.settings.root, self.baseline.checkout, self.settings.service, self.settings.lock
             )
             self._compare(group, cells, reference)
-        except PerfgateError as error:
+        except (BaseError, CheckoutError) as error:
             for cell, result in screened.items():
                 evidence = (*result.verdict.evidence, f"not confirmed side by side: {error}")
                 self.results[cell] = replace(result, verdict=replace(result.verdict, evidence=evidence))

@@ -38,8 +38,8 @@ class Policy:
     exclusions:
         What PASS means.
     looks:
-        After how many pairs of fresh processes a comparison side by side is judged; declared beforehand, and the
-        error level is shared over them.
+        After how many pairs of fresh processes a comparison side by side is judged; declared beforehand, and what a
+        verdict may err is spent over them.
     client_ceiling_cores:
         A client that uses more than this of its one core is the bottleneck.
     """
@@ -56,10 +56,24 @@ class Policy:
         """One cell's share of the error level."""
         return self.error_level / self.gated_cells
 
-    @property
-    def look_error_level(self) -> float:
-        """One look's share of a cell's error level."""
-        return self.cell_error_level / len(self.looks)
+    def look_share(self, pairs: int, *, last: bool) -> float:
+        """The share of every error probability that a look after so many pairs may spend; all looks together: 1.
+
+        Until a look the square of the part of all pairs that is there may be spent, so that most is left for the late,
+        sharp looks; the last one takes the rest. The looks' probabilities are added up (Bonferroni), so this holds
+        however they depend on each other.
+
+        References
+        ----------
+        K. Kim and D. L. DeMets, Design and analysis of group sequential tests based on the type I error spending rate
+        function (Biometrika 74, 1987): the power family, here with power 2.
+        """
+
+        def spent(count: int) -> float:
+            return (count / self.looks[-1]) ** 2
+
+        before = max((look for look in self.looks if look < pairs), default=0)
+        return (1.0 if last else spent(pairs)) - spent(before)
 
 
 def judge(policy: Policy, baseline: Sequence[float] | None, samples: Sequence[Sample]) -> Verdict:
@@ -83,13 +97,13 @@ def judge(policy: Policy, baseline: Sequence[float] | None, samples: Sequence[Sa
         return Verdict(Status.NO_BASELINE, "the baseline has no such cell", now_per_s=now_per_s)
 
     prediction = predict_mean([math.log(value) for value in baseline], [math.log(value) for value in now])
-    status = _decide(policy, prediction, policy.cell_error_level)
+    status = _decide(policy, prediction, share=1.0)
     change = _change(prediction)
     baseline_per_s = typical_rate(baseline, stored=True)
     spread = robust_spread([math.log(value) for value in baseline])
     return Verdict(
         status,
-        f"throughput {change.estimate:+.1%}; {_explain(policy, status, prediction)}"
+        f"throughput {change.estimate:+.1%}; {_explain(policy, status, prediction, share=1.0)}"
         + ("; by the stored baseline alone, drift not excluded" if status is Status.REGRESSED else ""),
         now_per_s=now_per_s,
         baseline_per_s=baseline_per_s,
@@ -123,46 +137,48 @@ def judge_pairs(policy: Policy, log_ratios: Sequence[float], *, last: bool) -> V
         at this look stands in the evidence.
     """
     difference = mean_of_pairs(log_ratios)
-    status = _decide(policy, difference, policy.look_error_level)
+    share = policy.look_share(len(log_ratios), last=last)
+    status = _decide(policy, difference, share)
     if status is Status.INCONCLUSIVE and not last:
         return None
     change = _change(difference)
     spread = difference.standard_error * math.sqrt(len(log_ratios))
     return Verdict(
         status,
-        f"throughput {change.estimate:+.1%} side by side; {_explain(policy, status, difference)}",
+        f"throughput {change.estimate:+.1%} side by side; {_explain(policy, status, difference, share)}",
         change=change,
         evidence=(
             f"pairs    {' '.join(f'{math.expm1(value):+.1%}' for value in log_ratios)}",
             f"change   {change} (95 % interval); pairs differ by {spread:.1%} (standard deviation)",
             f"p of a drop this large without a change {difference.p_lower():.2g}; accused below "
-            f"{policy.look_error_level:.2g} ({policy.error_level:g} over {policy.gated_cells} cells and "
-            f"{len(policy.looks)} looks, at {', '.join(map(str, policy.looks))} pairs)",
+            f"{policy.cell_error_level * share:.2g} ({policy.error_level:g} over {policy.gated_cells} cells, "
+            f"{share:.0%} of it at this look; looks at {', '.join(map(str, policy.looks))} pairs)",
         ),
     )
 
 
-def _decide(policy: Policy, difference: MeanDifference, error_level: float) -> Status:
+def _decide(policy: Policy, difference: MeanDifference, share: float) -> Status:
     change = math.expm1(difference.difference)
+    error_level = policy.cell_error_level * share
     if change <= -policy.margin and difference.p_lower() < error_level:
         return Status.REGRESSED
     if change >= policy.margin and difference.p_higher() < error_level:
         return Status.IMPROVED
-    return Status.INCONCLUSIVE if _open_exclusions(policy, difference) else Status.PASS
+    return Status.INCONCLUSIVE if _open_exclusions(policy, difference, share) else Status.PASS
 
 
-def _open_exclusions(policy: Policy, difference: MeanDifference) -> list[Exclusion]:
+def _open_exclusions(policy: Policy, difference: MeanDifference, share: float) -> list[Exclusion]:
     return [
         exclusion
         for exclusion in policy.exclusions
-        if difference.lower_bound(exclusion.confidence) <= math.log1p(-exclusion.slowdown)
+        if difference.lower_bound(1 - (1 - exclusion.confidence) * share) <= math.log1p(-exclusion.slowdown)
     ]
 
 
-def _explain(policy: Policy, status: Status, difference: MeanDifference) -> str:
+def _explain(policy: Policy, status: Status, difference: MeanDifference, share: float) -> str:
     if status in (Status.REGRESSED, Status.IMPROVED):
         return f"more than the margin of {policy.margin:.0%} and than fresh processes differ"
-    exclusions = policy.exclusions if status is Status.PASS else _open_exclusions(policy, difference)
+    exclusions = policy.exclusions if status is Status.PASS else _open_exclusions(policy, difference, share)
     slowdowns = " and ".join(f"{item.slowdown:.0%} at {item.confidence:.0%}" for item in exclusions)
     if status is Status.PASS:
         return f"a slowdown of {slowdowns} is excluded"
@@ -179,11 +195,9 @@ def _change(difference: MeanDifference) -> Change:
 
 def why_invalid(policy: Policy, samples: Sequence[Sample]) -> str | None:
     """Why these samples can't be judged: wrong answers, or a client at its ceiling; None if they can."""
-    failures = [failure for sample in samples for failure in sample.failures]
+    failures = describe_failures(samples)
     if failures:
-        answers = sum(sample.answers for sample in samples)
-        shown = "; ".join(dict.fromkeys(failures[:_FAILURES_SHOWN]))
-        return f"{len(failures)} of {answers} answers were wrong or failed: {shown}"
+        return failures
     busiest = max((sample.client_cpu_cores or 0.0 for sample in samples), default=0.0)
     if busiest > policy.client_ceiling_cores:
         return (
@@ -191,6 +205,16 @@ def why_invalid(policy: Policy, samples: Sequence[Sample]) -> str | None:
             "it was the bottleneck, not the service"
         )
     return None
+
+
+def describe_failures(samples: Sequence[Sample]) -> str | None:
+    """How many answers were wrong or failed, and the first of them; None if all were right."""
+    failures = [failure for sample in samples for failure in sample.failures]
+    if not failures:
+        return None
+    answers = sum(sample.answers for sample in samples)
+    shown = "; ".join(dict.fromkeys(failures[:_FAILURES_SHOWN]))
+    return f"{len(failures)} of {answers} answers were wrong or failed: {shown}"
 
 
 def _join(values: Sequence[float]) -> str:

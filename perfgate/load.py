@@ -2,7 +2,7 @@
 
 Threads in pytest's process would measure its interpreter lock. The connections stay open, the warm-up is discarded, and
 a round is a window of the running load: the time in which a fixed number of requests completed, at least one for each
-connection.
+connection. Or the load goes on until it is told to stop, and whoever told it cuts it up.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,19 +39,19 @@ class LoadJob:
     concurrency:
         Connections, each with one request at a time.
     warmup_s, measure_s:
-        Seconds of load before measuring, and while measuring.
+        Seconds of load before measuring, and while measuring; None: until a further line comes.
     """
 
     url: str
     workload: Workload
     concurrency: int
     warmup_s: float
-    measure_s: float
+    measure_s: float | None
 
     @property
     def longest_s(self) -> float:
-        """Seconds until the client is done, however slow the server is."""
-        return _PATIENCE * (self.warmup_s + self.measure_s) + _REQUEST_TIMEOUT_S
+        """Seconds until the client is done, however slow the server is; until it is warm if it waits to be told."""
+        return _PATIENCE * (self.warmup_s + (self.measure_s or 0.0)) + _REQUEST_TIMEOUT_S
 
     def to_json(self) -> str:
         """One line."""
@@ -91,6 +92,25 @@ class LoadResult:
     client_cpu_cores: float
 
 
+@dataclass(frozen=True)
+class SteadyResult:
+    """What the client saw of a load that went on until it was told to stop.
+
+    Attributes
+    ----------
+    completions:
+        (completed at, took) of each request since the warm-up, in seconds; the first on the system's monotonic clock.
+    failures:
+        What was wrong with each failed request; the load stops after a few.
+    client_cpu_s:
+        CPU-seconds of the client since the warm-up.
+    """
+
+    completions: list[tuple[float, float]]
+    failures: list[str]
+    client_cpu_s: float
+
+
 class _ClosedLoop:
     """Connections that send the next request when the last is answered."""
 
@@ -102,20 +122,13 @@ class _ClosedLoop:
         self.completions: list[tuple[float, float]] = []  # (completed at, took), seconds
         self.failures: list[str] = []
 
-    async def run(self) -> LoadResult:
-        connections = [asyncio.create_task(self._connection()) for _ in range(self._job.concurrency)]
-        try:
-            await self._wait(self._job.warmup_s, completions=self._job.concurrency)
-            self.completions.clear()
-            print(json.dumps({"measuring": True}), flush=True)
-            start_s, start_cpu_s = time.perf_counter(), time.process_time()
-            await self._wait(self._job.measure_s, completions=2 * self._job.concurrency + 1)
-            end_s = time.perf_counter()
+    async def measure(self, seconds: float) -> LoadResult:
+        """Load for this long, cut into windows."""
+        async with self._connections():
+            start_s, start_cpu_s = time.monotonic(), time.process_time()
+            await self._wait(seconds, completions=2 * self._job.concurrency + 1)
+            end_s = time.monotonic()
             cpu_cores = (time.process_time() - start_cpu_s) / (end_s - start_s)
-        finally:
-            # Requests in flight are awaited: the next measurement must not find their work in the server's queue.
-            self._stopping.set()
-            await asyncio.gather(*connections)
         completions = sorted(completion for completion in self.completions if completion[0] <= end_s)
         rounds_s, requests_per_round = cut_windows([at_s for at_s, _ in completions], self._job.concurrency)
         return LoadResult(
@@ -126,11 +139,34 @@ class _ClosedLoop:
             client_cpu_cores=cpu_cores,
         )
 
+    async def run_until_told(self) -> SteadyResult:
+        """Load until a line comes."""
+        async with self._connections():
+            start_cpu_s = time.process_time()
+            await asyncio.to_thread(sys.stdin.readline)
+        return SteadyResult(sorted(self.completions), self.failures, time.process_time() - start_cpu_s)
+
+    @asynccontextmanager
+    async def _connections(self) -> AsyncIterator[None]:
+        """Warm connections at the start; at the end the requests in flight have been answered."""
+        connections = [asyncio.create_task(self._connection()) for _ in range(self._job.concurrency)]
+        try:
+            start_s = time.monotonic()
+            await self._wait(self._job.warmup_s, completions=self._job.concurrency)
+            rate_per_s = len(self.completions) / (time.monotonic() - start_s)
+            self.completions.clear()
+            print(json.dumps({"measuring": True, "rate_per_s": rate_per_s}), flush=True)
+            yield
+        finally:
+            # The next measurement must not find their work in the server's queue.
+            self._stopping.set()
+            await asyncio.gather(*connections)
+
     async def _wait(self, seconds: float, completions: int) -> None:
         """Until the time is over and enough requests have completed, or the load failed, or patience ends."""
-        start_s = time.perf_counter()
+        start_s = time.monotonic()
         while not self._stopping.is_set():
-            elapsed_s = time.perf_counter() - start_s
+            elapsed_s = time.monotonic() - start_s
             if elapsed_s >= seconds and (len(self.completions) >= completions or elapsed_s >= seconds * _PATIENCE):
                 return
             await asyncio.sleep(0.02)
@@ -139,14 +175,14 @@ class _ClosedLoop:
         workload = self._job.workload
         url = self._job.url + workload.path
         while not self._stopping.is_set():
-            start_s = time.perf_counter()
+            start_s = time.monotonic()
             try:
                 async with self._session.post(url, data=workload.body, headers=workload.headers) as response:
                     body = await response.read()
             except (aiohttp.ClientError, TimeoutError) as error:
                 wrong: str | None = f"no answer: {error!r}"
             else:
-                end_s = time.perf_counter()
+                end_s = time.monotonic()
                 wrong = self._check(response.status, body)
             if wrong is None:
                 self.completions.append((end_s, end_s - start_s))
@@ -197,11 +233,12 @@ def cut_windows(completed_at_s: list[float], concurrency: int) -> tuple[list[flo
     return np.diff(boundaries).tolist(), size
 
 
-async def _run(job: LoadJob) -> LoadResult:
+async def _run(job: LoadJob) -> LoadResult | SteadyResult:
     connector = aiohttp.TCPConnector(limit=job.concurrency)
     timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        return await _ClosedLoop(job, session).run()
+        loop = _ClosedLoop(job, session)
+        return await (loop.run_until_told() if job.measure_s is None else loop.measure(job.measure_s))
 
 
 def parse_result(line: str) -> LoadResult:
@@ -210,9 +247,15 @@ def parse_result(line: str) -> LoadResult:
     return LoadResult(**document["result"])
 
 
+def parse_steady_result(line: str) -> SteadyResult:
+    """The result line of a client that was told to stop."""
+    document: Mapping[str, Any] = json.loads(line)
+    return SteadyResult(**document["result"])
+
+
 def main() -> int:
     """Run the jobs on stdin, one a line. Prints a line when measuring begins, and one with the result."""
-    for line in sys.stdin:
+    while line := sys.stdin.readline():
         print(json.dumps({"result": asdict(asyncio.run(_run(LoadJob.from_json(line))))}), flush=True)
     return 0
 

@@ -1,72 +1,25 @@
 """Measure the cells of a group in several fresh processes."""
 
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from perfgate.errors import MeasurementError
+from perfgate.group import Group
 from perfgate.load import LoadJob, parse_result
 from perfgate.processes import ManagedProcess, ServerProcess
-from perfgate.records import Arm, Cell, Latency, Sample
+from perfgate.records import Cell, Latency, Sample
 from perfgate.telemetry import TelemetrySampler
 from perfgate.workload import Workload
 
 # For the client to start and to end, on top of its load.
 _CLIENT_DEADLINE_S = 60.0
-
-
-class Instrument(Protocol):
-    """Measures cells in one fresh process that is ready."""
-
-    @property
-    def details(self) -> Mapping[str, str]:
-        """What the process says of itself, as in {"precision": "bfloat16"}; recorded with the machine."""
-
-    def measure(self, cell: Cell, seconds: float) -> Sample:
-        """Measure one cell for about this long."""
-
-
-class PausableInstrument(Instrument, Protocol):
-    """An instrument whose process can be kept from disturbing another's measurement."""
-
-    def pause(self) -> None:
-        """Stop the process where it stands."""
-
-    def resume(self) -> None:
-        """Let it go on."""
-
-
-OpenArm = Callable[[Arm], AbstractContextManager[PausableInstrument]]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Cells that are measured together, process by process.
-
-    Attributes
-    ----------
-    name:
-        Of the cells' group.
-    unit:
-        What throughput counts, as in `images`.
-    fresh_process:
-        Starts one; its context ends the process.
-    open_arm:
-        Starts a fresh process of a checkout; None if other checkouts can't be started.
-    release:
-        Ends what the group shares between its processes, before arms are started.
-    """
-
-    name: str
-    unit: str
-    fresh_process: Callable[[], AbstractContextManager[Instrument]]
-    open_arm: OpenArm | None = None
-    release: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -91,13 +44,18 @@ def measure_group(
     """
     samples: dict[Cell, list[Sample]] = {cell: [] for cell in cells}
     details: dict[str, str] = {}
+    start_s = time.monotonic()
     for number in range(processes):
-        progress(f"{group.name}: process {number + 1} of {processes} starts")
+        here = f"{group.name}: process {number + 1} of {processes}"
+        if number:
+            left_s = (time.monotonic() - start_s) / number * (processes - number)
+            here += f", {describe_duration(left_s)} left"
+        progress(f"{here}: starts")
         with group.fresh_process() as instrument:
             details.update(instrument.details)
             first = number % len(cells)
             for cell in [*cells[first:], *cells[:first]]:
-                progress(f"{group.name}: process {number + 1} of {processes}, {cell}")
+                progress(f"{here}: {cell}")
                 samples[cell].append(instrument.measure(cell, seconds))
     return GroupMeasurement(samples, details)
 
@@ -136,23 +94,25 @@ class ApiInstrument:
             client_cpu_cores=result.client_cpu_cores,
         )
 
-    def pause(self) -> None:
-        """An idle LitServe polls its queue: it is stopped where it stands."""
-        self.server.process.pause()
-
-    def resume(self) -> None:
-        """Let the server go on."""
-        self.server.process.resume()
-
 
 @contextmanager
 def open_api_instrument(
     server: ServerProcess, workload: Workload, warmup_s: float, details: Mapping[str, str]
 ) -> Iterator[ApiInstrument]:
     """Start the load client for a running server; it ends with the context."""
-    command = [sys.executable, "-m", "perfgate.load"]
-    with ManagedProcess(command, cwd=Path.cwd(), env={}, name="the load client", pipes=True) as client:
+    with load_client() as client:
         yield ApiInstrument(server, client, workload, warmup_s, details)
+
+
+def load_client() -> ManagedProcess:
+    """The process that makes the load: jobs on its stdin, results on its stdout."""
+    command = [sys.executable, "-m", "perfgate.load"]
+    return ManagedProcess(command, cwd=Path.cwd(), env={}, name="the load client", pipes=True)
+
+
+def describe_duration(seconds: float) -> str:
+    """As in `40 s` or `3 min`, for a reader who waits."""
+    return f"{math.ceil(seconds / 10) * 10} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def summarise_latency(latencies_ms: Sequence[float]) -> Latency:

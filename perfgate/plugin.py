@@ -9,11 +9,11 @@ import pytest
 from pluggy import Result
 
 from perfgate.baselines import Baseline, baseline_path, read_baseline, write_baseline
-from perfgate.checkout import identify, require_clean
+from perfgate.checkout import identify, require_clean, resolve_commit
 from perfgate.errors import BaselineError, NoBaselineError, PerfgateError, SettingsError
 from perfgate.gate import CellFailedError, CellResult, Gate
+from perfgate.group import Group
 from perfgate.machine import read_fingerprint
-from perfgate.measure import Group
 from perfgate.records import Cell, Fingerprint
 from perfgate.replay import replay, replayed_clock
 from perfgate.report.terminal import Progress, write_summary
@@ -39,7 +39,10 @@ class _Run:
         if self.settings.accept:
             require_clean(self.settings.root, self.settings.baselines)
             identify(self.settings.root, self.settings.service, self.settings.lock)
-        if not self.settings.judged or self.settings.versus is not None:
+        if self.settings.versus is not None:
+            resolve_commit(self.settings.root, self.settings.versus)  # a wrong name is told before anything is measured
+            return None
+        if not self.settings.judged:
             return None
         try:
             return read_baseline(self.settings.baselines, self.fingerprint.machine_class)
@@ -257,7 +260,7 @@ def _extra_info(result: CellResult) -> dict[str, object]:
         "latency_p50_ms": [sample.latency.p50_ms for sample in samples],
         "latency_p95_ms": [sample.latency.p95_ms for sample in samples],
         "latency_p99_ms": [sample.latency.p99_ms for sample in samples],
-        "success_rate": fmean(sample.success_rate for sample in result.samples),
+        "success_rate": fmean(sample.success_rate for sample in result.samples) if result.samples else None,
         "cpu_cores": [sample.telemetry.cpu_cores for sample in samples],
         "memory_bytes": [sample.telemetry.memory_bytes for sample in samples],
         "client_cpu_cores": client,

@@ -143,7 +143,7 @@ class ManagedProcess:
 
         def give_up() -> None:
             expired.set()
-            self._kill_group()
+            self._signal_group(signal.SIGKILL)
 
         watchdog = threading.Timer(deadline_s, give_up)
         watchdog.start()
@@ -158,12 +158,12 @@ class ManagedProcess:
         raise self.error(f"ended with status {self._process.wait()}")
 
     def pause(self) -> None:
-        """Stop it and its children where they stand, so that they take no CPU."""
-        os.killpg(self.pid, signal.SIGSTOP)
+        """Stop it and its children where they stand, so that they take no CPU; nothing if it has ended."""
+        self._signal_group(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after `pause`."""
-        os.killpg(self.pid, signal.SIGCONT)
+        """Let it go on after `pause`; nothing if it has ended."""
+        self._signal_group(signal.SIGCONT)
 
     def stop(self, grace_s: float = 30.0) -> None:
         """Ask it to end (SIGTERM to it alone), wait, then kill what is left of its group. Can be called again."""
@@ -176,7 +176,7 @@ class ManagedProcess:
                 except subprocess.TimeoutExpired:
                     pass  # killed below, with its children
         finally:
-            self._kill_group()
+            self._signal_group(signal.SIGKILL)
             self._process.wait()
             for stream in (self._process.stdin, self._process.stdout):
                 if stream is not None:
@@ -186,9 +186,9 @@ class ManagedProcess:
                         pass  # it ended before it read its last line
             self._log_path.unlink(missing_ok=True)
 
-    def _kill_group(self) -> None:
+    def _signal_group(self, number: signal.Signals) -> None:
         try:
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, number)
         except ProcessLookupError:
             pass  # nothing is left of it
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy import stats
+from scipy import special
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class MeanDifference:
         """Probability of a difference this low or lower without a change."""
         if self.standard_error == 0:
             return 1.0 if self.difference >= 0 else 0.0
-        return float(stats.t.cdf(self.difference / self.standard_error, self.degrees_of_freedom))
+        return float(special.stdtr(self.degrees_of_freedom, self.difference / self.standard_error))
 
     def p_higher(self) -> float:
         """Probability of a difference this high or higher without a change."""
@@ -38,11 +38,11 @@ class MeanDifference:
 
     def lower_bound(self, confidence: float) -> float:
         """The change lies above this with the given one-sided confidence."""
-        return self.difference - float(stats.t.ppf(confidence, self.degrees_of_freedom)) * self.standard_error
+        return self.difference - float(special.stdtrit(self.degrees_of_freedom, confidence)) * self.standard_error
 
     def upper_bound(self, confidence: float) -> float:
         """The change lies below this with the given one-sided confidence."""
-        return self.difference + float(stats.t.ppf(confidence, self.degrees_of_freedom)) * self.standard_error
+        return self.difference + float(special.stdtrit(self.degrees_of_freedom, confidence)) * self.standard_error
 
 
 # A trimmed mean of a normal sample varies at most so much more than its mean: 1.35 for the median of three

@@ -113,5 +113,26 @@ class TelemetrySampler:
         )
 
 
+def combine(records: Sequence[Telemetry]) -> Telemetry:
+    """Equally long stretches as one; at least one."""
+    gpus = [record.gpu for record in records if record.gpu is not None]
+    return Telemetry(
+        cpu_cores=fmean(record.cpu_cores for record in records),
+        memory_bytes=max(record.memory_bytes for record in records),
+        gpu=_combine_gpus(gpus) if gpus else None,
+    )
+
+
+def _combine_gpus(gpus: Sequence[GpuUse]) -> GpuUse:
+    powers_w = [gpu.power_w for gpu in gpus if gpu.power_w is not None]
+    energies_j = [gpu.energy_j for gpu in gpus if gpu.energy_j is not None]
+    return GpuUse(
+        utilisation_percent=_mean([gpu.utilisation_percent for gpu in gpus if gpu.utilisation_percent is not None]),
+        memory_bytes=max(gpu.memory_bytes for gpu in gpus),
+        power_w=_mean(powers_w),
+        energy_j=sum(energies_j) if energies_j else None,
+    )
+
+
 def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None

@@ -2,8 +2,8 @@
 
 A pair of fresh processes, one an arm, is the replicate. Within a pair the arms take turns in bursts, never both at a
 time, in balanced blocks (ABBA or BAAB, half of each), so that whatever drifts over a block cancels. A block's figure is
-the mean difference of log throughput of its two bursts each, a pair's figure for a cell the median over its blocks: a
-stall of seconds spoils one block.
+the log ratio of the arms' throughput in their two bursts each, a pair's figure for a cell the median over its blocks:
+a stall of seconds spoils one block.
 """
 
 import math
@@ -11,11 +11,13 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from statistics import fmean, median
+from dataclasses import dataclass, replace
+from statistics import median
 
-from perfgate.judge import Policy, judge_pairs, why_invalid
-from perfgate.measure import OpenArm, PausableInstrument
+from perfgate.errors import BaseError, MeasurementError, PerfgateError
+from perfgate.group import BurstRecord, Contender, OpenArm
+from perfgate.judge import Policy, describe_failures, judge_pairs, why_invalid
+from perfgate.measure import describe_duration
 from perfgate.records import Arm, Cell, Sample, Status, Verdict
 from perfgate.stats import geometric_mean
 
@@ -29,7 +31,7 @@ class Schedule:
     Attributes
     ----------
     burst_s:
-        Seconds of load in a burst; a cell whose requests take longer gets as much as it needs.
+        Seconds of load in a burst; a cell whose answers come more slowly gets as much as it needs.
     blocks:
         Blocks of four bursts for each cell in a pair.
     budget_s:
@@ -48,24 +50,20 @@ class PairFigure:
     Attributes
     ----------
     log_ratio:
-        log(throughput of head / throughput of base): the replicate that tests run on.
+        log(throughput of head / throughput of base): the replicate that tests run on; NaN after a wrong answer.
     blocks:
         The blocks whose median it is.
     base, head:
-        What each burst measured.
+        What each arm measured.
+    seconds:
+        How long it took.
     """
 
     log_ratio: float
     blocks: tuple[float, ...]
-    base: tuple[Sample, ...]
-    head: tuple[Sample, ...]
-
-
-@dataclass
-class _Bursts:
-    blocks: list[float] = field(default_factory=list)
-    base: list[Sample] = field(default_factory=list)
-    head: list[Sample] = field(default_factory=list)
+    base: Sample
+    head: Sample
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -92,43 +90,62 @@ def compare_cells(
 
     Raises
     ------
+    BaseError
+        When the base doesn't start.
     PerfgateError
-        When an arm doesn't start or measuring fails.
+        When the head doesn't start or measuring fails.
     """
-    end_s = time.monotonic() + schedule.budget_s
+    start_s = time.monotonic()
     figures: dict[Cell, list[PairFigure]] = {cell: [] for cell in cells}
     decided: dict[Cell, Comparison] = {}
     for pair in range(1, policy.looks[-1] + 1):
         undecided = [cell for cell in cells if cell not in decided]
         if not undecided:
             break
-
-        def show(text: str, pair: int = pair) -> None:
-            progress(f"side by side, pair {pair} of {policy.looks[-1]} at most: {text}")
-
-        start_s = time.monotonic()
+        show = _progress_of_pair(progress, policy, pair, time.monotonic() - start_s)
+        pair_start_s = time.monotonic()
         for cell, figure in measure_pair(open_arm, base, head, undecided, schedule, order, show).items():
             figures[cell].append(figure)
-        pair_s = time.monotonic() - start_s
-        last = pair == policy.looks[-1] or time.monotonic() + pair_s > end_s
+        now_s = time.monotonic()
+        last = pair == policy.looks[-1] or now_s + (now_s - pair_start_s) > start_s + schedule.budget_s
         for cell in undecided:
             verdict = _judge(policy, figures[cell], at_look=pair in policy.looks, last=last)
             if verdict is not None:
-                samples = tuple(sample for figure in figures[cell] for sample in figure.head)
-                decided[cell] = Comparison(verdict, samples)
+                decided[cell] = Comparison(verdict, tuple(figure.head for figure in figures[cell]))
         if last:
             break
     return decided
 
 
+def _progress_of_pair(
+    progress: Callable[[str], None], policy: Policy, pair: int, elapsed_s: float
+) -> Callable[[str], None]:
+    """Says which pair this is, and from the second on how long it is to the next look."""
+    look = next(look for look in policy.looks if look >= pair)
+    here = f"side by side, pair {pair} of {look}"
+    if look < policy.looks[-1]:
+        here += f" (at most {policy.looks[-1]})"
+    if pair > 1:
+        here += f", {describe_duration(elapsed_s / (pair - 1) * (look - pair + 1))} to the next verdicts"
+
+    def show(text: str) -> None:
+        progress(f"{here}: {text}")
+
+    return show
+
+
 def _judge(policy: Policy, figures: Sequence[PairFigure], *, at_look: bool, last: bool) -> Verdict | None:
-    for name, samples in (
-        ("base", [sample for figure in figures for sample in figure.base]),
-        ("head", [sample for figure in figures for sample in figure.head]),
-    ):
-        invalid = why_invalid(policy, samples)
-        if invalid:
-            return Verdict(Status.INVALID, f"in the {name}, {invalid}")
+    base, head = [figure.base for figure in figures], [figure.head for figure in figures]
+    invalid = why_invalid(policy, head)
+    if invalid:
+        return Verdict(Status.INVALID, invalid)
+    wrong = describe_failures(base)
+    if wrong:
+        now_per_s = geometric_mean([sample.mean_throughput_per_s for sample in head])
+        return Verdict(Status.NO_BASELINE, f"the base can't serve this cell: {wrong}", now_per_s=now_per_s)
+    invalid = why_invalid(policy, base)
+    if invalid:
+        return Verdict(Status.INVALID, f"in the base, {invalid}")
     if not (at_look or last):
         return None
     if len(figures) < _LEAST_PAIRS:
@@ -138,8 +155,8 @@ def _judge(policy: Policy, figures: Sequence[PairFigure], *, at_look: bool, last
         return None
     return replace(
         verdict,
-        now_per_s=geometric_mean([sample.mean_throughput_per_s for figure in figures for sample in figure.head]),
-        baseline_per_s=geometric_mean([sample.mean_throughput_per_s for figure in figures for sample in figure.base]),
+        now_per_s=geometric_mean([sample.mean_throughput_per_s for sample in head]),
+        baseline_per_s=geometric_mean([sample.mean_throughput_per_s for sample in base]),
     )
 
 
@@ -163,19 +180,25 @@ def measure_pair(
 
     Raises
     ------
+    BaseError
+        When the base doesn't start.
     PerfgateError
-        When an arm doesn't start or measuring fails; both are stopped.
+        When the head doesn't start or measuring fails; both are stopped.
     """
     with ExitStack() as processes:
-        instruments: dict[str, PausableInstrument] = {}
+        contenders: dict[str, Contender] = {}
         for arm in order.sample([base, head], 2):
             progress(f"{arm.name} starts")
-            instruments[arm.name] = processes.enter_context(open_arm(arm))
-            instruments[arm.name].pause()
+            try:
+                contenders[arm.name] = processes.enter_context(open_arm(arm))
+            except PerfgateError as error:
+                if arm is base:
+                    raise BaseError(f"the base can't be measured: {error}") from error
+                raise
         figures = {}
         for cell in order.sample(list(cells), len(cells)):
             progress(str(cell))
-            figures[cell] = _compare(instruments[base.name], instruments[head.name], cell, schedule, order)
+            figures[cell] = _compare(contenders[base.name], contenders[head.name], cell, schedule, order)
         return figures
 
 
@@ -185,25 +208,38 @@ def balanced_blocks(blocks: int, order: random.Random) -> list[str]:
     return order.sample(kinds[:blocks], blocks)
 
 
-def _compare(
-    base: PausableInstrument, head: PausableInstrument, cell: Cell, schedule: Schedule, order: random.Random
-) -> PairFigure:
-    bursts = _Bursts()
-    for block in balanced_blocks(schedule.blocks, order):
-        logs: dict[str, list[float]] = {"A": [], "B": []}
-        for arm in block:
-            sample = _burst(base if arm == "A" else head, cell, schedule.burst_s)
-            (bursts.base if arm == "A" else bursts.head).append(sample)
-            if sample.failures:
-                return PairFigure(math.nan, (), tuple(bursts.base), tuple(bursts.head))
-            logs[arm].append(math.log(sample.mean_throughput_per_s))
-        bursts.blocks.append(fmean(logs["B"]) - fmean(logs["A"]))
-    return PairFigure(median(bursts.blocks), tuple(bursts.blocks), tuple(bursts.base), tuple(bursts.head))
+def _compare(base: Contender, head: Contender, cell: Cell, schedule: Schedule, order: random.Random) -> PairFigure:
+    start_s = time.monotonic()
+    loads = {"A": base.start_load(cell), "B": head.start_load(cell)}
+    burst_s = max(schedule.burst_s, *(load.shortest_burst_s for load in loads.values()))
+    for turn in "".join(balanced_blocks(schedule.blocks, order)):
+        loads[turn].burst(burst_s)
+    records = loads["A"].finish(), loads["B"].finish()
+    return pair_figure(cell, *records, seconds=time.monotonic() - start_s)
 
 
-def _burst(instrument: PausableInstrument, cell: Cell, seconds: float) -> Sample:
-    instrument.resume()
-    try:
-        return instrument.measure(cell, seconds)
-    finally:
-        instrument.pause()
+def pair_figure(cell: Cell, base: BurstRecord, head: BurstRecord, seconds: float) -> PairFigure:
+    """Block by block, two bursts an arm each.
+
+    Raises
+    ------
+    MeasurementError
+        When most blocks have a burst in which nothing completed.
+    """
+    if base.sample.failures or head.sample.failures:
+        return PairFigure(math.nan, (), base.sample, head.sample, seconds)
+    blocks = tuple(
+        _log_rate(head, start) - _log_rate(base, start)
+        for start in range(0, len(head.units), 2)
+        # A stall of both arms leaves nothing to compare.
+        if any(head.units[start : start + 2]) or any(base.units[start : start + 2])
+    )
+    log_ratio = median(blocks) if 4 * len(blocks) > len(head.units) else math.nan
+    if not math.isfinite(log_ratio):
+        raise MeasurementError(f"{cell}: bursts were too short, nothing completed in most; see --perf-burst-seconds")
+    return PairFigure(log_ratio, blocks, base.sample, head.sample, seconds)
+
+
+def _log_rate(record: BurstRecord, start: int) -> float:
+    units, seconds = sum(record.units[start : start + 2]), sum(record.seconds[start : start + 2])
+    return math.log(units / seconds) if units else -math.inf

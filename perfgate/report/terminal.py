@@ -70,6 +70,8 @@ def write_summary(
 
 def _row(result: CellResult) -> tuple[str, ...]:
     verdict, samples = result.verdict, result.samples
+    if not samples:
+        return (str(result.cell), *["-"] * (len(_COLUMNS) - 2), verdict.status)
     success_rate = min(sample.success_rate for sample in samples)
     return (
         str(result.cell),

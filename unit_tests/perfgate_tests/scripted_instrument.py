@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from perfgate.errors import MeasurementError
-from perfgate.measure import Group
+from perfgate.group import Group
 from perfgate.records import Cell, Latency, Sample, Telemetry
 
 PLAN_FILE = "plan.json"

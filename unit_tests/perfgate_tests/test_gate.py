@@ -11,7 +11,7 @@ from perfgate.baselines import Baseline
 from perfgate.checkout import CheckoutId
 from perfgate.errors import MeasurementError, PerfgateError, ProcessError
 from perfgate.gate import CellFailedError, Gate
-from perfgate.measure import Group
+from perfgate.group import Group
 from perfgate.records import Cell, Sample, Status, Verdict
 from perfgate.settings import GateSettings
 from unit_tests.perfgate_tests.samples import make_sample

@@ -11,7 +11,7 @@ from perfgate.baselines import Baseline
 from perfgate.checkout import identify
 from perfgate.errors import PerfgateError, ProcessError
 from perfgate.gate import Gate
-from perfgate.measure import Group
+from perfgate.group import BurstRecord, Group
 from perfgate.records import Arm, Cell, Sample, Status, Verdict
 from unit_tests.perfgate_tests.samples import make_sample
 from unit_tests.perfgate_tests.test_gate import API_1, API_8, SETTINGS, STORED
@@ -27,6 +27,7 @@ class Service:
     screened_per_s: Mapping[Cell, float]
     side_by_side_per_s: Mapping[str, float] = field(default_factory=dict)
     error: PerfgateError | None = None
+    failing_arm: str = "base"
     events: list[str] = field(default_factory=list)
     folders: dict[str, Path] = field(default_factory=dict)
 
@@ -41,7 +42,7 @@ class Service:
 
     @contextmanager
     def open_arm(self, arm: Arm) -> Iterator["_Process"]:
-        if self.error is not None:
+        if self.error is not None and arm.name == self.failing_arm:
             raise self.error
         self.events.append(f"compared {arm.name}")
         self.folders[arm.name] = arm.folder
@@ -55,13 +56,25 @@ class _Process:
     details: Mapping[str, str] = field(default_factory=dict)
 
     def measure(self, cell: Cell, seconds: float) -> Sample:  # noqa: ARG002  (takes no time)
-        if self.arm is None:
-            return make_sample(self.service.screened_per_s[cell])
-        return make_sample(self.service.side_by_side_per_s[self.arm] * (1 + 0.001 * len(self.service.events)))
+        return make_sample(self.service.screened_per_s[cell])
 
-    def pause(self) -> None: ...
+    def start_load(self, cell: Cell) -> "_Load":  # noqa: ARG002  (the same for all)
+        assert self.arm is not None
+        return _Load(self.service.side_by_side_per_s[self.arm] * (1 + 0.001 * len(self.service.events)))
 
-    def resume(self) -> None: ...
+
+@dataclass
+class _Load:
+    throughput_per_s: float
+    shortest_burst_s: float = 0.0
+    bursts: int = 0
+
+    def burst(self, seconds: float) -> None:  # noqa: ARG002  (takes no time)
+        self.bursts += 1
+
+    def finish(self) -> BurstRecord:
+        seconds = (100 / self.throughput_per_s,) * self.bursts
+        return BurstRecord((100,) * self.bursts, seconds, make_sample(self.throughput_per_s))
 
 
 def run(service: Service, root: Path, versus: str | None = None, *, lost_commit: bool = False) -> dict[Cell, Verdict]:
@@ -131,3 +144,16 @@ def test_versus_compares_every_cell_without_a_screen(project: Path) -> None:
     assert "screened" not in service.events
     assert verdicts[API_1].now_per_s == pytest.approx(50.0, rel=0.05)
     assert verdicts[API_1].baseline_per_s == pytest.approx(100.0, rel=0.05)
+
+
+def test_a_head_that_does_not_start_is_not_excused_by_the_stored_baseline(project: Path) -> None:
+    service = Service({API_1: 100.0, API_8: 50.0}, error=ProcessError("it does not boot"), failing_arm="head")
+    with pytest.raises(ProcessError, match="it does not boot"):
+        run(service, project)
+
+
+def test_versus_a_base_that_does_not_start_there_is_nothing_to_compare_with(project: Path) -> None:
+    service = Service({}, {"base": 100.0, "head": 50.0}, error=ProcessError("No module named service.model_worker"))
+    verdicts = run(service, project, versus="HEAD")
+    assert {verdict.status for verdict in verdicts.values()} == {Status.NO_BASELINE}
+    assert "the base can't be measured: No module named service.model_worker" in verdicts[API_1].reason

@@ -12,7 +12,8 @@ import pytest
 
 from perfgate import measure
 from perfgate.errors import MeasurementError, ProcessError
-from perfgate.measure import Group, GroupMeasurement, measure_group, open_api_instrument, summarise_latency
+from perfgate.group import Group
+from perfgate.measure import GroupMeasurement, measure_group, open_api_instrument, summarise_latency
 from perfgate.processes import ServerProcess
 from perfgate.records import Cell, Sample
 from perfgate.workload import Workload
@@ -94,10 +95,10 @@ class TestMeasureGroup:
         shown: list[str] = []
         measure_all(Processes(), CELLS[:1], 2, shown)
         assert shown == [
-            "api: process 1 of 2 starts",
-            "api: process 1 of 2, api[concurrency=1]",
-            "api: process 2 of 2 starts",
-            "api: process 2 of 2, api[concurrency=1]",
+            "api: process 1 of 2: starts",
+            "api: process 1 of 2: api[concurrency=1]",
+            "api: process 2 of 2, 10 s left: starts",
+            "api: process 2 of 2, 10 s left: api[concurrency=1]",
         ]
 
     def test_an_error_ends_the_process_and_the_measurement(self) -> None:

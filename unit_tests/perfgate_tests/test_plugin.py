@@ -45,7 +45,9 @@ class TestMeasuring:
 
     def test_progress_is_shown_while_measuring(self, tiny_project: TinyProject) -> None:
         result = tiny_project.run("perf_tests")
-        result.stdout.fnmatch_lines(["  model: process 1 of 3 starts", "  api: process 3 of 3, api[[]concurrency=8[]]"])
+        result.stdout.fnmatch_lines(
+            ["  model: process 1 of 3: starts", "  api: process 3 of 3, * left: api[[]concurrency=8[]]"]
+        )
 
     def test_json_of_pytest_benchmark_contains_the_cells(self, tiny_project: TinyProject) -> None:
         """With the raw rounds, the gate's figures, and one entry a process."""

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from perfgate.errors import ProcessError
-from perfgate.records import Arm, Cell, Sample
-from perfgate.versus import Schedule, balanced_blocks, measure_pair
+from perfgate.errors import BaseError, MeasurementError, ProcessError
+from perfgate.group import BurstRecord
+from perfgate.records import Arm, Cell
+from perfgate.versus import Schedule, balanced_blocks, measure_pair, pair_figure
 from unit_tests.perfgate_tests.samples import make_sample
 
 BASE = Arm("base", Path("base"), "python")
@@ -22,50 +23,61 @@ CELL = Cell("model", "batch", 8)
 
 @dataclass
 class TwoArms:
-    """Instruments that tell their throughput, and a log of what was done to them."""
+    """Contenders that complete what their throughput says, and a log of what was done to them."""
 
     throughput_per_s: Mapping[str, float]
     stalled_burst: int | None = None
     failing_arm: str | None = None
     wrong_arm: str | None = None
+    shortest_burst_s: Mapping[str, float] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
-    running: set[str] = field(default_factory=set)
+    burst_s: set[float] = field(default_factory=set)
 
     @contextmanager
-    def open(self, arm: Arm) -> Iterator["_Instrument"]:
+    def open(self, arm: Arm) -> Iterator["_Contender"]:
         self.log.append((arm.name, "start"))
         if arm.name == self.failing_arm:
             raise ProcessError("it does not start")
-        self.running.add(arm.name)
         try:
-            yield _Instrument(arm.name, self)
+            yield _Contender(arm.name, self)
         finally:
-            self.running.discard(arm.name)
             self.log.append((arm.name, "stop"))
 
     @property
     def bursts(self) -> str:
-        return "".join(name[0] for name, what in self.log if what == "measure")
+        return "".join(name[0] for name, what in self.log if what == "burst")
 
 
 @dataclass
-class _Instrument:
+class _Contender:
     name: str
     arms: TwoArms
     details: Mapping[str, str] = field(default_factory=dict)
 
-    def measure(self, cell: Cell, seconds: float) -> Sample:  # noqa: ARG002  (takes no time)
-        assert self.arms.running == {self.name}, "the other arm must be paused while this one is loaded"
+    def start_load(self, cell: Cell) -> "_Load":
+        assert cell == CELL
+        return _Load(self.name, self.arms, self.arms.shortest_burst_s.get(self.name, 0.0))
+
+
+@dataclass
+class _Load:
+    name: str
+    arms: TwoArms
+    shortest_burst_s: float
+    units: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def burst(self, seconds: float) -> None:
         stalled = len(self.arms.bursts) == self.arms.stalled_burst
-        self.arms.log.append((self.name, "measure"))
-        throughput_per_s = self.arms.throughput_per_s[self.name] / (20 if stalled else 1)
-        return make_sample(throughput_per_s, failures=("wrong",) if self.name == self.arms.wrong_arm else ())
+        self.arms.log.append((self.name, "burst"))
+        self.arms.burst_s.add(seconds)
+        self.units.append(0 if stalled else 1000)
+        self.seconds.append(1000 / self.arms.throughput_per_s[self.name])
 
-    def pause(self) -> None:
-        self.arms.running.discard(self.name)
-
-    def resume(self) -> None:
-        self.arms.running.add(self.name)
+    def finish(self) -> BurstRecord:
+        failures = ("wrong",) if self.name == self.arms.wrong_arm else ()
+        sample = make_sample(self.arms.throughput_per_s[self.name], failures=failures)
+        return BurstRecord(tuple(self.units), tuple(self.seconds), sample)
 
 
 def _silent(_: str) -> None:
@@ -113,17 +125,30 @@ def test_which_arm_starts_first_is_random() -> None:
     assert min(first["base"], first["head"]) >= 10
 
 
-def test_a_wrong_answer_ends_the_cell_without_a_figure() -> None:
-    arms = TwoArms({"base": 100.0, "head": 100.0}, wrong_arm="head")
-    assert math.isnan(compare(arms))
-    assert arms.bursts.count("h") == 1
+@pytest.mark.parametrize("arm", ["base", "head"])
+def test_wrong_answers_are_no_figure(arm: str) -> None:
+    assert math.isnan(compare(TwoArms({"base": 100.0, "head": 100.0}, wrong_arm=arm)))
 
 
-def test_an_arm_that_does_not_start_leaves_nothing_running() -> None:
-    arms = TwoArms({"base": 100.0, "head": 100.0}, failing_arm="base")
-    with pytest.raises(ProcessError, match="does not start"):
+def test_bursts_are_as_long_as_the_slower_arm_needs() -> None:
+    """Both alike, so that neither has more of the machine's time."""
+    arms = TwoArms({"base": 100.0, "head": 100.0}, shortest_burst_s={"base": 0.05, "head": 1.25})
+    compare(arms)
+    assert arms.burst_s == {1.25}
+
+
+def test_bursts_in_which_nothing_completes_are_an_error_that_says_so() -> None:
+    record = BurstRecord((0, 0, 0, 0, 5, 5), (0.1,) * 6, make_sample(50.0))
+    with pytest.raises(MeasurementError, match=r"model\[batch=8\]: bursts were too short"):
+        pair_figure(CELL, record, record, seconds=1.0)
+
+
+@pytest.mark.parametrize(("arm", "error"), [("base", BaseError), ("head", ProcessError)])
+def test_an_arm_that_does_not_start_leaves_nothing_running(arm: str, error: type[Exception]) -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0}, failing_arm=arm)
+    with pytest.raises(error, match="does not start"):
         compare(arms)
-    started = Counter(name for name, what in arms.log if what == "start" and name != "base")
+    started = Counter(name for name, what in arms.log if what == "start" and name != arm)
     assert started == Counter(name for name, what in arms.log if what == "stop")
 
 

@@ -1,0 +1,91 @@
+"""Record pairs of fresh processes: identical code, and slowdowns of known place and size."""
+
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from perf_tests.api_instrument import fresh_server_arm
+from perf_tests.calibration.pairs import PairRecord, append_pair, compact, read_pairs
+from perf_tests.calibration.slowdowns import Slowdown
+from perf_tests.model_instrument import fresh_model_worker
+from perfgate.checkout import identify, materialise
+from perfgate.group import OpenArm
+from perfgate.records import Arm, Cell
+from perfgate.versus import Schedule, measure_pair
+
+# A stage's share of a request differs; so does how much of it overlaps. What a slowdown costs a cell is measured.
+KINDS: dict[str, Slowdown | None] = {
+    "same": None,
+    **{
+        f"{stage}+{percent}%": Slowdown(stage, percent / 100)
+        for percent in (5, 10, 20)
+        for stage in ("predict", "decode")
+    },
+}
+_OPENERS: dict[str, OpenArm] = {"model": fresh_model_worker, "api": fresh_server_arm}
+
+
+def record_pairs(
+    path: Path,
+    root: Path,
+    cells: Sequence[Cell],
+    kinds: Sequence[str],
+    schedule: Schedule,
+    progress: Callable[[str], None],
+) -> int:
+    """Record pairs until the schedule's budget ends, of the kind with the fewest so far; returns how many.
+
+    What was recorded before counts, so an interrupted recording goes on where it stood.
+    """
+    end_s = time.monotonic() + schedule.budget_s
+    checkout = identify(root, "service", "requirements.lock")
+    recorded = Counter(record.kind for record in read_pairs(path) if record.service_tree == checkout.service_tree)
+    longest_s, count = 0.0, 0
+    while time.monotonic() + longest_s < end_s:
+        kind = min(kinds, key=lambda kind: recorded[kind])
+        start_s = time.monotonic()
+        record = _record_pair(root, checkout.service_tree, kind, cells, schedule, progress)
+        append_pair(path, record)
+        recorded[kind] += 1
+        count += 1
+        longest_s = max(longest_s, time.monotonic() - start_s)
+        progress(f"{kind}: {recorded[kind]} recorded, this one in {time.monotonic() - start_s:.0f} s")
+    return count
+
+
+def _record_pair(
+    root: Path,
+    service_tree: str,
+    kind: str,
+    cells: Sequence[Cell],
+    schedule: Schedule,
+    progress: Callable[[str], None],
+) -> PairRecord:
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    order = random.Random()
+    with ExitStack() as folders:
+        # Both arms run from folders of their own, as a base does in the gate.
+        base, head = (folders.enter_context(materialise(root, "HEAD")) for _ in range(2))
+        slowdown = KINDS[kind]
+        if slowdown is not None:
+            slowdown.put_into(head)
+        figures, seconds = {}, {}
+        for group in dict.fromkeys(cell.group for cell in cells):
+            start_s = time.monotonic()
+            pair = measure_pair(
+                _OPENERS[group],
+                Arm("base", base, sys.executable),
+                Arm("head", head, sys.executable),
+                [cell for cell in cells if cell.group == group],
+                schedule,
+                order,
+                lambda text: progress(f"{kind}: {text}"),
+            )
+            figures.update({str(cell): compact(figure) for cell, figure in pair.items()})
+            seconds[group] = round(time.monotonic() - start_s, 1)
+    return PairRecord(kind, service_tree, began, schedule.burst_s, seconds, figures)

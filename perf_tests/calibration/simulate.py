@@ -1,0 +1,125 @@
+"""Whole runs of the gate on noise drawn from recorded pairs: what live runs would take weeks to show."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from perf_tests.calibration.pairs import PairRecord
+from perfgate.judge import Policy, judge_pairs
+from perfgate.records import Status
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+# Drawn pairs are recorded ones blurred by so much of their own spread: resampling alone would repeat the same few
+# figures within a run, and a t test would take the repetition for precision.
+_BLUR = 0.5
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Pairs of identical code as a source of more.
+
+    Attributes
+    ----------
+    log_ratios:
+        Shape (recorded pairs, cells), around 0 for identical code.
+    start_s, cell_s:
+        Seconds that a pair's starts take, by group, and that each cell takes.
+    """
+
+    cells: tuple[str, ...]
+    log_ratios: Floats
+    start_s: Mapping[str, float]
+    cell_s: Mapping[str, float]
+
+    @classmethod
+    def from_pairs(cls, pairs: Sequence[PairRecord]) -> "Noise":
+        """Fit to recorded pairs of one kind; what a slowdown did on average is taken out."""
+        cells = tuple(pairs[0].cells)
+        ratios = np.array([[pair.cells[cell].log_ratio for cell in cells] for pair in pairs])
+        if pairs[0].kind != "same":
+            ratios -= np.median(ratios, axis=0)
+        cell_s = {cell: float(np.median([pair.cells[cell].seconds for pair in pairs])) for cell in cells}
+        start_s = {
+            group: float(
+                np.median(
+                    [
+                        pair.seconds[group] - sum(pair.cells[cell].seconds for cell in cells if cell.startswith(group))
+                        for pair in pairs
+                    ]
+                )
+            )
+            for group in pairs[0].seconds
+        }
+        return cls(cells, ratios, start_s, cell_s)
+
+    def resampled(self, rng: np.random.Generator) -> "Noise":
+        """Whole pairs drawn with replacement, for a bootstrap's intervals."""
+        drawn = self.log_ratios[rng.integers(len(self.log_ratios), size=len(self.log_ratios))]
+        return Noise(self.cells, drawn, self.start_s, self.cell_s)
+
+    def scaled(self, factor: float) -> "Noise":
+        """The same with so much of the noise."""
+        return Noise(self.cells, self.log_ratios * factor, self.start_s, self.cell_s)
+
+    def draw(self, rng: np.random.Generator, pairs: int) -> Floats:
+        """Log ratios of shape (pairs, cells) with the recorded spread, tails and correlation between cells.
+
+        Which arm is called the head is chance for identical code, so a pair's signs are turned together at random.
+        """
+        shape = (pairs, 1)
+        chosen = self.log_ratios[rng.integers(len(self.log_ratios), size=pairs)] * rng.choice([-1.0, 1.0], shape)
+        others = self.log_ratios[rng.integers(len(self.log_ratios), size=(pairs, 8))]
+        blur = (others * rng.standard_normal((pairs, 8, 1))).sum(axis=1) / np.sqrt(8)
+        blurred: Floats = (chosen + _BLUR * blur) / np.sqrt(1 + _BLUR**2)
+        return blurred
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one whole run came to."""
+
+    statuses: Mapping[str, Status]
+    minutes: float
+
+    @property
+    def is_red(self) -> bool:
+        """Whether it fails under --perf-strict."""
+        return any(status in (Status.REGRESSED, Status.INCONCLUSIVE) for status in self.statuses.values())
+
+
+def simulate_run(
+    policy: Policy, noise: Noise, effects: Mapping[str, float], budget_min: float, rng: np.random.Generator
+) -> Outcome:
+    """One run side by side: each group's cells pair by pair, until they are decided or the time is over.
+
+    Parameters
+    ----------
+    effects:
+        True log ratio of cells; 0 for those that aren't named.
+    budget_min:
+        Minutes after which a group's last pair ends.
+    """
+    ratios = noise.draw(rng, policy.looks[-1]) + np.array([effects.get(cell, 0.0) for cell in noise.cells])
+    by_cell = dict(zip(noise.cells, ratios.T.tolist(), strict=True))
+    statuses: dict[str, Status] = {}
+    total_s = 0.0
+    for group, start_s in noise.start_s.items():
+        open_cells = [cell for cell in noise.cells if cell.startswith(group)]
+        elapsed_s = 0.0
+        for pair in range(1, policy.looks[-1] + 1):
+            pair_s = start_s + sum(noise.cell_s[cell] for cell in open_cells)
+            elapsed_s += pair_s
+            last = pair == policy.looks[-1] or elapsed_s + pair_s > budget_min * 60
+            if pair in policy.looks or last:
+                for cell in list(open_cells):
+                    verdict = judge_pairs(policy, by_cell[cell][:pair], last=last) if pair > 1 else None
+                    if verdict is not None:
+                        statuses[cell] = verdict.status
+                        open_cells.remove(cell)
+            if last or not open_cells:
+                break
+        statuses.update(dict.fromkeys(open_cells, Status.INCONCLUSIVE))
+        total_s += elapsed_s
+    return Outcome(statuses, total_s / 60)

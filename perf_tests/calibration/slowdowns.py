@@ -1,0 +1,60 @@
+"""Slowdowns of known place and size, put into a copy of the service: what a slow commit would look like.
+
+The product has no hooks for them. A copy's stage does its work and then burns a share of the time that this took.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_STAGES = {
+    "decode": ("service/images.py", "ImageReader.read"),
+    "predict": ("service/model.py", "Classifier.predict"),
+}
+
+# Hashing large pieces releases the interpreter's lock, as decoding and predicting do.
+_CODE = """
+
+def _slowed(work):
+    import functools
+    import hashlib
+    import time
+
+    piece = bytes(16384)
+
+    @functools.wraps(work)
+    def slow(*arguments, **options):
+        start_s = time.perf_counter()
+        try:
+            return work(*arguments, **options)
+        finally:
+            end_s = time.perf_counter() + {share!r} * (time.perf_counter() - start_s)
+            while time.perf_counter() < end_s:
+                hashlib.sha256(piece)
+
+    return slow
+
+
+{name} = _slowed({name})
+"""
+
+
+@dataclass(frozen=True)
+class Slowdown:
+    """One stage takes longer by a share of its own time.
+
+    Attributes
+    ----------
+    stage:
+        `decode` or `predict`.
+    share:
+        0.1 makes it take 1.1 times as long.
+    """
+
+    stage: str
+    share: float
+
+    def put_into(self, folder: Path) -> None:
+        """Append it to the stage's file in a copy of the project."""
+        file, name = _STAGES[self.stage]
+        with (folder / file).open("a") as source:
+            source.write(_CODE.format(name=name, share=self.share))

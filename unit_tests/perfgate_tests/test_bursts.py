@@ -1,0 +1,112 @@
+"""Load in bursts on a real server that stands still between them."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from perfgate.bursts import ApiBurstLoad, ApiContender, burst_record, open_api_contender
+from perfgate.errors import ProcessError
+from perfgate.processes import ServerProcess
+from perfgate.records import Cell, Telemetry
+from perfgate.workload import Workload
+from unit_tests.perfgate_tests import stub_server
+from unit_tests.perfgate_tests.waiting import wait_until
+
+CELL = Cell("api", "concurrency", 4)
+DELAY_S = stub_server.DELAY_S
+TELEMETRY = Telemetry(cpu_cores=1.0, memory_bytes=1, gpu=None)
+
+
+@contextmanager
+def contender(mode: str = "right") -> Iterator[ApiContender]:
+    """On a server of its own: it is stopped and goes on all the time."""
+    with ServerProcess([sys.executable, stub_server.__file__], cwd=Path.cwd(), ready_deadline_s=60.0) as server:
+        workload = Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER)
+        with open_api_contender(server, workload, 0.2, details={}) as opened:
+            yield opened
+
+
+def stands_still(contender: ApiContender) -> bool:
+    return psutil.Process(contender.server.process.pid).status() == psutil.STATUS_STOPPED
+
+
+@pytest.fixture(scope="module")
+def right() -> Iterator[ApiContender]:
+    with contender() as opened:
+        yield opened
+
+
+def test_the_server_runs_in_bursts_alone(right: ApiContender) -> None:
+    assert stands_still(right)
+    load = right.start_load(CELL)
+    assert stands_still(right)
+    load.burst(0.1)
+    assert stands_still(right)
+    load.finish()
+    assert stands_still(right)
+
+
+def test_requests_in_flight_go_on_in_the_next_burst(right: ApiContender) -> None:
+    """Bursts of a third of the delay: no single one is long enough for a request, and yet none is lost.
+
+    The stub's delay runs on while it is stopped, so that each burst but the first finds all its requests due.
+    """
+    load = right.start_load(CELL)
+    for _ in range(9):
+        load.burst(DELAY_S / 3)
+        time.sleep(DELAY_S)  # the other arm's turn
+    record = load.finish()
+    assert len(record.units) == len(record.seconds) == 9
+    assert record.units[1:] == (4,) * 8
+    assert record.seconds == pytest.approx([DELAY_S / 3] * 9, rel=0.5)
+    assert record.sample.failures == ()
+    assert record.sample.answers == sum(record.units)
+
+
+def test_latency_is_the_time_in_which_the_server_could_run(right: ApiContender) -> None:
+    """A pause of the server isn't its latency: one connection, whose requests are all paused for a second."""
+    load = right.start_load(Cell("api", "concurrency", 1))
+    for _ in range(4):
+        load.burst(DELAY_S / 2)
+        time.sleep(1.0)
+    record = load.finish()
+    assert record.sample.latency.p95_ms < 2 * DELAY_S * 1e3
+
+
+def test_the_slowest_answers_say_how_long_a_burst_must_be(right: ApiContender) -> None:
+    """Four connections complete together once a delay; the estimate is from a short warm-up."""
+    load = right.start_load(CELL)
+    assert 0.5 * DELAY_S < load.shortest_burst_s < 3 * DELAY_S
+    load.burst(0.01)
+    load.finish()
+
+
+def test_wrong_answers_are_failures_of_the_record() -> None:
+    with contender("sometimes-wrong") as opened:
+        load = opened.start_load(CELL)
+        for _ in range(4):
+            load.burst(2 * DELAY_S)
+        sample = load.finish().sample
+    assert sample.failures[0] == "answer.predictions[0].label is 'Dog', expected 'Cat'"
+    assert sample.rounds_s == ()
+
+
+def test_a_server_that_dies_in_a_burst_is_an_error() -> None:
+    with contender() as opened:
+        load: ApiBurstLoad = opened.start_load(CELL)
+        opened.server.process.resume()
+        psutil.Process(opened.server.process.pid).kill()
+        wait_until(lambda: opened.server.process.returncode is not None, "the server has ended")
+        with pytest.raises(ProcessError, match=r"died while api\[concurrency=4\] was measured"):
+            load.burst(0.1)
+
+
+def test_a_burst_in_which_nothing_completed_adds_its_time_to_the_next() -> None:
+    record = burst_record([4, 0, 8], [1.0, 1.0, 1.0], units_per_round=4, latencies_ms=[1.0], telemetry=[TELEMETRY])
+    assert record.sample.rounds_s == (1.0, 1.0)
+    assert record.sample.mean_throughput_per_s == 4.0
