@@ -4,7 +4,6 @@ A server under load is stopped where it stands (SIGSTOP) with its requests in fl
 burst: no burst has a ramp or a tail, however short it is, and an idle server's polling can't disturb the other arm.
 """
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfgate.group import BurstRecord
-from perfgate.load import LoadJob, SteadyResult, parse_steady_result
+from perfgate.load import LoadJob, parse_steady_result
 from perfgate.measure import load_client, summarise_latency
 from perfgate.processes import ManagedProcess, ServerProcess
 from perfgate.records import Cell, Sample, Telemetry
 from perfgate.telemetry import TelemetrySampler, combine
 from perfgate.workload import Workload
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 # For the client to warm up, to hand over its figures and to end, on top of its load.
 _CLIENT_DEADLINE_S = 120.0
@@ -36,11 +37,12 @@ class ApiContender:
 
     def start_load(self, cell: Cell) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""
-        self.server.process.resume()
         job = LoadJob(self.server.url, self.workload, cell.value, self.warmup_s, measure_s=None)
-        ready = json.loads(self.client.exchange(job.to_json(), job.longest_s + _CLIENT_DEADLINE_S))
+        began_s = time.monotonic()
+        self.server.process.resume()
+        self.client.exchange(job.to_json(), job.longest_s + _CLIENT_DEADLINE_S)
         self.server.process.pause()
-        return ApiBurstLoad(self.server, self.client, cell, ready["rate_per_s"])
+        return ApiBurstLoad(self.server, self.client, cell, (began_s, time.monotonic()))
 
 
 @contextmanager
@@ -54,68 +56,97 @@ def open_api_contender(
 
 
 class ApiBurstLoad:
-    """Connections that stay open and loaded from burst to burst."""
+    """Connections that stay open and loaded from burst to burst.
 
-    def __init__(self, server: ServerProcess, client: ManagedProcess, cell: Cell, rate_per_s: float) -> None:
+    Parameters
+    ----------
+    warmed_s:
+        When the warm-up began and ended, on the monotonic clock.
+    """
+
+    shortest_burst_s = 0.0
+
+    def __init__(
+        self, server: ServerProcess, client: ManagedProcess, cell: Cell, warmed_s: tuple[float, float]
+    ) -> None:
         self._server = server
         self._client = client
         self._cell = cell
-        # A batching server answers up to all connections at once.
-        self.shortest_burst_s = cell.value / rate_per_s if rate_per_s else 0.0
-        self._began_s: list[float] = []
-        self._ended_s: list[float] = []
+        # When the server ran: the warm-up, then each burst.
+        self._ran_s = [warmed_s]
         self._telemetry: list[Telemetry] = []
 
     def burst(self, seconds: float) -> None:
         """Let the server go on where it stood."""
         # The sampler's own work falls before and after the burst.
         with TelemetrySampler(self._server.process.pid) as telemetry:
-            self._began_s.append(time.monotonic())
+            began_s = time.monotonic()
             self._server.process.resume()
             time.sleep(seconds)
             self._server.process.pause()
-            self._ended_s.append(time.monotonic())
+            self._ran_s.append((began_s, time.monotonic()))
         self._telemetry.append(telemetry.record)
         if self._server.process.returncode is not None:
             raise self._server.process.error(f"died while {self._cell} was measured")
 
     def finish(self) -> BurstRecord:
         """Have the requests in flight answered, and read what the client saw."""
-        end_s = time.monotonic()
+        began_s = time.monotonic()
         self._server.process.resume()
         result = parse_steady_result(self._client.exchange("stop", _CLIENT_DEADLINE_S))
         self._server.process.pause()
-        return self._record(result, end_s)
-
-    def _record(self, result: SteadyResult, end_s: float) -> BurstRecord:
-        began_s = np.asarray(self._began_s)
-        seconds = np.asarray(self._ended_s) - began_s
+        ran_s = np.array([*self._ran_s, (began_s, time.monotonic())])
         completed_s, took_s = np.asarray(result.completions).reshape(-1, 2).T
-        # What was answered just before the server stopped is read a moment later: it belongs to the burst before.
-        burst = np.searchsorted(began_s, completed_s) - 1
-        counted = (burst >= 0) & (completed_s < end_s)
-        units = np.bincount(burst[counted], minlength=len(began_s))
-        running_s = np.concatenate([[0.0], np.cumsum(seconds)])
-
-        def while_running(moment_s: np.ndarray) -> np.ndarray:
-            """How long the server had run in bursts until then."""
-            edges = np.column_stack([self._began_s, self._ended_s]).ravel()
-            return np.interp(moment_s, edges, np.column_stack([running_s[:-1], running_s[1:]]).ravel())
-
-        latencies_s = while_running(completed_s[counted]) - while_running((completed_s - took_s)[counted])
+        began_at_s = running_time(completed_s - took_s, ran_s)
+        ended_at_s = running_time(completed_s, ran_s)
+        edges_s = np.cumsum(ran_s[:, 1] - ran_s[:, 0])
+        units = share_out(began_at_s, ended_at_s, edges_s[:-1])
+        in_bursts = (ended_at_s > edges_s[0]) & (ended_at_s <= edges_s[-2])
         return burst_record(
-            units.tolist(),
-            seconds.tolist(),
+            units,
+            np.diff(edges_s[:-1]).tolist(),
             units_per_round=self._cell.value,
-            latencies_ms=(latencies_s * 1e3).tolist(),
+            latencies_ms=((ended_at_s - began_at_s)[in_bursts] * 1e3).tolist(),
             failures=result.failures,
             telemetry=self._telemetry,
-            client_cpu_cores=result.client_cpu_s / float(running_s[-1]),
+            client_cpu_cores=result.client_cpu_s / float(edges_s[-1] - edges_s[0]),
         )
 
 
+def running_time(moments_s: Floats, ran_s: Floats) -> Floats:
+    """How long a process had run at each moment, in seconds.
+
+    Parameters
+    ----------
+    moments_s:
+        On the monotonic clock.
+    ran_s:
+        When it ran: (n, 2) beginnings and ends, in order.
+    """
+    ends_at_s = np.cumsum(ran_s[:, 1] - ran_s[:, 0])
+    begins_at_s = np.concatenate([[0.0], ends_at_s[:-1]])
+    run_s: Floats = np.interp(moments_s, ran_s.ravel(), np.column_stack([begins_at_s, ends_at_s]).ravel())
+    return run_s
+
+
+def share_out(began_s: Floats, ended_s: Floats, edges_s: Floats) -> list[float]:
+    """How many requests fall between each two neighbouring edges, each by the share of its time.
+
+    Parameters
+    ----------
+    began_s, ended_s:
+        Of each request.
+    edges_s:
+        n + 1 for n stretches.
+    """
+    inside_s = np.clip(edges_s[:, None], began_s, ended_s) - began_s
+    shares = inside_s / np.maximum(ended_s - began_s, 1e-9)
+    units: list[float] = np.diff(shares.sum(axis=1)).tolist()
+    return units
+
+
 def burst_record(
-    units: Sequence[int],
+    units: Sequence[float],
     seconds: Sequence[float],
     *,
     units_per_round: int,
@@ -126,7 +157,7 @@ def burst_record(
 ) -> BurstRecord:
     """A record whose sample has a round for each burst: the time that it took for `units_per_round`.
 
-    A burst in which nothing completed adds its time to the next one's.
+    A burst in which nothing happened adds its time to the next one's.
     """
     rounds_s: list[float] = []
     waited_s = 0.0

@@ -29,12 +29,12 @@ class BurstRecord:
     Attributes
     ----------
     units, seconds:
-        Images or requests that completed in each burst, and how long it was.
+        Images or requests in each burst, and how long it was.
     sample:
         All bursts together.
     """
 
-    units: tuple[int, ...]
+    units: tuple[float, ...]
     seconds: tuple[float, ...]
     sample: Sample
 
@@ -44,7 +44,7 @@ class BurstLoad(Protocol):
 
     @property
     def shortest_burst_s(self) -> float:
-        """Seconds that a burst must last to complete something that counts."""
+        """Seconds that a burst lasts at least; 0 if it can end at any moment."""
 
     def burst(self, seconds: float) -> None:
         """Let it run for about this long."""

@@ -151,11 +151,9 @@ class _ClosedLoop:
         """Warm connections at the start; at the end the requests in flight have been answered."""
         connections = [asyncio.create_task(self._connection()) for _ in range(self._job.concurrency)]
         try:
-            start_s = time.monotonic()
             await self._wait(self._job.warmup_s, completions=self._job.concurrency)
-            rate_per_s = len(self.completions) / (time.monotonic() - start_s)
             self.completions.clear()
-            print(json.dumps({"measuring": True, "rate_per_s": rate_per_s}), flush=True)
+            print(json.dumps({"measuring": True}), flush=True)
             yield
         finally:
             # The next measurement must not find their work in the server's queue.

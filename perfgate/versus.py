@@ -2,8 +2,8 @@
 
 A pair of fresh processes, one an arm, is the replicate. Within a pair the arms take turns in bursts, never both at a
 time, in balanced blocks (ABBA or BAAB, half of each), so that whatever drifts over a block cancels. A block's figure is
-the log ratio of the arms' throughput in their two bursts each, a pair's figure for a cell the median over its blocks:
-a stall of seconds spoils one block.
+the log ratio of the arms' throughput in their two bursts each, a pair's figure for a cell the mean of the middle half
+of its blocks: a stall of seconds spoils one block and moves it little.
 """
 
 import math
@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from statistics import median
 
 from perfgate.errors import BaseError, MeasurementError, PerfgateError
 from perfgate.group import BurstRecord, Contender, OpenArm
 from perfgate.judge import Policy, describe_failures, judge_pairs, why_invalid
 from perfgate.measure import describe_duration
 from perfgate.records import Arm, Cell, Sample, Status, Verdict
-from perfgate.stats import geometric_mean
+from perfgate.stats import geometric_mean, midmean
 
 _LEAST_PAIRS = 2
 
@@ -31,7 +30,7 @@ class Schedule:
     Attributes
     ----------
     burst_s:
-        Seconds of load in a burst; a cell whose answers come more slowly gets as much as it needs.
+        Seconds of load in a burst; one batch of the model alone if that takes longer.
     blocks:
         Blocks of four bursts for each cell in a pair.
     budget_s:
@@ -52,7 +51,7 @@ class PairFigure:
     log_ratio:
         log(throughput of head / throughput of base): the replicate that tests run on; NaN after a wrong answer.
     blocks:
-        The blocks whose median it is.
+        The blocks whose midmean it is.
     base, head:
         What each arm measured.
     seconds:
@@ -234,9 +233,9 @@ def pair_figure(cell: Cell, base: BurstRecord, head: BurstRecord, seconds: float
         # A stall of both arms leaves nothing to compare.
         if any(head.units[start : start + 2]) or any(base.units[start : start + 2])
     )
-    log_ratio = median(blocks) if 4 * len(blocks) > len(head.units) else math.nan
+    log_ratio = midmean(blocks) if 4 * len(blocks) > len(head.units) else math.nan
     if not math.isfinite(log_ratio):
-        raise MeasurementError(f"{cell}: bursts were too short, nothing completed in most; see --perf-burst-seconds")
+        raise MeasurementError(f"{cell}: nothing happened in most bursts; a server stands still, or is far too slow")
     return PairFigure(log_ratio, blocks, base.sample, head.sample, seconds)
 
 

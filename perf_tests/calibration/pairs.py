@@ -66,10 +66,10 @@ class PairRecord:
     def from_json(cls, line: str) -> "PairRecord":
         """The inverse of `to_json`."""
         document = json.loads(line)
-        cells = {
-            name: CellPair(**{key: tuple(value) if isinstance(value, list) else value for key, value in cell.items()})
-            for name, cell in document.pop("cells").items()
-        }
+        cells: dict[str, CellPair] = {}
+        for name, cell in document.pop("cells").items():
+            lists = {key: tuple(cell.pop(key)) for key in ("blocks", "base_per_s", "head_per_s")}
+            cells[name] = CellPair(**cell, **lists)
         return cls(**document, cells=cells)
 
 

@@ -64,7 +64,7 @@ class _Load:
     name: str
     arms: TwoArms
     shortest_burst_s: float
-    units: list[int] = field(default_factory=list)
+    units: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def burst(self, seconds: float) -> None:
@@ -139,7 +139,7 @@ def test_bursts_are_as_long_as_the_slower_arm_needs() -> None:
 
 def test_bursts_in_which_nothing_completes_are_an_error_that_says_so() -> None:
     record = BurstRecord((0, 0, 0, 0, 5, 5), (0.1,) * 6, make_sample(50.0))
-    with pytest.raises(MeasurementError, match=r"model\[batch=8\]: bursts were too short"):
+    with pytest.raises(MeasurementError, match=r"model\[batch=8\]: nothing happened in most bursts"):
         pair_figure(CELL, record, record, seconds=1.0)
 
 
