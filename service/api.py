@@ -49,12 +49,9 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         """Load the model in the worker. Torch is imported here: the server's parent process stays free of it."""
         # Ctrl-C reaches the whole process group; the parent drains what is in flight and then ends the workers.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        from service.model import Classifier
-        from service.model_process import prepare_process, warm_up
+        from service.model_process import ready_classifier
 
-        prepare_process(self._settings)
-        self._classifier = Classifier.from_settings(self._settings, device)
-        warm_up(self._classifier, self._settings)
+        self._classifier = ready_classifier(self._settings, device)
 
     def decode_request(self, request: ImageFromRequest) -> DecodedImage:
         """The image that the dependency has read."""

@@ -45,14 +45,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def serve_jobs(settings: Settings) -> None:
     """Load the model, say so, and answer one job a line."""
-    from service.model import Classifier
-    from service.model_process import prepare_process, warm_up
+    from service.model_process import ready_classifier
 
-    prepare_process(settings)
     device = settings.resolved_device
-    classifier = Classifier.from_settings(settings, device)
-    warm_up(classifier, settings)
-    ready = {"device": device, "precision": classifier.precision, "threads": settings.threads_per_worker}
+    classifier = ready_classifier(settings, device)
+    ready = {
+        "device": device,
+        "precision": classifier.precision,
+        "threads": settings.threads_per_worker,
+        "compiled": classifier.is_compiled,
+    }
     print(json.dumps({"ready": ready}), flush=True)
     for line in sys.stdin:
         try:

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     precision: Literal["auto"] | Precision = Field(
         "auto", description="auto: bfloat16 on a GPU and on a CPU that multiplies it in hardware, else float32"
     )
+    compile: bool = Field(
+        True, description="compile the model for this machine; the first start takes a minute, the result is kept"
+    )
     model: str = Field(
         "tf_efficientnet_lite0", min_length=1, description="timm model name; the default's weights need no hub"
     )

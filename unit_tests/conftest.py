@@ -11,6 +11,7 @@ from service.images import ImageReader, Pixels
 from service.model import Classifier
 from service.settings import ENV_PREFIX, load_settings
 from service.weights import LoadedModel, load_model
+from unit_tests.classifiers import eager_classifier
 from unit_tests.image_files import cat_png
 
 
@@ -37,8 +38,8 @@ def embedded() -> LoadedModel:
 
 @pytest.fixture
 def classifier(embedded: LoadedModel) -> Classifier:
-    """The default model on the CPU in float32."""
-    return Classifier(embedded, "cpu", "float32", micro_batch_size=64)
+    """The default model on the CPU in float32, as torch runs it."""
+    return eager_classifier(embedded)
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ import torch
 
 from service.images import Pixels
 from service.model import Classifier, default_precision
-from service.settings import Precision, load_settings
-from service.weights import CAT_AND_DOG, LoadedModel, load_model
+from service.settings import Precision, Settings, load_settings
+from service.weights import CAT_AND_DOG, LoadedModel, load_model, outputs_by_label
+from unit_tests.classifiers import eager_classifier
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -23,6 +24,10 @@ def batch(cat_batch: Pixels) -> Pixels:
     noise = np.random.default_rng(1).integers(0, 256, (3, 224, 224, 3), np.uint8)
     turned = [np.rot90(cat_batch[0], turns) for turns in range(4)]
     return np.concatenate([np.stack(turned), noise])
+
+
+def _uncompiled(*arguments: str) -> Settings:
+    return load_settings(["--compile", "false", *arguments], "unit_tests")
 
 
 def _cat_and_dog_shares(classifier: Classifier, images: Pixels) -> tuple[float, float]:
@@ -54,7 +59,7 @@ def test_the_numbers_are_those_of_timms_network(
 def test_another_normalisation_gives_clearly_other_numbers(embedded: LoadedModel, cat_batch: Pixels) -> None:
     """ImageNet's mean and deviation, wrong for these weights, still say Cat: the number tells, not the label."""
     wrong = replace(embedded, mean=_IMAGENET_MEAN, std=_IMAGENET_STD)
-    cat, _ = _cat_and_dog_shares(Classifier(wrong, "cpu", "float32", 64), cat_batch)
+    cat, _ = _cat_and_dog_shares(eager_classifier(wrong), cat_batch)
     assert cat == pytest.approx(0.851, abs=0.015)
 
 
@@ -81,7 +86,7 @@ def test_a_batch_gives_what_its_images_give_alone(
 ) -> None:
     """However a batch is split, each image gets its own answer, in its own place."""
     alone = np.concatenate([classifier.predict(batch[index : index + 1]) for index in range(len(batch))])
-    together = Classifier(embedded, "cpu", "float32", micro_batch_size).predict(batch)
+    together = eager_classifier(embedded, micro_batch_size=micro_batch_size).predict(batch)
     np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-5)
     assert len(np.unique(alone[:, 0].round(4))) == len(batch), "the images can be told apart"
 
@@ -89,7 +94,7 @@ def test_a_batch_gives_what_its_images_give_alone(
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_every_precision_gives_nearly_the_same_answer(precision: Precision, cat_batch: Pixels) -> None:
     """It agrees with float32 to 0.02, and is float32 itself."""
-    classifier = Classifier.from_settings(load_settings(["--precision", precision], "unit_tests"), "cpu")
+    classifier = Classifier.from_settings(_uncompiled("--precision", precision), "cpu")
     assert classifier.precision == precision
     # One forward pass: on a CPU without bfloat16 it is thirty times slower.
     probabilities = classifier.log_probabilities(cat_batch).exp()[0]
@@ -122,8 +127,8 @@ def test_a_gpu_computes_in_bfloat16_or_else_float16(
 def test_the_settings_decide_precision_and_micro_batch(cat_batch: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` asks the hardware, and a precision that is named is taken."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    assert Classifier.from_settings(load_settings([], "unit_tests"), "cpu").precision == "float32"
-    split = load_settings(["--precision", "float32", "--micro-batch-size", "2"], "unit_tests")
+    assert Classifier.from_settings(_uncompiled(), "cpu").precision == "float32"
+    split = _uncompiled("--precision", "float32", "--micro-batch-size", "2")
     assert Classifier.from_settings(split, "cpu").predict(np.concatenate([cat_batch] * 5)).shape == (5, 2)
 
 
@@ -133,12 +138,13 @@ def test_another_architecture_is_served_with_its_own_normalisation(cat_batch: Pi
     network = timm.create_model("resnet18", num_classes=2).eval()
     torch.save(network.state_dict(), tmp_path / "resnet.pth")
     arguments = ["--model", "resnet18", "--checkpoint", str(tmp_path / "resnet.pth"), "--labels", "Cat,Dog"]
-    loaded = load_model(load_settings(arguments, "unit_tests"))
+    settings = load_settings(arguments, "unit_tests")
+    loaded = load_model(settings)
     assert (loaded.mean, loaded.std) == (_IMAGENET_MEAN, _IMAGENET_STD)
 
     with torch.inference_mode():
         tensor = torch.from_numpy(cat_batch).permute(0, 3, 1, 2) / 255
         mean, std = (torch.tensor(value).view(3, 1, 1) for value in (_IMAGENET_MEAN, _IMAGENET_STD))
         expected = network((tensor - mean) / std).softmax(dim=1)
-    probabilities = Classifier(loaded, "cpu", "float32", 64).predict(cat_batch)
+    probabilities = eager_classifier(loaded, outputs_by_label(settings)).predict(cat_batch)
     assert probabilities[0].tolist() == pytest.approx(expected[0].tolist(), rel=1e-3)

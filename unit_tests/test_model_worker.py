@@ -26,6 +26,7 @@ def worker() -> Iterator[ManagedProcess]:
         assert ready["ready"]["device"] == "cpu"
         assert ready["ready"]["precision"] in ("float32", "bfloat16")
         assert ready["ready"]["threads"] >= 1
+        assert ready["ready"]["compiled"] is True
         yield process
 
 

@@ -220,6 +220,28 @@ def test_a_server_that_is_stopped_while_it_starts_leaves_nothing(own_folder: Pat
         assert list(own_folder.glob("classifier-metrics-*")) == []
 
 
+def _compilers(cache: Path) -> list[psutil.Process]:
+    """The processes that compile into the cache: an argument names a folder in it."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(argument.startswith(str(cache)) for argument in process.info["cmdline"] or ())
+    ]
+
+
+def test_a_server_that_is_stopped_while_it_compiles_leaves_nothing(own_folder: Path) -> None:
+    """SIGTERM at a first start: status 130, and neither the compiler nor the server stays."""
+    command = [*_SERVER, "--workers-per-device", "1", "--port", str(free_port())]
+    environment = {"TMPDIR": str(own_folder), "XDG_CACHE_HOME": str(own_folder), "PROMETHEUS_MULTIPROC_DIR": ""}
+    with ManagedProcess(command, cwd=_ROOT, env=environment, name="the server") as process:
+        wait_until(lambda: _compilers(own_folder) != [], "it compiles", 60)
+        _terminate(process.pid)
+        wait_until(lambda: process.returncode is not None, "it has ended", 25)
+        assert process.returncode == 130
+        wait_until(lambda: _living_processes(process.pid) == [], "its processes have ended", 5)
+        wait_until(lambda: _compilers(own_folder) == [], "its compiler has ended", 15)
+
+
 def test_a_checkpoint_that_does_not_fit_ends_the_server_with_its_names(own_folder: Path) -> None:
     """The server doesn't wait for ever for a worker that can't load: it ends, and says which tensors."""
     state = timm.create_model("test_resnet", num_classes=2).state_dict()

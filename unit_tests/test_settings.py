@@ -24,6 +24,7 @@ _WRONG_VALUES = [
     ("request_timeout_s", "inf", "less than or equal to 3600"),
     ("stop_timeout_s", "-5", "greater than 0"),
     ("precision", "int8", "'float32', 'bfloat16' or 'float16'"),
+    ("compile", "perhaps", "boolean"),
     ("checkpoint", "/no/such/file.pth", "no such file"),
     ("checkpoint", "weights.onnx", "must end in .ckpt, .pth or .safetensors"),
     ("labels", "Cat", "two or more different names"),

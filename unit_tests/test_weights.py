@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from service.images import Pixels
-from service.model import Classifier
 from service.settings import Settings, load_settings
-from service.weights import LoadedModel, WeightsError, load_model
+from service.weights import LoadedModel, WeightsError, load_model, outputs_by_label, weights_digest
+from unit_tests.classifiers import eager_classifier
 
 _MODEL = "test_resnet"
 _State = dict[str, Tensor]
@@ -56,8 +56,8 @@ def _write_lightning(state: _State, folder: Path) -> Path:
 
 def test_the_embedded_weights_are_imagenets_with_cats_and_dogs(embedded: LoadedModel) -> None:
     """The default model reports what its 1000 outputs say about cats and dogs, normalised as timm's is."""
-    assert embedded.labels == ("Cat", "Dog")
-    assert embedded.groups == (tuple(range(281, 286)), tuple(range(151, 269)))
+    groups = {label: tuple(outputs) for label, outputs in outputs_by_label(load_settings([], "unit_tests")).items()}
+    assert groups == {"Cat": tuple(range(281, 286)), "Dog": tuple(range(151, 269))}
     assert (embedded.mean, embedded.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert (embedded.image_size, embedded.crop_fraction) == (224, 0.875)
     assert not embedded.network.training
@@ -69,17 +69,56 @@ def test_a_checkpoint_of_each_kind_gives_the_same_predictions(
     write: Any, state: _State, cat_batch: Pixels, tmp_path: Path
 ) -> None:
     """The labels are the outputs in order, and the numbers are those of the network that was saved."""
-    loaded = load_model(_settings(write(state, tmp_path)))
+    settings = _settings(write(state, tmp_path))
+    loaded = load_model(settings)
     network = timm.create_model(_MODEL, num_classes=3).eval()
     network.load_state_dict(state)
     with torch.inference_mode():
         tensor = torch.from_numpy(cat_batch).permute(0, 3, 1, 2) / 255
         expected = network((tensor - 0.5) / 0.5).softmax(dim=1)
 
-    assert loaded.labels == ("Lynx", "Wolf", "Hare")
-    probabilities = Classifier(loaded, "cpu", "float32", 64).predict(cat_batch)
+    assert outputs_by_label(settings) == {"Lynx": (0,), "Wolf": (1,), "Hare": (2,)}
+    probabilities = eager_classifier(loaded, outputs_by_label(settings)).predict(cat_batch)
     assert probabilities.tolist()[0] == pytest.approx(expected.tolist()[0], rel=1e-4)
     assert max(probabilities[0]) - min(probabilities[0]) > 0.01, "the outputs can be told apart"
+
+
+def test_the_digest_tells_weights_apart_by_content(state: _State, tmp_path: Path) -> None:
+    """The same file elsewhere has the same digest; one number changed, and the embedded weights, have others."""
+    folders = [tmp_path / name for name in ("one", "two", "three")]
+    for folder in folders:
+        folder.mkdir()
+    changed = {**state, "fc.bias": state["fc.bias"] + 1e-3}
+    paths = [_write_pth(weights, folder) for weights, folder in zip((state, state, changed), folders, strict=True)]
+    digests = [weights_digest(_settings(path)) for path in paths]
+    assert digests[0] == digests[1]
+    assert len({*digests, weights_digest(load_settings([], "unit_tests"))}) == 3
+
+
+def test_a_checkpoint_that_is_gone_is_named(state: _State, tmp_path: Path) -> None:
+    """It was there when the settings were read."""
+    settings = _settings(_write_pth(state, tmp_path))
+    (tmp_path / "weights.pth").unlink()
+    with pytest.raises(WeightsError, match=r"the weights .*weights.pth can't be read: No such file or directory"):
+        weights_digest(settings)
+
+
+def test_the_hubs_weights_are_told_apart_by_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub may serve others under the same name."""
+    create = timm.create_model
+    settings = load_settings(["--model", _MODEL], "unit_tests")
+
+    def digest(seed: int) -> str:
+        def from_hub(name: str, **_: object) -> torch.nn.Module:
+            torch.manual_seed(seed)
+            network: torch.nn.Module = create(name)
+            return network
+
+        # The hub's part alone is left out: without a network nobody could download the weights.
+        monkeypatch.setattr(timm, "create_model", from_hub)
+        return weights_digest(settings)
+
+    assert digest(1) == digest(1) != digest(2)
 
 
 def _without_two(state: _State) -> _State:

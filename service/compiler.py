@@ -1,0 +1,105 @@
+"""Compiles a model in a process of its own: `python -m service.compiler`, started by `service.forward`.
+
+The process that serves then loads the result as it does at any later start: same imports, same memory. A compiler that
+crashes or hangs takes nobody with it.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from service.compiled import load_package
+from service.network import ImageNetwork
+from service.settings import Precision, Settings
+from service.weights import load_model
+
+_MODULE = "service.compiler"
+# What the compiled network's probabilities may differ from the network's own by.
+_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class CompileJob:
+    """What one compiler process makes, as it reads it on its command line.
+
+    Attributes
+    ----------
+    size:
+        The batch size that is compiled, in images; the package is a folder of that name.
+    device:
+        `cpu` or `cuda:<index>`.
+    precision:
+        What the network computes in.
+    settings:
+        The service's settings as JSON.
+    """
+
+    size: int
+    device: str
+    precision: Precision
+    settings: str
+
+
+def command_line(job: CompileJob, folder: Path) -> list[str]:
+    """The command that compiles what the job says into `folder`. It ends when its stdin does, whatever it was doing."""
+    return [sys.executable, "-m", _MODULE, json.dumps(asdict(job)), str(folder)]
+
+
+def main(job_json: str, folder: str) -> None:
+    """Compile what the job says. Any error ends the process with its traceback."""
+    _end_with_parent()
+    job = CompileJob(**json.loads(job_json))
+    settings = Settings.model_validate_json(job.settings)
+    torch.set_num_threads(settings.threads_per_worker)
+    torch.set_grad_enabled(False)
+    device = torch.device(job.device)
+    shape = (job.size, settings.image_size, settings.image_size, 3)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).to(device)
+    network = ImageNetwork(load_model(settings), job.precision, device)
+    compile_network(network, images, Path(folder) / str(job.size))
+
+
+def compile_network(network: ImageNetwork, images: Tensor, package: Path) -> None:
+    """Compile a network for batches like `images` into the folder `package`, and check what comes out.
+
+    Raises
+    ------
+    ArithmeticError
+        When the compiled network gives other answers.
+    """
+    expected = network(images).softmax(dim=1)
+    exported = torch.export.export(network, (images,))
+    archive = package.with_name(f"{package.name}.pt2")
+    torch._inductor.aoti_compile_and_package(
+        exported, package_path=str(archive), inductor_configs={"freezing": True, "cpp.threads": torch.get_num_threads()}
+    )
+    # Unpacked once here: the loader would do it at every start, into a folder that a killed process leaves behind.
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(package.parent)
+    archive.unlink()
+    difference = float((load_package(package, images.device)(images).softmax(dim=1) - expected).abs().max())
+    if not difference <= _TOLERANCE:
+        raise ArithmeticError(f"the compiled network's probabilities differ by {difference:.3g}")
+
+
+def _end_with_parent() -> None:
+    """End this process and its compilers when whoever started it is gone: then stdin ends."""
+    os.setsid()
+
+    def watch() -> None:
+        sys.stdin.read()
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,180 @@
+"""The forward pass of the settings' network: compiled if that is possible, else as torch runs it.
+
+Compiling takes most of a minute and is done once for a machine: what comes out is kept in the user's cache.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from service.compiled import CompiledNetwork
+from service.compiler import CompileJob, command_line
+from service.model_cache import CompileError, cache_folder, find_or_build
+from service.network import ImageNetwork
+from service.settings import Precision, Settings
+from service.weights import load_model, weights_digest
+
+_LOG = logging.getLogger(__name__)
+# Larger ones are no faster on a CPU, and with AMX slower, see docs/decisions.
+_CPU_MICRO_BATCH = 8
+_GPU_MICRO_BATCH = 64
+_COMPILE_TIMEOUT_S = 300.0
+_LOG_LINES_SHOWN = 5
+_ROOT = str(Path(__file__).parent.parent)
+_SOURCES = ("compiled.py", "compiler.py", "network.py", "weights.py")
+_PACKAGES = ("timm", "torch", "torchvision")
+
+
+class Forward(Protocol):
+    """uint8 RGB images (n, size, size, 3) on the device to float32 logits (n, outputs), for any n.
+
+    Attributes
+    ----------
+    sizes:
+        The batch sizes to warm up with: whatever n is, no other is new to the device afterwards.
+    """
+
+    @property
+    def sizes(self) -> Sequence[int]: ...  # noqa: D102
+
+    def __call__(self, images: Tensor) -> Tensor: ...  # noqa: D102
+
+
+class EagerNetwork:
+    """The network as torch runs it, at most `micro_batch_size` images at a time."""
+
+    def __init__(self, network: ImageNetwork, micro_batch_size: int) -> None:
+        self.sizes = range(1, micro_batch_size + 1)
+        self._network = network
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """float32 logits of shape (n, outputs)."""
+        return torch.cat([self._network(part) for part in torch.split(images, self.sizes[-1])])
+
+
+def load_forward(settings: Settings, device: torch.device, precision: Precision) -> Forward:
+    """The network on the device, for any number of images.
+
+    Raises
+    ------
+    WeightsError
+        See `service.weights.load_model`.
+    """
+    if settings.compile:
+        try:
+            return _load_compiled(settings, device, precision)
+        except CompileError as error:
+            _LOG.warning("the model runs without being compiled, which is slower: %s", error)
+    default = _GPU_MICRO_BATCH if device.type == "cuda" else _CPU_MICRO_BATCH
+    return EagerNetwork(ImageNetwork(load_model(settings), precision, device), settings.micro_batch_size or default)
+
+
+def compiled_sizes(settings: Settings, device: torch.device, precision: Precision) -> tuple[int, ...]:
+    """The batch sizes that are compiled, largest first; 1 is the last, so that any number of images can be split.
+
+    One image at a time is the fastest on a CPU in float32: what is between two layers stays in its caches.
+    """
+    if settings.micro_batch_size is not None:
+        sizes = {settings.micro_batch_size}
+    elif device.type == "cuda":
+        sizes = {_GPU_MICRO_BATCH, 8}
+    else:
+        sizes = {1 if precision == "float32" else _CPU_MICRO_BATCH}
+    return tuple(sorted(sizes | {1}, reverse=True))
+
+
+def _load_compiled(settings: Settings, device: torch.device, precision: Precision) -> CompiledNetwork:
+    sizes = compiled_sizes(settings, device, precision)
+    key = {
+        "weights": weights_digest(settings),
+        "model": settings.model,
+        "labels": len(settings.labels),
+        "image_size": settings.image_size,
+        "precision": precision,
+        "sizes": sizes,
+        "threads": settings.threads_per_worker,
+        "hardware": _hardware(device),
+        "packages": {name: version(name) for name in _PACKAGES},
+        # Normalisation and compiler options are in there.
+        "sources": {name: hashlib.sha256(Path(__file__).with_name(name).read_bytes()).hexdigest() for name in _SOURCES},
+    }
+    jobs = [CompileJob(size, str(device), precision, settings.model_dump_json()) for size in sizes]
+    entry = find_or_build(cache_folder(), key, partial(_compile, jobs), wait_s=_COMPILE_TIMEOUT_S)
+    try:
+        return CompiledNetwork({size: entry / str(size) for size in sizes}, device)
+    except RuntimeError as error:
+        raise CompileError(f"{entry} can't be loaded: {error}") from error
+
+
+def _hardware(device: torch.device) -> dict[str, object]:
+    """What machine code and the layout of packed weights depend on."""
+    if device.type == "cuda":
+        return {"gpu": torch.cuda.get_device_name(device), "capability": torch.cuda.get_device_capability(device)}
+    return {
+        "cpu": dict(torch.cpu.get_capabilities()),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "onednn": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
+    }
+
+
+def _compile(jobs: list[CompileJob], folder: Path) -> None:
+    """Run the jobs side by side in `folder`, each in a process of its own."""
+    cxx = os.environ.get("CXX", "g++")
+    if shutil.which(cxx) is None:
+        raise CompileError(f"there is no C++ compiler {cxx!r}; install g++ or set CXX")
+    _LOG.warning("compiling the model, once for this machine, into %s", folder.parent)
+    start_s = time.monotonic()
+    # In the cache, so that the next build clears it away if this process is killed.
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    compilers = [_start_compiler(job, folder, scratch) for job in jobs]
+    try:
+        for job, compiler in zip(jobs, compilers, strict=True):
+            _wait(compiler, start_s + _COMPILE_TIMEOUT_S, _log_path(job, scratch))
+    finally:
+        for compiler in compilers:
+            compiler.communicate()  # the end of its input ends it
+    shutil.rmtree(scratch)
+    _LOG.warning("compiled the model in %.0f s", time.monotonic() - start_s)
+
+
+def _log_path(job: CompileJob, scratch: Path) -> Path:
+    return scratch / f"{job.size}.log"
+
+
+def _start_compiler(job: CompileJob, folder: Path, scratch: Path) -> "subprocess.Popen[bytes]":
+    with _log_path(job, scratch).open("wb") as log:
+        return subprocess.Popen(
+            command_line(job, folder),
+            # So that `service` is found whatever the current folder is.
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")])),
+                # What torch finds in its usual folder it would unpickle.
+                "TORCHINDUCTOR_CACHE_DIR": str(scratch / str(job.size)),
+            },
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _wait(compiler: "subprocess.Popen[bytes]", end_s: float, log: Path) -> None:
+    try:
+        status = compiler.wait(max(0.0, end_s - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise CompileError(f"the compiler was not ready after {_COMPILE_TIMEOUT_S:.0f} s") from None
+    if status != 0:
+        lines = log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES_SHOWN:]
+        raise CompileError("\n".join([f"the compiler ended with status {status}:", *lines]))

@@ -1,0 +1,279 @@
+"""The compiled network answers as the network itself, is compiled once, and is done without where it can't be had."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import service.compiler
+import service.forward
+from service.compiled import CompiledNetwork, split_sizes
+from service.compiler import CompileJob, command_line, compile_network
+from service.forward import EagerNetwork, compiled_sizes, load_forward
+from service.images import Pixels
+from service.model import Classifier
+from service.network import ImageNetwork
+from service.settings import Precision, Settings, load_settings
+from service.weights import LoadedModel, load_model
+from unit_tests.observing import wait_until
+
+_CPU = torch.device("cpu")
+_SIZE = 32
+_MODEL = "test_resnet"
+_ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a small network and, in time, its compiled forms."""
+    folder = tmp_path_factory.mktemp("compiled")
+    torch.manual_seed(1)
+    torch.save(timm.create_model(_MODEL, num_classes=3).state_dict(), folder / "weights.pth")
+    return folder
+
+
+@pytest.fixture
+def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The small network, for images of 32 pixels, one or two at a time, with the module's own cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return _settings(folder / "weights.pth")
+
+
+def _settings(checkpoint: Path, *more: str) -> Settings:
+    arguments = ["--model", _MODEL, "--checkpoint", str(checkpoint), "--labels", "Lynx,Wolf,Hare"]
+    arguments += ["--image-size", str(_SIZE), "--micro-batch-size", "2", "--workers-per-device", "2"]
+    return load_settings([*arguments, *more], "unit_tests")
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    """Five images of noise: two pairs and one."""
+    return torch.from_numpy(np.random.default_rng(3).integers(0, 256, (5, _SIZE, _SIZE, 3), np.uint8))
+
+
+def _own_answer(settings: Settings, images: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return EagerNetwork(ImageNetwork(load_model(settings), "float32", _CPU), 8)(images)
+
+
+def _refuse_to_start(*_: object, **__: object) -> None:
+    raise AssertionError("nothing is compiled again")
+
+
+def test_the_compiled_network_answers_as_the_network(
+    settings: Settings, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For any number of images; the second time it comes from the cache, without a compiler."""
+    forward = load_forward(settings, _CPU, "float32")
+    assert isinstance(forward, CompiledNetwork), caplog.text
+    assert forward.sizes == (2, 1)
+    expected = _own_answer(settings, images)
+    for count in range(1, len(images) + 1):
+        torch.testing.assert_close(forward(images[:count]), expected[:count], rtol=1e-3, atol=1e-4)
+
+    caplog.clear()
+    monkeypatch.setattr(subprocess, "Popen", _refuse_to_start)
+    again = load_forward(settings, _CPU, "float32")
+    assert isinstance(again, CompiledNetwork)
+    torch.testing.assert_close(again(images), forward(images), rtol=0, atol=0)
+    assert caplog.text == ""
+
+
+_START = """
+import json, sys
+from service.model_process import ready_classifier
+from service.settings import load_settings
+
+classifier = ready_classifier(load_settings(json.loads(sys.argv[1]), "unit_tests"), "cpu")
+slow = {"timm", "torchvision", "torch._dynamo"} & sys.modules.keys()
+print(json.dumps([classifier.is_compiled, *slow]))
+"""
+
+
+def test_a_start_with_a_compiled_model_needs_neither_timm_nor_a_compiler(settings: Settings) -> None:
+    """They take seconds to import."""
+    load_forward(settings, _CPU, "float32")
+    arguments = ["--model", _MODEL, "--checkpoint", str(settings.checkpoint), "--labels", "Lynx,Wolf,Hare"]
+    arguments += ["--image-size", str(_SIZE), "--micro-batch-size", "2", "--workers-per-device", "2"]
+    command = [sys.executable, "-c", _START, json.dumps([*arguments, "--precision", "float32"])]
+    finished = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(finished.stdout) == [True]
+
+
+def test_the_default_model_is_compiled_and_gives_the_published_probability(
+    classifier: Classifier, cat_batch: Pixels
+) -> None:
+    """With the user's own cache: the first run on a machine compiles it, as the first start of a server would."""
+    compiled = Classifier.from_settings(load_settings(["--precision", "float32"], "unit_tests"), "cpu")
+    assert compiled.is_compiled
+    np.testing.assert_allclose(compiled.predict(cat_batch), classifier.predict(cat_batch), atol=1e-4)
+    probabilities = compiled.log_probabilities(cat_batch)[0].exp()
+    assert float(probabilities[281:286].sum()) == pytest.approx(0.920, abs=0.005)
+
+
+def test_switched_off_nothing_is_compiled(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the cache touched."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    off = settings.model_copy(update={"compile": False})
+    assert isinstance(load_forward(off, _CPU, "float32"), EagerNetwork)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+
+
+def _compiler_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", "import sys; sys.exit('this operator is not supported')"]
+    monkeypatch.setattr(service.forward, "command_line", lambda *_: command)
+
+
+def _compiler_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As the real one does, it ends with its input.
+    monkeypatch.setattr(service.forward, "command_line", lambda *_: ["cat"])
+    monkeypatch.setattr(service.forward, "_COMPILE_TIMEOUT_S", 0.2)
+
+
+def _package_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_junk(jobs: list[CompileJob], folder: Path) -> None:
+        for job in jobs:
+            (folder / str(job.size)).mkdir()
+            (folder / str(job.size) / "model.so").write_bytes(b"junk")
+
+    monkeypatch.setattr(service.forward, "_compile", write_junk)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (_no_compiler, "there is no C++ compiler 'no-such-compiler'"),
+        (_compiler_fails, "the compiler ended with status 1:\nthis operator is not supported"),
+        (_compiler_hangs, "the compiler was not ready after 0 s"),
+        (_package_is_broken, "can't be loaded"),
+    ],
+)
+def test_without_a_compiled_model_the_network_runs_as_it_is(
+    prepare: Callable[[pytest.MonkeyPatch], None], reason: str, settings: Settings, images: torch.Tensor,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """The same answers, and a line in the log that says why it is slow."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    prepare(monkeypatch)
+    forward = load_forward(settings, _CPU, "float32")
+    assert isinstance(forward, EagerNetwork)
+    assert "the model runs without being compiled, which is slower: " in caplog.text
+    assert reason in caplog.text
+    with torch.inference_mode():
+        torch.testing.assert_close(forward(images), _own_answer(settings, images), rtol=1e-4, atol=1e-5)
+
+
+def _key(settings: Settings, precision: Precision, monkeypatch: pytest.MonkeyPatch) -> str:
+    keys: list[Mapping[str, object]] = []
+
+    def find(_: Path, key: Mapping[str, object], *__: Any, **___: Any) -> Path:
+        keys.append(key)
+        return Path("/no/entry")
+
+    monkeypatch.setattr(service.forward, "find_or_build", find)
+    load_forward(settings, _CPU, precision)
+    [key] = keys
+    return json.dumps(key, sort_keys=True)
+
+
+def test_everything_that_changes_the_compiled_model_changes_its_key(
+    settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another network, image size, precision, batch size, thread count, CPU, torch or source is another entry."""
+    weights = folder / "weights.pth"
+    two = folder / "two.pth"
+    torch.save(timm.create_model(_MODEL, num_classes=3).state_dict(), two)
+    keys = [
+        _key(settings, "float32", monkeypatch),
+        _key(settings, "bfloat16", monkeypatch),
+        *(
+            _key(other, "float32", monkeypatch)
+            for other in (
+                _settings(two),
+                _settings(weights, "--image-size", "64"),
+                _settings(weights, "--micro-batch-size", "3"),
+                _settings(weights, "--workers-per-device", "1"),
+            )
+        ),
+    ]
+    for module, name, value in [
+        (torch.cpu, "get_capabilities", lambda: {"architecture": "another"}),
+        (service.forward, "version", lambda name: f"another {name}"),
+        (service.forward, "_SOURCES", ("network.py",)),
+    ]:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value)
+            keys.append(_key(settings, "float32", patch))
+    assert len(set(keys)) == len(keys)
+    assert _key(settings.model_copy(update={"port": 9000}), "float32", monkeypatch) == keys[0], "the rest doesn't count"
+
+
+@pytest.mark.parametrize(
+    ("flags", "device", "precision", "sizes"),
+    [
+        ([], "cpu", "float32", (1,)),
+        ([], "cpu", "bfloat16", (8, 1)),
+        ([], "cuda", "bfloat16", (64, 8, 1)),
+        (["--micro-batch-size", "5"], "cpu", "float32", (5, 1)),
+        (["--micro-batch-size", "1"], "cuda", "float16", (1,)),
+    ],
+)
+def test_few_sizes_are_compiled(flags: list[str], device: str, precision: Precision, sizes: tuple[int, ...]) -> None:
+    """Largest first, and 1 among them: each takes half a minute, and no image is added to fill one up."""
+    assert compiled_sizes(load_settings(flags, "unit_tests"), torch.device(device), precision) == sizes
+
+
+@given(st.integers(1, 300), st.sets(st.integers(2, 80), max_size=3))
+def test_a_batch_is_split_into_compiled_sizes_alone(count: int, larger: set[int]) -> None:
+    """They add up to the batch, the largest come first, and nothing is padded."""
+    sizes = sorted({*larger, 1}, reverse=True)
+    parts = split_sizes(count, sizes)
+    assert sum(parts) == count
+    assert set(parts) <= set(sizes)
+    assert parts == sorted(parts, reverse=True)
+
+
+def test_a_network_that_answers_otherwise_once_compiled_is_refused(
+    embedded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its package is not used: the compiler process fails."""
+
+    def write_package(*_: object, package_path: str, **__: object) -> None:
+        with zipfile.ZipFile(package_path, "w") as archive:
+            archive.writestr("1/model.so", b"")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", write_package)
+    monkeypatch.setattr(service.compiler, "load_package", lambda *_: lambda _: torch.eye(1000)[:1] * 20)
+    images = torch.zeros((1, _SIZE, _SIZE, 3), dtype=torch.uint8)
+    with torch.no_grad(), pytest.raises(ArithmeticError, match=r"the compiled network's probabilities differ by 0\.\d"):
+        compile_network(ImageNetwork(embedded, "float32", _CPU), images, tmp_path / "1")
+
+
+def test_a_compiler_ends_with_whoever_started_it(settings: Settings, tmp_path: Path) -> None:
+    """A server that is killed while it starts leaves no compiler behind."""
+    job = CompileJob(1, "cpu", "float32", settings.model_dump_json())
+    with subprocess.Popen(
+        command_line(job, tmp_path),
+        cwd=_ROOT, env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}, stdin=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        wait_until(lambda: os.getsid(process.pid) == process.pid, "it has a session of its own", 60)
+        assert process.stdin is not None
+        process.stdin.close()
+        wait_until(lambda: process.poll() is not None, "it has ended", 10)
+        assert process.returncode < 0
+    assert list(tmp_path.glob("1*")) == []
