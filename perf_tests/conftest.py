@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 import requests
 
-from perf_tests.model_instrument import fresh_model_worker
 from perf_tests.photos import cat_jpeg
+from perf_tests.worker_instrument import WorkerJob, fresh_worker
 from perfgate.measure import ApiInstrument, Group, open_api_instrument
 from perfgate.processes import ServerProcess
 from perfgate.records import Arm
@@ -37,9 +37,22 @@ def cat_workload() -> Workload:
 
 @pytest.fixture(scope="session")
 def model_group(gate_settings: GateSettings) -> Group:
-    """The model alone."""
-    head = Arm("head", gate_settings.root, sys.executable)
-    return Group("model", "images", partial(fresh_model_worker, head), fresh_model_worker)
+    """The model alone: one worker on all cores, the same that the server's workers share."""
+    return _worker_group("model", WorkerJob(("-m", "service.model_worker", "--workers-per-device", "1")), gate_settings)
+
+
+@pytest.fixture(scope="session")
+def pipeline_group(gate_settings: GateSettings) -> Group:
+    """All that the service does to an image, without a server."""
+    workload = cat_workload()
+    image = {"image": base64.b64encode(cat_jpeg()).decode()}
+    job = WorkerJob(("-m", "service.pipeline_worker"), image, workload.expected, workload.tolerance)
+    return _worker_group("pipeline", job, gate_settings)
+
+
+def _worker_group(name: str, job: WorkerJob, settings: GateSettings) -> Group:
+    open_arm = partial(fresh_worker, name, job)
+    return Group(name, "images", partial(open_arm, Arm("head", settings.root, sys.executable)), open_arm)
 
 
 @pytest.fixture(scope="session")
