@@ -58,8 +58,9 @@ class Pipeline:
         for number in range(1, rounds + 1):
             if number < rounds:
                 begun.append(self._begin(file, batch_size))
-            for share in begun.pop(0):
-                answers += [answer for answer in share.result() if answer not in answers]
+            for answer in (answer for share in begun.pop(0) for answer in share.result()):
+                if answer not in answers:
+                    answers.append(answer)
             start_s, end_s = end_s, time.perf_counter()
             seconds.append(end_s - start_s)
         return seconds, answers
