@@ -1,14 +1,15 @@
-"""Closed-loop load from a process of its own: `python -m perfgate.load`, jobs on stdin, results on stdout.
+"""Load from a process of its own: `python -m perfgate.load`, jobs on stdin, results on stdout.
 
 Threads in pytest's process would measure its interpreter lock. The connections stay open, the warm-up is discarded, and
-a round is a window of the running load: the time in which a fixed number of requests completed, at least one for each
-connection.
+a round is a window of the running load: the time in which a fixed number of requests completed, in a closed loop at
+least one for each connection.
 """
 
 import asyncio
 import base64
 import json
 import math
+import random
 import sys
 import time
 from collections.abc import Mapping
@@ -18,13 +19,16 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from perfgate.workload import Workload, difference
+from perfgate.open_loop import send_at_random
+from perfgate.requester import Requester
+from perfgate.workload import Workload
 
 _WINDOW_S = 0.5
 _REQUEST_TIMEOUT_S = 60.0
 # A slow server gets this many times the asked time to complete two requests a connection.
 _PATIENCE = 8.0
-_MAX_FAILURES = 5
+# Shorter than servers keep an idle connection, so that none is used at the moment in which the server closes it.
+_KEEP_ALIVE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,9 @@ class LoadJob:
         Connections, each with one request at a time.
     warmup_s, measure_s:
         Seconds of load before measuring, and while measuring.
+    rate_per_s:
+        Requests a second on average, sent at random times over the connections; None: a closed loop, in which each
+        connection sends its next request when the last is answered.
     """
 
     url: str
@@ -46,6 +53,7 @@ class LoadJob:
     concurrency: int
     warmup_s: float
     measure_s: float
+    rate_per_s: float | None = None
 
     @property
     def longest_s(self) -> float:
@@ -54,8 +62,7 @@ class LoadJob:
 
     def to_json(self) -> str:
         """One line."""
-        fields = {"url": self.url, "concurrency": self.concurrency, "warmup_s": self.warmup_s}
-        return json.dumps({**fields, "measure_s": self.measure_s, "workload": self.workload.to_json()})
+        return json.dumps({**vars(self), "workload": self.workload.to_json()})
 
     @classmethod
     def from_json(cls, line: str) -> "LoadJob":
@@ -91,38 +98,49 @@ class LoadResult:
     client_cpu_cores: float
 
 
-class _ClosedLoop:
-    """Connections that send the next request when the last is answered."""
+class _Load:
+    """One job."""
 
     def __init__(self, job: LoadJob, session: aiohttp.ClientSession) -> None:
         self._job = job
-        self._session = session
-        self._right_bodies: set[bytes] = set()
-        self._stopping = asyncio.Event()
-        self.completions: list[tuple[float, float]] = []  # (completed at, took), seconds
-        self.failures: list[str] = []
+        self._requester = Requester(session, job.url, job.workload)
+        self._stopping = self._requester.gave_up
 
-    async def run(self) -> LoadResult:
-        connections = [asyncio.create_task(self._connection()) for _ in range(self._job.concurrency)]
+    async def run_closed(self) -> LoadResult:
+        """Connections that send the next request when the last is answered."""
+        job, completions = self._job, self._requester.completions
+        connections = [asyncio.create_task(self._connection()) for _ in range(job.concurrency)]
         try:
-            await self._wait(self._job.warmup_s, completions=self._job.concurrency)
-            self.completions.clear()
-            print(json.dumps({"measuring": True}), flush=True)
-            start_s, start_cpu_s = time.perf_counter(), time.process_time()
-            await self._wait(self._job.measure_s, completions=2 * self._job.concurrency + 1)
-            end_s = time.perf_counter()
-            cpu_cores = (time.process_time() - start_cpu_s) / (end_s - start_s)
+            await self._wait(job.warmup_s, completions=job.concurrency)
+            completions.clear()
+            cpu = _Cpu()
+            await self._wait(job.measure_s, completions=2 * job.concurrency + 1)
+            end_s, cpu_cores = time.perf_counter(), cpu.cores
         finally:
             # Requests in flight are awaited: the next measurement must not find their work in the server's queue.
             self._stopping.set()
             await asyncio.gather(*connections)
-        completions = sorted(completion for completion in self.completions if completion[0] <= end_s)
-        rounds_s, requests_per_round = cut_windows([at_s for at_s, _ in completions], self._job.concurrency)
+        return self._result([item for item in completions if item[0] <= end_s], job.concurrency, cpu_cores)
+
+    async def run_open(self, rate_per_s: float) -> LoadResult:
+        """Requests at random times, however long the answers take."""
+        job, rng = self._job, random.Random()
+        requests = await send_at_random(self._requester, rate_per_s, job.warmup_s, rng)
+        cpu = _Cpu()
+        requests += await send_at_random(self._requester, rate_per_s, job.measure_s, rng)
+        await asyncio.gather(*requests)
+        measured = [(at_s, took_s) for at_s, took_s in self._requester.completions if at_s - took_s >= cpu.start_s]
+        return self._result(measured, 1, cpu.cores)
+
+    def _result(self, completions: list[tuple[float, float]], concurrency: int, cpu_cores: float) -> LoadResult:
+        completions = sorted(completions)
+        rounds_s, requests_per_round = cut_windows([at_s for at_s, _ in completions], concurrency)
+        failures = self._requester.failures
         return LoadResult(
-            rounds_s=[] if self.failures else rounds_s,
+            rounds_s=[] if failures else rounds_s,
             requests_per_round=requests_per_round,
             latencies_ms=[took_s * 1e3 for _, took_s in completions],
-            failures=self.failures,
+            failures=failures,
             client_cpu_cores=cpu_cores,
         )
 
@@ -131,43 +149,27 @@ class _ClosedLoop:
         start_s = time.perf_counter()
         while not self._stopping.is_set():
             elapsed_s = time.perf_counter() - start_s
-            if elapsed_s >= seconds and (len(self.completions) >= completions or elapsed_s >= seconds * _PATIENCE):
+            enough = len(self._requester.completions) >= completions
+            if elapsed_s >= seconds and (enough or elapsed_s >= seconds * _PATIENCE):
                 return
             await asyncio.sleep(0.02)
 
     async def _connection(self) -> None:
-        workload = self._job.workload
-        url = self._job.url + workload.path
         while not self._stopping.is_set():
-            start_s = time.perf_counter()
-            try:
-                async with self._session.post(url, data=workload.body, headers=workload.headers) as response:
-                    body = await response.read()
-            except (aiohttp.ClientError, TimeoutError) as error:
-                wrong: str | None = f"no answer: {error!r}"
-            else:
-                end_s = time.perf_counter()
-                wrong = self._check(response.status, body)
-            if wrong is None:
-                self.completions.append((end_s, end_s - start_s))
-            else:
-                self.failures.append(wrong)
-                if len(self.failures) >= _MAX_FAILURES:
-                    self._stopping.set()
+            await self._requester.send(time.perf_counter())
 
-    def _check(self, status: int, body: bytes) -> str | None:
-        if status == 200 and body in self._right_bodies:
-            return None
-        if status != 200:
-            return f"status {status}: {body[:200].decode(errors='replace')}"
-        try:
-            answer = json.loads(body)
-        except ValueError:
-            return f"not JSON: {body[:200]!r}"
-        wrong = difference(self._job.workload.expected, answer, self._job.workload.tolerance)
-        if wrong is None:
-            self._right_bodies.add(body)
-        return wrong
+
+class _Cpu:
+    """Says on stdout that measuring begins, and measures this process's CPU from then on."""
+
+    def __init__(self) -> None:
+        print(json.dumps({"measuring": True}), flush=True)
+        self.start_s, self._start_cpu_s = time.perf_counter(), time.process_time()
+
+    @property
+    def cores(self) -> float:
+        """CPU-seconds a second since the start."""
+        return (time.process_time() - self._start_cpu_s) / (time.perf_counter() - self.start_s)
 
 
 def cut_windows(completed_at_s: list[float], concurrency: int) -> tuple[list[float], int]:
@@ -198,10 +200,11 @@ def cut_windows(completed_at_s: list[float], concurrency: int) -> tuple[list[flo
 
 
 async def _run(job: LoadJob) -> LoadResult:
-    connector = aiohttp.TCPConnector(limit=job.concurrency)
+    connector = aiohttp.TCPConnector(limit=job.concurrency, keepalive_timeout=_KEEP_ALIVE_S)
     timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        return await _ClosedLoop(job, session).run()
+        load = _Load(job, session)
+        return await (load.run_closed() if job.rate_per_s is None else load.run_open(job.rate_per_s))
 
 
 def parse_result(line: str) -> LoadResult:
