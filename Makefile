@@ -6,10 +6,10 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test perf accept serve check lock
+.PHONY: help setup test perf perf-plain accept serve check lock
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: $(READY) ## install the pinned packages and the project into .venv
 
@@ -26,6 +26,9 @@ test: $(READY) ## run the unit tests, in parallel
 
 perf: $(READY) ## measure every cell and compare with this machine's baseline
 	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)
+
+perf-plain: $(READY) ## compare the service with a plain LitServe server, side by side
+	$(BIN)/python -m perf_tests.compare_plain $(ARGS)
 
 accept: $(READY) ## measure and store a baseline for this class of machine
 	$(BIN)/pytest perf_tests --perf-accept $(ARGS)

@@ -1,35 +1,18 @@
-"""The whole service: the request that is sent, the answer that is expected, and its server as an arm."""
+"""The server of a checkout as an arm of a comparison side by side."""
 
-import base64
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import requests
 
-from perf_tests.photos import cat_jpeg
+from perf_tests.photos import cat_jpeg, cat_workload
 from perfgate.bursts import ApiContender, open_api_contender
 from perfgate.processes import ServerProcess
 from perfgate.records import Arm
-from perfgate.workload import Workload
 
-# float32's answer for the photo; every precision stays within the tolerance of it.
-_CAT = 0.9962
-_TOLERANCE = 0.02
 _READY_DEADLINE_S = 180.0
 # Of a cell's load on an arm, before its first burst.
 _ARM_WARMUP_S = 0.5
-
-
-def cat_workload() -> Workload:
-    """The cat as base64 in JSON, as most clients send it."""
-    return Workload(
-        path="/predict",
-        body=json.dumps({"image": base64.b64encode(cat_jpeg()).decode()}).encode(),
-        headers={"Content-Type": "application/json"},
-        expected={"predictions": [{"label": "Cat", "probability": _CAT}, {"label": "Dog", "probability": 1 - _CAT}]},
-        tolerance=_TOLERANCE,
-    )
 
 
 @contextmanager
@@ -40,7 +23,7 @@ def fresh_server_arm(arm: Arm) -> Iterator[ApiContender]:
     env = {"PROMETHEUS_MULTIPROC_DIR": ""}
     with (
         ServerProcess(command, cwd=arm.folder, env=env, ready_deadline_s=_READY_DEADLINE_S) as server,
-        open_api_contender(server, cat_workload(), _ARM_WARMUP_S, server_details(server)) as contender,
+        open_api_contender(server, cat_workload(cat_jpeg()), _ARM_WARMUP_S, server_details(server)) as contender,
     ):
         yield contender
 

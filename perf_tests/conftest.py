@@ -1,49 +1,92 @@
 """Groups of cells: what is started for each."""
 
+import base64
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import pytest
 
-from perf_tests.api_instrument import cat_workload, fresh_server_arm, server_details
-from perf_tests.model_instrument import fresh_model_worker
+from perf_tests.api_instrument import fresh_server_arm, server_details
+from perf_tests.photos import cat_jpeg, cat_workload
+from perf_tests.worker_instrument import MODEL_JOB, WorkerJob, fresh_worker
 from perfgate.group import Group
-from perfgate.measure import ApiInstrument, open_api_instrument
+from perfgate.measure import ApiInstrument, OpenLoopInstrument, open_api_instrument
 from perfgate.processes import ServerProcess
 from perfgate.records import Arm
 from perfgate.settings import GateSettings
+
+# Connections with which a closed loop loads the service fully.
+_SATURATING = 64
 
 
 @pytest.fixture(scope="session")
 def model_group(gate_settings: GateSettings) -> Group:
     """The model alone."""
-    head = Arm("head", gate_settings.root, sys.executable)
-    return Group("model", "images", partial(fresh_model_worker, head), fresh_model_worker)
+    return _worker_group("model", MODEL_JOB, gate_settings)
 
 
 @pytest.fixture(scope="session")
-def api_group(request: pytest.FixtureRequest, gate_settings: GateSettings) -> Group:
-    """The whole service: the session's server for the first process, then fresh ones in its place.
+def pipeline_group(gate_settings: GateSettings) -> Group:
+    """All that the service does to an image, without a server."""
+    workload = cat_workload(cat_jpeg())
+    image = {"image": base64.b64encode(cat_jpeg()).decode()}
+    job = WorkerJob(("-m", "service.pipeline_worker"), image, workload.expected, workload.tolerance)
+    return _worker_group("pipeline", job, gate_settings)
+
+
+def _worker_group(name: str, job: WorkerJob, settings: GateSettings) -> Group:
+    open_arm = partial(fresh_worker, name, job)
+    return Group(name, "images", partial(open_arm, Arm("head", settings.root, sys.executable)), open_arm)
+
+
+class FreshServers:
+    """The session's server for the first measurement that asks, then fresh ones in its place.
 
     A comparison side by side boots servers of its own, so the session's is asked for only when it is measured.
     """
-    servers: list[ServerProcess] = []
+
+    def __init__(self, session_server: Callable[[], ServerProcess], warmup_s: float) -> None:
+        self._session_server = session_server
+        self._warmup_s = warmup_s
+        self._server: ServerProcess | None = None
 
     @contextmanager
-    def fresh_server() -> Iterator[ApiInstrument]:
-        if servers:
-            servers[0].start()
+    def instrument(self) -> Iterator[ApiInstrument]:
+        """A server that has measured nothing before."""
+        if self._server is None:
+            self._server = self._session_server()
         else:
-            servers.append(request.getfixturevalue("server"))
-        server = servers[0]
-        details = server_details(server)
-        with open_api_instrument(server, cat_workload(), gate_settings.warmup_seconds, details) as instrument:
+            self._server.start()
+        details = server_details(self._server)
+        with open_api_instrument(self._server, cat_workload(cat_jpeg()), self._warmup_s, details) as instrument:
             yield instrument
 
-    def release() -> None:
-        for server in servers:
-            server.stop()
+    def release(self) -> None:
+        """Stop it: others are measured without it."""
+        if self._server is not None:
+            self._server.stop()
 
-    return Group("api", "requests", fresh_server, fresh_server_arm, release)
+
+@pytest.fixture(scope="session")
+def fresh_servers(request: pytest.FixtureRequest, gate_settings: GateSettings) -> FreshServers:
+    return FreshServers(lambda: request.getfixturevalue("server"), gate_settings.warmup_seconds)
+
+
+@pytest.fixture(scope="session")
+def api_group(fresh_servers: FreshServers) -> Group:
+    """The whole service."""
+    return Group("api", "requests", fresh_servers.instrument, fresh_server_arm, fresh_servers.release)
+
+
+@pytest.fixture(scope="session")
+def latency_group(fresh_servers: FreshServers) -> Group:
+    """The whole service under requests that come at random times."""
+
+    @contextmanager
+    def fresh() -> Iterator[OpenLoopInstrument]:
+        with fresh_servers.instrument() as instrument:
+            yield OpenLoopInstrument(instrument, _SATURATING)
+
+    return Group("latency", "requests", fresh)

@@ -88,7 +88,7 @@ class Gate:
 
     def _measure(self, group: Group) -> None:
         cells = [cell for cell in self.selected if cell.group == group.name]
-        if self.settings.versus is not None:
+        if self.settings.versus is not None and group.name not in self.settings.informing:
             try:
                 self._compare(group, cells, self.settings.versus)
             except BaseError as error:
@@ -112,6 +112,9 @@ class Gate:
     def _screen(self, cell: Cell, samples: Sequence[Sample]) -> Verdict:
         stored: Mapping[str, Sequence[float]] = self.baseline.throughput_per_s if self.baseline else {}
         verdict = judge(self._policy, stored.get(str(cell)), samples)
+        if cell.group in self.settings.informing:
+            wrong = any(sample.failures for sample in samples)
+            return verdict if wrong else replace(verdict, status=Status.INFORMS)
         if verdict.status is not Status.NO_BASELINE or self.settings.judged:
             return verdict
         return Verdict(Status.NOT_JUDGED, "run with --benchmark-compare to judge", now_per_s=verdict.now_per_s)
@@ -161,4 +164,5 @@ class Gate:
 
     @property
     def _policy(self) -> Policy:
-        return self.settings.policy(gated_cells=len(self.selected))
+        gated = [cell for cell in self.selected if cell.group not in self.settings.informing]
+        return self.settings.policy(gated_cells=max(1, len(gated)))

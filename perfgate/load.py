@@ -1,14 +1,15 @@
-"""Closed-loop load from a process of its own: `python -m perfgate.load`, jobs on stdin, results on stdout.
+"""Load from a process of its own: `python -m perfgate.load`, jobs on stdin, results on stdout.
 
 Threads in pytest's process would measure its interpreter lock. The connections stay open, the warm-up is discarded, and
-a round is a window of the running load: the time in which a fixed number of requests completed, at least one for each
-connection. Or the load goes on until it is told to stop, and whoever told it cuts it up.
+a round is a window of the running load: the time in which a fixed number of requests completed, in a closed loop at
+least one for each connection. Or the load goes on until it is told to stop, and whoever told it cuts it up.
 """
 
 import asyncio
 import base64
 import json
 import math
+import random
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -19,13 +20,16 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from perfgate.workload import Workload, difference
+from perfgate.open_loop import send_at_random
+from perfgate.requester import Requester
+from perfgate.workload import Workload
 
 _WINDOW_S = 0.5
 _REQUEST_TIMEOUT_S = 60.0
 # A slow server gets this many times the asked time to complete two requests a connection.
 _PATIENCE = 8.0
-_MAX_FAILURES = 5
+# Shorter than servers keep an idle connection, so that none is used at the moment in which the server closes it.
+_KEEP_ALIVE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class LoadJob:
         Connections, each with one request at a time.
     warmup_s, measure_s:
         Seconds of load before measuring, and while measuring; None: until a further line comes.
+    rate_per_s:
+        Requests a second on average, sent at random times over the connections; None: a closed loop, in which each
+        connection sends its next request when the last is answered.
     """
 
     url: str
@@ -47,6 +54,7 @@ class LoadJob:
     concurrency: int
     warmup_s: float
     measure_s: float | None
+    rate_per_s: float | None = None
 
     @property
     def longest_s(self) -> float:
@@ -55,8 +63,7 @@ class LoadJob:
 
     def to_json(self) -> str:
         """One line."""
-        fields = {"url": self.url, "concurrency": self.concurrency, "warmup_s": self.warmup_s}
-        return json.dumps({**fields, "measure_s": self.measure_s, "workload": self.workload.to_json()})
+        return json.dumps({**vars(self), "workload": self.workload.to_json()})
 
     @classmethod
     def from_json(cls, line: str) -> "LoadJob":
@@ -111,97 +118,95 @@ class SteadyResult:
     client_cpu_s: float
 
 
-class _ClosedLoop:
-    """Connections that send the next request when the last is answered."""
+class _Load:
+    """One job."""
 
     def __init__(self, job: LoadJob, session: aiohttp.ClientSession) -> None:
         self._job = job
-        self._session = session
-        self._right_bodies: set[bytes] = set()
-        self._stopping = asyncio.Event()
-        self.completions: list[tuple[float, float]] = []  # (completed at, took), seconds
-        self.failures: list[str] = []
+        self._requester = Requester(session, job.url, job.workload)
+        self._stopping = self._requester.gave_up
 
-    async def measure(self, seconds: float) -> LoadResult:
-        """Load for this long, cut into windows."""
-        async with self._connections():
-            start_s, start_cpu_s = time.monotonic(), time.process_time()
+    async def run_closed(self, seconds: float) -> LoadResult:
+        """Connections that send the next request when the last is answered."""
+        async with self._connections() as cpu:
             await self._wait(seconds, completions=2 * self._job.concurrency + 1)
-            end_s = time.monotonic()
-            cpu_cores = (time.process_time() - start_cpu_s) / (end_s - start_s)
-        completions = sorted(completion for completion in self.completions if completion[0] <= end_s)
-        rounds_s, requests_per_round = cut_windows([at_s for at_s, _ in completions], self._job.concurrency)
-        return LoadResult(
-            rounds_s=[] if self.failures else rounds_s,
-            requests_per_round=requests_per_round,
-            latencies_ms=[took_s * 1e3 for _, took_s in completions],
-            failures=self.failures,
-            client_cpu_cores=cpu_cores,
-        )
+            end_s, cpu_cores = time.monotonic(), cpu.cores
+        completions = [item for item in self._requester.completions if item[0] <= end_s]
+        return self._result(completions, self._job.concurrency, cpu_cores)
 
     async def run_until_told(self) -> SteadyResult:
-        """Load until a line comes."""
-        async with self._connections():
-            start_cpu_s = time.process_time()
+        """Connections as above, until a line comes."""
+        async with self._connections() as cpu:
             await asyncio.to_thread(sys.stdin.readline)
-        return SteadyResult(sorted(self.completions), self.failures, time.process_time() - start_cpu_s)
+            cpu_s = cpu.seconds
+        return SteadyResult(sorted(self._requester.completions), self._requester.failures, cpu_s)
 
     @asynccontextmanager
-    async def _connections(self) -> AsyncIterator[None]:
-        """Warm connections at the start; at the end the requests in flight have been answered."""
+    async def _connections(self) -> AsyncIterator["_Cpu"]:
+        """Loaded and warm at the start; at the end the requests in flight have been answered."""
         connections = [asyncio.create_task(self._connection()) for _ in range(self._job.concurrency)]
         try:
             await self._wait(self._job.warmup_s, completions=self._job.concurrency)
-            self.completions.clear()
-            print(json.dumps({"measuring": True}), flush=True)
-            yield
+            self._requester.completions.clear()
+            yield _Cpu()
         finally:
             # The next measurement must not find their work in the server's queue.
             self._stopping.set()
             await asyncio.gather(*connections)
+
+    async def run_open(self, rate_per_s: float, seconds: float) -> LoadResult:
+        """Requests at random times, however long the answers take."""
+        job, rng = self._job, random.Random()
+        requests = await send_at_random(self._requester, rate_per_s, job.warmup_s, rng)
+        cpu = _Cpu()
+        requests += await send_at_random(self._requester, rate_per_s, seconds, rng)
+        await asyncio.gather(*requests)
+        measured = [(at_s, took_s) for at_s, took_s in self._requester.completions if at_s - took_s >= cpu.start_s]
+        return self._result(measured, 1, cpu.cores)
+
+    def _result(self, completions: list[tuple[float, float]], concurrency: int, cpu_cores: float) -> LoadResult:
+        completions = sorted(completions)
+        rounds_s, requests_per_round = cut_windows([at_s for at_s, _ in completions], concurrency)
+        failures = self._requester.failures
+        return LoadResult(
+            rounds_s=[] if failures else rounds_s,
+            requests_per_round=requests_per_round,
+            latencies_ms=[took_s * 1e3 for _, took_s in completions],
+            failures=failures,
+            client_cpu_cores=cpu_cores,
+        )
 
     async def _wait(self, seconds: float, completions: int) -> None:
         """Until the time is over and enough requests have completed, or the load failed, or patience ends."""
         start_s = time.monotonic()
         while not self._stopping.is_set():
             elapsed_s = time.monotonic() - start_s
-            if elapsed_s >= seconds and (len(self.completions) >= completions or elapsed_s >= seconds * _PATIENCE):
+            enough = len(self._requester.completions) >= completions
+            if elapsed_s >= seconds and (enough or elapsed_s >= seconds * _PATIENCE):
                 return
             await asyncio.sleep(0.02)
 
     async def _connection(self) -> None:
-        workload = self._job.workload
-        url = self._job.url + workload.path
         while not self._stopping.is_set():
-            start_s = time.monotonic()
-            try:
-                async with self._session.post(url, data=workload.body, headers=workload.headers) as response:
-                    body = await response.read()
-            except (aiohttp.ClientError, TimeoutError) as error:
-                wrong: str | None = f"no answer: {error!r}"
-            else:
-                end_s = time.monotonic()
-                wrong = self._check(response.status, body)
-            if wrong is None:
-                self.completions.append((end_s, end_s - start_s))
-            else:
-                self.failures.append(wrong)
-                if len(self.failures) >= _MAX_FAILURES:
-                    self._stopping.set()
+            await self._requester.send(time.monotonic())
 
-    def _check(self, status: int, body: bytes) -> str | None:
-        if status == 200 and body in self._right_bodies:
-            return None
-        if status != 200:
-            return f"status {status}: {body[:200].decode(errors='replace')}"
-        try:
-            answer = json.loads(body)
-        except ValueError:
-            return f"not JSON: {body[:200]!r}"
-        wrong = difference(self._job.workload.expected, answer, self._job.workload.tolerance)
-        if wrong is None:
-            self._right_bodies.add(body)
-        return wrong
+
+class _Cpu:
+    """Says on stdout that measuring begins, and measures this process's CPU from then on."""
+
+    def __init__(self) -> None:
+        print(json.dumps({"measuring": True}), flush=True)
+        self.start_s, self._start_cpu_s = time.monotonic(), time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        """CPU-seconds since the start."""
+        return time.process_time() - self._start_cpu_s
+
+    @property
+    def cores(self) -> float:
+        """CPU-seconds a second since the start."""
+        return self.seconds / (time.monotonic() - self.start_s)
 
 
 def cut_windows(completed_at_s: list[float], concurrency: int) -> tuple[list[float], int]:
@@ -232,11 +237,15 @@ def cut_windows(completed_at_s: list[float], concurrency: int) -> tuple[list[flo
 
 
 async def _run(job: LoadJob) -> LoadResult | SteadyResult:
-    connector = aiohttp.TCPConnector(limit=job.concurrency)
+    connector = aiohttp.TCPConnector(limit=job.concurrency, keepalive_timeout=_KEEP_ALIVE_S)
     timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        loop = _ClosedLoop(job, session)
-        return await (loop.run_until_told() if job.measure_s is None else loop.measure(job.measure_s))
+        load = _Load(job, session)
+        if job.measure_s is None:
+            return await load.run_until_told()
+        if job.rate_per_s is None:
+            return await load.run_closed(job.measure_s)
+        return await load.run_open(job.rate_per_s, job.measure_s)
 
 
 def parse_result(line: str) -> LoadResult:

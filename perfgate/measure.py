@@ -72,7 +72,11 @@ class ApiInstrument:
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """Send load from a client process of its own and check every answer."""
-        job = LoadJob(self.server.url, self.workload, cell.value, self.warmup_s, seconds)
+        return self.load(cell, seconds, connections=cell.value)
+
+    def load(self, cell: Cell, seconds: float, *, connections: int, rate_per_s: float | None = None) -> Sample:
+        """As `measure`, in an open loop where there is a rate of requests a second; see `LoadJob`."""
+        job = LoadJob(self.server.url, self.workload, connections, self.warmup_s, seconds, rate_per_s)
         deadline_s = job.longest_s + _CLIENT_DEADLINE_S
         self.client.exchange(job.to_json(), deadline_s)
         with TelemetrySampler(self.server.process.pid) as telemetry:
@@ -93,6 +97,33 @@ class ApiInstrument:
             telemetry=telemetry.record,
             client_cpu_cores=result.client_cpu_cores,
         )
+
+
+@dataclass(frozen=True)
+class OpenLoopInstrument:
+    """Open-loop load on a running server; a cell's value is the load in percent of what the server can do.
+
+    Attributes
+    ----------
+    saturating:
+        Connections of the closed loop that finds out what it can do, just before; also the most in the open loop.
+    """
+
+    api: ApiInstrument
+    saturating: int
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """What the server says of itself."""
+        return self.api.details
+
+    def measure(self, cell: Cell, seconds: float) -> Sample:
+        """Latency at that load; its throughput is the load's, not the server's."""
+        capacity = self.api.load(cell, seconds, connections=self.saturating)
+        if capacity.failures:
+            return capacity
+        rate_per_s = cell.value / 100 * capacity.mean_throughput_per_s
+        return self.api.load(cell, seconds, connections=self.saturating, rate_per_s=rate_per_s)
 
 
 @contextmanager

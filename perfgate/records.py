@@ -124,6 +124,12 @@ class Sample:
         return self.units_per_round * len(self.rounds_s) / sum(self.rounds_s)
 
     @property
+    def core_ms_per_unit(self) -> float:
+        """CPU time of the measured processes and of the client that loads them, in ms a unit."""
+        cpu_cores = self.telemetry.cpu_cores + (self.client_cpu_cores or 0.0)
+        return cpu_cores / self.mean_throughput_per_s * 1e3
+
+    @property
     def success_rate(self) -> float:
         """Share of the answers that were right, 0..1."""
         return 1 - len(self.failures) / self.answers if self.answers else 0.0
@@ -139,6 +145,7 @@ class Status(StrEnum):
     INVALID = "INVALID"
     NO_BASELINE = "NO_BASELINE"
     NOT_JUDGED = "not judged"
+    INFORMS = "informs"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The gate's settings: parsed once from pytest.ini and the command line, frozen; nothing else reads them there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -78,6 +78,7 @@ def _looks(text: str) -> tuple[int, ...]:
 _CELLS = _Option("perf_cells", "", "what is measured, as in: model=1,8,32,64 api=1,8,32,64", _cells)
 _OPTIONS = (
     _CELLS,
+    _Option("perf_informing", "", "groups that are shown but not judged", lambda text: tuple(text.split())),
     _Option("perf_paths", "perf_tests", "folders with performance tests", lambda text: tuple(text.split())),
     _Option("perf_baselines", "perf_tests/baselines", "folder of the stored baselines", Path),
     _Option("perf_processes", "3", "fresh processes that measure each cell", _whole_number(1, 1000)),
@@ -129,6 +130,8 @@ class GateSettings:
     ----------
     cells:
         Values by group, as in {"api": (1, 8)}.
+    informing:
+        Groups whose cells are measured and shown; only a wrong answer fails them.
     paths, baselines:
         Folders, absolute.
     processes, seconds, warmup_seconds:
@@ -145,6 +148,7 @@ class GateSettings:
 
     root: Path
     cells: Mapping[str, tuple[int, ...]]
+    informing: frozenset[str]
     paths: tuple[Path, ...]
     baselines: Path
     processes: int
@@ -199,6 +203,7 @@ class GateSettings:
         return cls(
             root=root,
             cells=cells,
+            informing=_informing(values["perf_informing"], sources["perf_informing"], cells),
             paths=tuple(root / path for path in values["perf_paths"]),
             baselines=root / values["perf_baselines"],
             processes=processes,
@@ -273,3 +278,10 @@ def _all_cells(config: pytest.Config, named: Mapping[str, tuple[int, ...]]) -> M
     if unknown:
         raise SettingsError(f"{_CELLS.flag}: there is no group {unknown[0]!r}, only {', '.join(map(repr, cells))}")
     return {**cells, **named}
+
+
+def _informing(groups: Sequence[str], source: str, cells: Mapping[str, object]) -> frozenset[str]:
+    for group in groups:
+        if group not in cells:
+            raise SettingsError(f"{source}: there is no group {group!r}, only {', '.join(map(repr, cells))}")
+    return frozenset(groups)

@@ -6,28 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from litserve import LitAPI
-from pydantic import BaseModel
 
 from service import metrics
+from service.answers import Answer, Probabilities, best_first
 from service.batching import FairShareLoop, Occupancy
 from service.image_request import DecodedImage, ImageFromRequest
 from service.images import Pixels
 from service.settings import Settings
-
-Probabilities = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-
-
-class Prediction(BaseModel):
-    """One label with its probability in 0..1."""
-
-    label: str
-    probability: float
-
-
-class Answer(BaseModel):
-    """All labels, best first; their probabilities sum to 1."""
-
-    predictions: list[Prediction]
 
 
 class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no types
@@ -78,10 +63,4 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
     def encode_response(self, output: Probabilities) -> Answer:
         """Labels with probabilities, best first."""
         with metrics.timed_stage("encode"):
-            best_first = np.argsort(-output, kind="stable")
-            return Answer(
-                predictions=[
-                    Prediction(label=self._classifier.labels[index], probability=float(output[index]))
-                    for index in best_first
-                ]
-            )
+            return best_first(self._classifier.labels, output)

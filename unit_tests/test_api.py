@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from service.api import Answer, ImageClassifierAPI
+from service.answers import Answer
+from service.api import ImageClassifierAPI
 from service.image_request import DecodedImage
 from service.images import Pixels
 from service.server import build_server

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from perfgate.records import Cell, Sample
 from perfgate.versus import PairFigure
@@ -68,8 +69,10 @@ class PairRecord:
         document = json.loads(line)
         cells: dict[str, CellPair] = {}
         for name, cell in document.pop("cells").items():
-            lists = {key: tuple(cell.pop(key)) for key in ("blocks", "base_per_s", "head_per_s")}
-            cells[name] = CellPair(**cell, **lists)
+            figures: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in cell.items()
+            }
+            cells[name] = CellPair(**figures)
         return cls(**document, cells=cells)
 
 

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from perf_tests.api_instrument import fresh_server_arm
 from perf_tests.calibration.pairs import PairRecord, append_pair, compact, read_pairs
 from perf_tests.calibration.slowdowns import Slowdown
-from perf_tests.model_instrument import fresh_model_worker
+from perf_tests.worker_instrument import MODEL_JOB, fresh_worker
 from perfgate.checkout import identify, materialise
 from perfgate.group import OpenArm
 from perfgate.records import Arm, Cell
@@ -27,7 +28,7 @@ KINDS: dict[str, Slowdown | None] = {
         for stage in ("predict", "decode")
     },
 }
-_OPENERS: dict[str, OpenArm] = {"model": fresh_model_worker, "api": fresh_server_arm}
+_OPENERS: dict[str, OpenArm] = {"model": partial(fresh_worker, "model", MODEL_JOB), "api": fresh_server_arm}
 
 
 def record_pairs(

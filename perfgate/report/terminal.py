@@ -15,11 +15,11 @@ _LEGEND = (
     "per s: images or requests; p50, p95, p99: latency in ms; CPU: cores in use; GPU: utilisation;",
     "change: throughput against the baseline",
 )
-_QUIET = (Status.PASS, Status.NOT_JUDGED)
+_QUIET = (Status.PASS, Status.NOT_JUDGED, Status.INFORMS)
 # The evidence for REGRESSED stands with its failed test.
 _EVIDENCE_HERE = (Status.INCONCLUSIVE, Status.IMPROVED)
 # Throughput of one group as a share of another's, its ceiling.
-_CEILINGS = (("api", "model"),)
+_CEILINGS = (("api", "model"), ("api", "pipeline"))
 
 
 class Progress:
@@ -54,8 +54,9 @@ def write_summary(
     for line in (*_LEGEND, *_shares(results)):
         reporter.write_line(line)
     for result in results:
-        nothing_to_say = result.verdict.status is Status.NO_BASELINE and baseline is None
-        if result.verdict.status not in _QUIET and not nothing_to_say:
+        without_baseline = result.verdict.status is Status.NO_BASELINE and baseline is None
+        has_figure = result.verdict.now_per_s is not None
+        if not has_figure or not (result.verdict.status in _QUIET or without_baseline):
             reporter.write_line(f"{result.cell} {result.verdict.status}: {result.verdict.reason}")
         if result.verdict.status in _EVIDENCE_HERE:
             for line in result.verdict.evidence:
@@ -125,9 +126,14 @@ def _shares(results: Sequence[CellResult]) -> list[str]:
             share = best.verdict.now_per_s / most.verdict.now_per_s
             lines.append(
                 f"{best.cell} reaches {share:.0%} of {most.cell}: "
-                f"{best.verdict.now_per_s:.1f} {best.unit}/s of {most.verdict.now_per_s:.1f} {most.unit}/s"
+                f"{best.verdict.now_per_s:.1f} {best.unit}/s of {most.verdict.now_per_s:.1f} {most.unit}/s, "
+                f"{_core_ms(best.samples)} core-ms of CPU each against {_core_ms(most.samples)}"
             )
     return lines
+
+
+def _core_ms(samples: Sequence[Sample]) -> str:
+    return f"{median(sample.core_ms_per_unit for sample in samples):.1f}"
 
 
 def _best(results: Sequence[CellResult], group: str) -> CellResult | None:

@@ -23,6 +23,7 @@ STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
 SETTINGS = GateSettings(
     root=Path("/project"),
     cells={"api": (1, 8), "model": (8,)},
+    informing=frozenset(),
     paths=(Path("/project/perf_tests"),),
     baselines=Path("/project/perf_tests/baselines"),
     processes=2,
@@ -143,12 +144,60 @@ def test_wrong_answers_are_invalid_even_when_nothing_is_judged() -> None:
     assert gate.fails(verdict)
 
 
+INFORMING = replace(SETTINGS, informing=frozenset({"model"}), strict=True)
+
+
+@pytest.mark.parametrize(("throughput_per_s", "change"), [(30.0, -0.7), (100.0, 0.0), (300.0, 2.0)])
+def test_an_informing_cell_shows_its_change_and_is_not_judged(throughput_per_s: float, change: float) -> None:
+    """However slow it is, and also where only certainty passes."""
+    gate = make_gate([API_1, MODEL_8], baseline(API_1, MODEL_8), INFORMING)
+    verdict = gate.result(CountingGroup("model", lambda: make_sample(throughput_per_s)).group, MODEL_8).verdict
+    assert verdict.status is Status.INFORMS
+    assert verdict.change is not None
+    assert verdict.change.estimate == pytest.approx(change, abs=0.01)
+    assert not gate.fails(verdict)
+
+
+@pytest.mark.parametrize("settings", [INFORMING, replace(INFORMING, judged=False), replace(INFORMING, versus="HEAD")])
+def test_an_informing_cell_informs_in_every_kind_of_run(settings: GateSettings) -> None:
+    """Also side by side with a commit that may not know the cell: it measures the working tree alone."""
+    gate = make_gate([API_1, MODEL_8], None, settings)
+    model = CountingGroup("model")
+    verdict = gate.result(model.group, MODEL_8).verdict
+    assert verdict.status is Status.INFORMS
+    assert verdict.now_per_s == pytest.approx(100.0)
+    assert model.started == settings.processes
+
+
+def test_a_wrong_answer_fails_an_informing_cell() -> None:
+    gate = make_gate([MODEL_8], None, INFORMING)
+    verdict = gate.result(CountingGroup("model", lambda: make_sample(failures=["a dog"])).group, MODEL_8).verdict
+    assert verdict.status is Status.INVALID
+    assert gate.fails(verdict)
+
+
+def test_a_client_at_its_ceiling_fails_no_informing_cell() -> None:
+    gate = make_gate([MODEL_8], None, INFORMING)
+    busy = CountingGroup("model", lambda: make_sample(client_cpu_cores=0.99))
+    verdict = gate.result(busy.group, MODEL_8).verdict
+    assert verdict.status is Status.INFORMS
+    assert "the client used 0.99 of its one core" in verdict.reason
+    assert verdict.now_per_s is None
+
+
+def test_informing_cells_take_nothing_of_the_error_level() -> None:
+    gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1), INFORMING)
+    evidence = gate.result(CountingGroup("api").group, API_1).verdict.evidence
+    assert "0.01 over 2 cells" in evidence[-1]
+
+
 @pytest.mark.parametrize(
     ("status", "fails", "fails_strict"),
     [
         (Status.PASS, False, False),
         (Status.IMPROVED, False, False),
         (Status.NOT_JUDGED, False, False),
+        (Status.INFORMS, False, False),
         (Status.INCONCLUSIVE, False, True),
         (Status.NO_BASELINE, False, True),
         (Status.REGRESSED, True, True),
@@ -163,7 +212,7 @@ def test_which_verdicts_fail_a_test(status: Status, fails: bool, fails_strict: b
 
 
 def test_every_status_is_in_the_table_above() -> None:
-    assert len(Status) == 7
+    assert len(Status) == 8
 
 
 def test_a_failed_cell_says_in_one_line_which_what_and_why() -> None:

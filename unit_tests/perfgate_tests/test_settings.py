@@ -61,6 +61,11 @@ class TestReading:
     def test_without_cells_in_pytest_ini_the_command_line_may_name_any(self, pytester: pytest.Pytester) -> None:
         assert read(pytester, "--perf-cells=new=1,2", ini="[pytest]\n").cells == {"new": (1, 2)}
 
+    def test_no_group_only_informs_unless_it_is_named(self, pytester: pytest.Pytester) -> None:
+        assert read(pytester).informing == frozenset()
+        assert read(pytester, ini=INI + "perf_informing = api model\n").informing == {"api", "model"}
+        assert read(pytester, "--perf-informing=api").informing == {"api"}
+
     def test_compare_judges_and_strict_goes_with_it(self, pytester: pytest.Pytester) -> None:
         settings = read(pytester, "--benchmark-compare", "--perf-strict")
         assert (settings.judged, settings.strict, settings.accept) == (True, True, False)
@@ -137,6 +142,11 @@ class TestWrongValues:
         """Else a typing error would measure all the other cells."""
         with pytest.raises(SettingsError, match="--perf-cells: there is no group 'apj', only 'model', 'api'"):
             read(pytester, "--perf-cells=apj=8")
+
+    def test_a_group_that_is_not_measured_cannot_inform(self, pytester: pytest.Pytester) -> None:
+        """Else a typing error would have it judged."""
+        with pytest.raises(SettingsError, match="--perf-informing: there is no group 'modl', only 'model', 'api'"):
+            read(pytester, "--perf-informing=modl")
 
 
 @pytest.mark.parametrize(

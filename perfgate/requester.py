@@ -1,0 +1,66 @@
+"""One request after another: sends it, checks the answer, and keeps what came of it."""
+
+import asyncio
+import json
+import time
+
+import aiohttp
+
+from perfgate.workload import Workload, difference
+
+_MAX_FAILURES = 5
+
+
+class Requester:
+    """Sends a workload's request to a server; what came of it is kept for whoever makes the load.
+
+    Attributes
+    ----------
+    completions:
+        (completed at, took), seconds of `time.monotonic()`, of each right answer.
+    failures:
+        What was wrong with each other one.
+    gave_up:
+        Set after a few failures: more of them would say nothing new.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, workload: Workload) -> None:
+        self._session = session
+        self._url = url + workload.path
+        self._workload = workload
+        self._right_bodies: set[bytes] = set()
+        self.completions: list[tuple[float, float]] = []
+        self.failures: list[str] = []
+        self.gave_up = asyncio.Event()
+
+    async def send(self, since_s: float) -> None:
+        """Send one request; what it takes counts from `since_s`, when it is or was to be sent."""
+        workload = self._workload
+        try:
+            async with self._session.post(self._url, data=workload.body, headers=workload.headers) as response:
+                body = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            wrong: str | None = f"no answer: {error!r}"
+        else:
+            end_s = time.monotonic()
+            wrong = self._check(response.status, body)
+        if wrong is None:
+            self.completions.append((end_s, end_s - since_s))
+        else:
+            self.failures.append(wrong)
+            if len(self.failures) >= _MAX_FAILURES:
+                self.gave_up.set()
+
+    def _check(self, status: int, body: bytes) -> str | None:
+        if status == 200 and body in self._right_bodies:
+            return None
+        if status != 200:
+            return f"status {status}: {body[:200].decode(errors='replace')}"
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            return f"not JSON: {body[:200]!r}"
+        wrong = difference(self._workload.expected, answer, self._workload.tolerance)
+        if wrong is None:
+            self._right_bodies.add(body)
+        return wrong

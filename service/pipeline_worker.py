@@ -1,0 +1,107 @@
+"""From a file's bytes to its answer in one process, without a server: `python -m service.pipeline_worker`.
+
+It is what the service could reach at most on the same cores. A job is `{"image": "<base64 of a file>", "batch_size":
+64, "rounds": 12}`: the file is decoded, predicted and answered that many times. Its reply is `{"seconds": [...],
+"answers": [...]}`: the time from one round's end to the next one's, and each different answer once. `service.job_lines`
+says the rest.
+"""
+
+import base64
+import binascii
+import math
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from service.images import ImageError, ImageReader, Pixels
+from service.job_lines import Job, JobError, Reply, RunJob, run_worker, size_of
+from service.settings import Settings, usable_cores
+
+if TYPE_CHECKING:
+    from service.model import Classifier
+
+_MODULE = "service.pipeline_worker"
+_Round = list[Future[list[dict[str, Any]]]]
+
+
+class Pipeline:
+    """Decodes on every core and predicts in as many threads as the server has workers.
+
+    Neither waits for the other where it needn't: a round is begun before the one in front of it ends.
+    """
+
+    def __init__(self, classifier: "Classifier", settings: Settings) -> None:
+        self._classifier = classifier
+        self._reader = ImageReader(settings.image_size, settings.crop_fraction, settings.max_image_pixels)
+        self._predicting = settings.resolved_workers_per_device
+        self._decoders = ThreadPoolExecutor(usable_cores(), "decode")
+        self._predictors = ThreadPoolExecutor(self._predicting, "predict")
+
+    def run(self, file: bytes, batch_size: int, rounds: int) -> tuple[list[float], list[dict[str, Any]]]:
+        """Classify the file `batch_size` times in each round.
+
+        Returns
+        -------
+        (seconds of each round, different answers)
+
+        Raises
+        ------
+        ImageError
+            When the file is no image that can be classified.
+        """
+        seconds: list[float] = []
+        answers: list[dict[str, Any]] = []
+        end_s = time.perf_counter()
+        begun = [self._begin(file, batch_size)]
+        for number in range(1, rounds + 1):
+            if number < rounds:
+                begun.append(self._begin(file, batch_size))
+            for answer in (answer for share in begun.pop(0) for answer in share.result()):
+                if answer not in answers:
+                    answers.append(answer)
+            start_s, end_s = end_s, time.perf_counter()
+            seconds.append(end_s - start_s)
+        return seconds, answers
+
+    def _begin(self, file: bytes, batch_size: int) -> _Round:
+        decoded = [self._decoders.submit(self._reader.read, file) for _ in range(batch_size)]
+        share = math.ceil(batch_size / self._predicting)
+        return [
+            self._predictors.submit(self._answer, decoded[first : first + share])
+            for first in range(0, batch_size, share)
+        ]
+
+    def _answer(self, decoded: list[Future[Pixels]]) -> list[dict[str, Any]]:
+        import numpy as np
+
+        from service.answers import best_first
+
+        rows = self._classifier.predict(np.stack([image.result() for image in decoded]))
+        return [best_first(self._classifier.labels, row).model_dump() for row in rows]
+
+
+def prepare(classifier: "Classifier", settings: Settings) -> RunJob:
+    """What runs a job."""
+    pipeline = Pipeline(classifier, settings)
+
+    def run_job(job: Job) -> Reply:
+        batch_size, rounds = size_of(job)
+        try:
+            seconds, answers = pipeline.run(base64.b64decode(str(job["image"]), validate=True), batch_size, rounds)
+        except (binascii.Error, ImageError) as error:
+            raise JobError(f"image: {error}") from None
+        return {"seconds": seconds, "answers": answers}
+
+    return run_job
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Reply to jobs until stdin ends. Returns the process's exit status."""
+    example = {"image": "<base64 of a file>", "batch_size": 64, "rounds": 12}
+    return run_worker(_MODULE, arguments, example, prepare)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
