@@ -6,7 +6,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test perf perf-plain accept serve check lock
+.PHONY: help setup test perf perf-quick perf-plain calibrate accept serve check lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,8 +27,14 @@ test: $(READY) ## run the unit tests, in parallel
 perf: $(READY) ## measure every cell and compare with this machine's baseline
 	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)
 
+perf-quick: $(READY) ## compare with this machine's baseline alone: a first look, in some two minutes
+	$(BIN)/pytest perf_tests --benchmark-compare --perf-confirm no --perf-processes 2 $(ARGS)
+
 perf-plain: $(READY) ## compare the service with a plain LitServe server, side by side
 	$(BIN)/python -m perf_tests.compare_plain $(ARGS)
+
+calibrate: $(READY) ## measure the gate itself for an hour, and write its certificate
+	$(BIN)/python -m perf_tests.calibration $(ARGS)
 
 accept: $(READY) ## measure and store a baseline for this class of machine
 	$(BIN)/pytest perf_tests --perf-accept $(ARGS)

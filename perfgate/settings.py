@@ -48,7 +48,7 @@ def _whole_number(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def _cells(text: str) -> dict[str, tuple[int, ...]]:
+def parse_cells(text: str) -> dict[str, tuple[int, ...]]:
     """`model=1,8 api=1,8,32` to {"model": (1, 8), "api": (1, 8, 32)}."""
     cells: dict[str, tuple[int, ...]] = {}
     for part in text.split():
@@ -75,7 +75,7 @@ def _looks(text: str) -> tuple[int, ...]:
     return looks
 
 
-_CELLS = _Option("perf_cells", "", "what is measured, as in: model=1,8,32,64 api=1,8,32,64", _cells)
+_CELLS = _Option("perf_cells", "", "what is measured, as in: model=1,8,32,64 api=1,8,32,64", parse_cells)
 _OPTIONS = (
     _CELLS,
     _Option("perf_informing", "", "groups that are shown but not judged", lambda text: tuple(text.split())),
@@ -271,7 +271,7 @@ def _all_cells(config: pytest.Config, named: Mapping[str, tuple[int, ...]]) -> M
     """The command line replaces the groups that it names and leaves the others as pytest.ini has them."""
     text = config.getini(_CELLS.name)
     try:
-        cells = _cells(text)
+        cells = parse_cells(text)
     except ValueError as error:
         raise SettingsError(f"{_CELLS.name} in {config.inipath}={text!r}: {error}") from None
     unknown = [group for group in named if cells and group not in cells]

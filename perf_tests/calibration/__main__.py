@@ -1,50 +1,121 @@
-"""`python -m perf_tests.calibration record|certify`, `make calibrate`."""
+"""`python -m perf_tests.calibration`, `make calibrate`: measure the gate itself, and write its certificate.
+
+Pairs of fresh processes and live whole runs are recorded in turn until the budget ends; a record grows from call to
+call, and an interrupted call loses the pair that it was at. With a budget of 0 only the certificate is written again.
+"""
 
 import argparse
+import json
 import sys
+import time
+from collections import Counter
+from configparser import ConfigParser
 from pathlib import Path
 
-from perf_tests.calibration.pairs import parse_cell
-from perf_tests.calibration.record import KINDS, record_pairs
+from perf_tests.calibration.certify import certify
+from perf_tests.calibration.live import read_runs, record_run
+from perf_tests.calibration.page import write_page
+from perf_tests.calibration.pairs import append_pair, read_pairs
+from perf_tests.calibration.record import KINDS, record_pair
+from perfgate.checkout import identify
 from perfgate.errors import PerfgateError
+from perfgate.judge import Policy
 from perfgate.machine import read_fingerprint
+from perfgate.records import Cell
+from perfgate.settings import parse_cells
 from perfgate.versus import Schedule
 
 _ROOT = Path(__file__).parents[2]
 _RECORDS = Path(__file__).parent / "records"
-_CELLS = "model[batch=1] model[batch=8] model[batch=32] model[batch=64] " + " ".join(
-    f"api[concurrency={value}]" for value in (1, 8, 32, 64)
-)
+# What is recorded first; beyond that more pairs.
+_PAIRS_OF_A_KIND = 12
+_LIVE_RUNS = {"same": 12, "predict+10%": 3}
 
 
 def main(arguments: list[str]) -> int:
     """Returns the process's exit status."""
     parser = argparse.ArgumentParser(prog="python -m perf_tests.calibration", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    record = commands.add_parser("record", help="record pairs of fresh processes")
-    record.add_argument("--budget-min", type=float, default=60.0, help="minutes")
-    record.add_argument("--kinds", nargs="+", choices=tuple(KINDS), default=tuple(KINDS))
-    record.add_argument("--cells", default=_CELLS, help="which, with spaces between")
-    record.add_argument("--burst-seconds", type=float, default=0.3)
-    record.add_argument("--blocks", type=int, default=8)
-    record.add_argument("--output", type=Path, default=None)
+    parser.add_argument("--budget-min", type=float, default=60.0, help="minutes of recording (%(default)g)")
+    parser.add_argument("--kinds", nargs="+", choices=tuple(KINDS), default=tuple(KINDS), help="pairs to record")
+    parser.add_argument("--records", type=Path, default=_RECORDS, help="folder of the records (%(default)s)")
     options = parser.parse_args(arguments)
-    path = options.output or _RECORDS / f"{read_fingerprint((), {}).machine_class}.jsonl"
+    folder: Path = options.records / read_fingerprint((), {}).machine_class
     try:
-        record_pairs(
-            path,
-            _ROOT,
-            [parse_cell(name) for name in options.cells.split()],
-            options.kinds,
-            Schedule(options.burst_seconds, options.blocks, options.budget_min * 60),
-            lambda text: print(text, flush=True),
-        )
+        _record(folder, options.kinds, options.budget_min * 60)
+        _certify(folder)
     except PerfgateError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print("interrupted; what was recorded before is kept", file=sys.stderr)
         return 130
     return 0
+
+
+def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
+    pairs_file, runs_file = folder / "pairs.jsonl", folder / "runs.jsonl"
+    tree = identify(_ROOT, "service", "requirements.lock").service_tree
+    recorded = Counter(pair.kind for pair in read_pairs(pairs_file) if pair.service_tree == tree)
+    ran = Counter(run.kind for run in read_runs(runs_file) if run.service_tree == tree)
+    end_s, longest_s = time.monotonic() + budget_s, 0.0
+    while time.monotonic() + longest_s < end_s:
+        start_s = time.monotonic()
+        kind = min(kinds, key=lambda kind: recorded[kind])
+        live = [name for name, wanted in _LIVE_RUNS.items() if ran[name] < wanted]
+        if live and recorded[kind] >= _PAIRS_OF_A_KIND:
+            record_run(runs_file, _ROOT, live[0], _say)
+            ran[live[0]] += 1
+        else:
+            append_pair(pairs_file, record_pair(_ROOT, tree, kind, _gated_cells(), _schedule(), _say))
+            recorded[kind] += 1
+            _say(f"{kind}: pair {recorded[kind]} took {time.monotonic() - start_s:.0f} s")
+        longest_s = max(longest_s, time.monotonic() - start_s)
+
+
+def _certify(folder: Path) -> None:
+    tree = identify(_ROOT, "service", "requirements.lock").service_tree
+    pairs = [pair for pair in read_pairs(folder / "pairs.jsonl") if pair.service_tree == tree]
+    runs = [run for run in read_runs(folder / "runs.jsonl") if run.service_tree == tree]
+    if sum(pair.kind == "same" for pair in pairs) < 3:
+        _say("no certificate yet: it needs three pairs of identical code at least")
+        return
+    policy = Policy(gated_cells=len(_gated_cells()))
+    certificate = {
+        "machine_class": folder.name,
+        "service_tree": tree,
+        "commit": identify(_ROOT, "service", "requirements.lock").commit,
+        **certify(pairs, runs, policy, budget_min=float(_ini()["perf_budget_minutes"])),
+    }
+    (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")
+    write_page(folder / "certificate.html", certificate)
+    _say(f"certificate: {folder / 'certificate.html'}")
+
+
+def _ini() -> dict[str, str]:
+    """The settings that the gate itself reads."""
+    parser = ConfigParser()
+    parser.read(_ROOT / "pytest.ini")
+    return dict(parser["pytest"])
+
+
+def _gated_cells() -> list[Cell]:
+    ini = _ini()
+    parameters = {"model": "batch", "api": "concurrency"}
+    return [
+        Cell(group, parameters[group], value)
+        for group, values in parse_cells(" ".join(ini["perf_cells"].split())).items()
+        if group not in ini["perf_informing"].split()
+        for value in values
+    ]
+
+
+def _schedule() -> Schedule:
+    ini = _ini()
+    return Schedule(float(ini["perf_burst_seconds"]), int(ini["perf_blocks"]), budget_s=0.0)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import random
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -11,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from perf_tests.api_instrument import fresh_server_arm
-from perf_tests.calibration.pairs import PairRecord, append_pair, compact, read_pairs
+from perf_tests.calibration.pairs import PairRecord, compact
 from perf_tests.calibration.slowdowns import Slowdown
 from perf_tests.worker_instrument import MODEL_JOB, fresh_worker
-from perfgate.checkout import identify, materialise
+from perfgate.checkout import materialise
 from perfgate.group import OpenArm
 from perfgate.records import Arm, Cell
 from perfgate.versus import Schedule, measure_pair
@@ -31,35 +30,7 @@ KINDS: dict[str, Slowdown | None] = {
 _OPENERS: dict[str, OpenArm] = {"model": partial(fresh_worker, "model", MODEL_JOB), "api": fresh_server_arm}
 
 
-def record_pairs(
-    path: Path,
-    root: Path,
-    cells: Sequence[Cell],
-    kinds: Sequence[str],
-    schedule: Schedule,
-    progress: Callable[[str], None],
-) -> int:
-    """Record pairs until the schedule's budget ends, of the kind with the fewest so far; returns how many.
-
-    What was recorded before counts, so an interrupted recording goes on where it stood.
-    """
-    end_s = time.monotonic() + schedule.budget_s
-    checkout = identify(root, "service", "requirements.lock")
-    recorded = Counter(record.kind for record in read_pairs(path) if record.service_tree == checkout.service_tree)
-    longest_s, count = 0.0, 0
-    while time.monotonic() + longest_s < end_s:
-        kind = min(kinds, key=lambda kind: recorded[kind])
-        start_s = time.monotonic()
-        record = _record_pair(root, checkout.service_tree, kind, cells, schedule, progress)
-        append_pair(path, record)
-        recorded[kind] += 1
-        count += 1
-        longest_s = max(longest_s, time.monotonic() - start_s)
-        progress(f"{kind}: {recorded[kind]} recorded, this one in {time.monotonic() - start_s:.0f} s")
-    return count
-
-
-def _record_pair(
+def record_pair(
     root: Path,
     service_tree: str,
     kind: str,
@@ -67,10 +38,16 @@ def _record_pair(
     schedule: Schedule,
     progress: Callable[[str], None],
 ) -> PairRecord:
+    """Start a base and a head in folders of their own and compare them once on every cell.
+
+    Raises
+    ------
+    PerfgateError
+        When one doesn't start, or measuring fails.
+    """
     began = datetime.now(UTC).isoformat(timespec="seconds")
     order = random.Random()
     with ExitStack() as folders:
-        # Both arms run from folders of their own, as a base does in the gate.
         base, head = (folders.enter_context(materialise(root, "HEAD")) for _ in range(2))
         slowdown = KINDS[kind]
         if slowdown is not None:

@@ -1,0 +1,183 @@
+"""The certificate's parts: slowdowns that are real, records that come back, simulated runs and stock rules."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perf_tests.calibration.certify import certify
+from perf_tests.calibration.live import RunRecord, read_runs
+from perf_tests.calibration.pairs import CellPair, PairRecord, append_pair, parse_cell, read_pairs
+from perf_tests.calibration.simulate import Noise, simulate_run
+from perf_tests.calibration.slowdowns import Slowdown
+from perf_tests.calibration.stock_rules import RETRIED, red_runs
+from perfgate.judge import Policy
+from perfgate.records import Status
+
+ROOT = Path(__file__).parents[1]
+CELLS = ("model[batch=8]", "api[concurrency=8]", "api[concurrency=64]")
+POLICY = Policy(gated_cells=len(CELLS))
+
+
+def pair(rng: np.random.Generator, kind: str = "same", effect: float = 0.0, noise: float = 0.03) -> PairRecord:
+    """Fresh processes that differ by 10 %, and a pair's figure that doesn't know of it."""
+    cells = {}
+    for cell in CELLS:
+        log_ratio = effect + noise * rng.standard_normal()
+        speed = 100 * np.exp(0.1 * rng.standard_normal())
+        rounds = np.exp(0.03 * rng.standard_normal((2, 12)))
+        cells[cell] = CellPair(
+            log_ratio=log_ratio,
+            blocks=tuple(log_ratio + 0.06 * rng.standard_normal(6)),
+            base_per_s=tuple(speed * rounds[0]),
+            head_per_s=tuple(speed * np.exp(effect) * rounds[1]),
+            seconds=10.0,
+        )
+    return PairRecord(kind, "tree", "2026-01-01T00:00:00+00:00", 0.3, {"model": 20.0, "api": 40.0}, cells)
+
+
+def pairs(count: int, kind: str = "same", effect: float = 0.0, noise: float = 0.03) -> list[PairRecord]:
+    rng = np.random.default_rng(3)
+    return [pair(rng, kind, effect, noise) for _ in range(count)]
+
+
+def test_a_recorded_pair_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "pairs.jsonl"
+    assert read_pairs(path) == []
+    recorded = pairs(2)
+    for record in recorded:
+        append_pair(path, record)
+    assert read_pairs(path) == recorded
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_cells_name_is_parsed(name: str) -> None:
+    assert str(parse_cell(name)) == name
+
+
+@pytest.mark.parametrize("stage", ["decode", "predict"])
+def test_a_slowed_stage_takes_longer_by_its_share_and_answers_alike(stage: str, tmp_path: Path) -> None:
+    """In a copy of the service, by the stage's own clock; everything else stays as it is."""
+    shutil.copytree(ROOT / "service", tmp_path / "service")
+    Slowdown(stage, 1.0).put_into(tmp_path)
+    program = f"""
+import json, time
+import numpy as np
+from perf_tests.photos import cat_jpeg
+if {stage!r} == "decode":
+    from service.images import ImageReader
+    work = lambda: ImageReader().read(cat_jpeg()).sum().item()
+    original = ImageReader.read.__wrapped__
+    plain = lambda: original(ImageReader(), cat_jpeg()).sum().item()
+else:
+    from service.model import Classifier
+    from service.settings import load_settings
+    classifier = Classifier.from_settings(load_settings(["--compile", "false"], "test"), "cpu")
+    images = np.zeros((4, 224, 224, 3), np.uint8)
+    work = lambda: classifier.predict(images).tolist()
+    plain = lambda: Classifier.predict.__wrapped__(classifier, images).tolist()
+def timed(call):
+    start_s = time.perf_counter()
+    answer = call()
+    return time.perf_counter() - start_s, answer
+timed(work)
+timed(plain)
+ratios = [timed(work)[0] / timed(plain)[0] for _ in range(9)]
+print(json.dumps([sorted(ratios)[4], timed(work)[1] == timed(plain)[1]]))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    ratio, alike = json.loads(result.stdout)
+    assert alike
+    assert 1.5 < ratio < 3  # twice as long, as far as a busy machine can tell
+
+
+class TestNoise:
+    """What runs are drawn from."""
+
+    def test_drawn_pairs_have_the_recorded_spread(self) -> None:
+        recorded = pairs(30)
+        noise = Noise.from_pairs(recorded)
+        drawn = noise.draw(np.random.default_rng(0), 20_000)
+        wanted = np.sqrt(np.mean(np.square(noise.log_ratios), axis=0))
+        assert drawn.std(axis=0) == pytest.approx(wanted, rel=0.05)
+        assert drawn.mean(axis=0) == pytest.approx(0.0, abs=0.002)
+
+    def test_drawn_pairs_keep_the_correlation_between_cells(self) -> None:
+        common = np.random.default_rng(1).standard_normal((40, 1)) * 0.03
+        noise = Noise(CELLS, np.repeat(common, len(CELLS), axis=1), {"model": 1.0}, dict.fromkeys(CELLS, 1.0))
+        drawn = noise.draw(np.random.default_rng(0), 1000)
+        assert np.asarray(np.corrcoef(drawn.T))[0, 1] == pytest.approx(1.0)
+
+    def test_a_slowdowns_own_effect_is_no_noise(self) -> None:
+        noise = Noise.from_pairs(pairs(20, "predict+10%", effect=-0.1))
+        assert np.median(noise.log_ratios, axis=0) == pytest.approx([0.0] * len(CELLS))
+
+    def test_what_is_not_a_cell_of_a_pair_is_its_start(self) -> None:
+        assert Noise.from_pairs(pairs(3)).start_s == {"model": 10.0, "api": 20.0}
+
+
+class TestSimulatedRun:
+    """One whole run on drawn pairs."""
+
+    def test_without_noise_identical_code_passes_at_the_first_look(self) -> None:
+        outcome = simulate_run(POLICY, Noise.from_pairs(pairs(9)).scaled(1e-6), {}, 60, np.random.default_rng(0))
+        assert set(outcome.statuses.values()) == {Status.PASS}
+        assert not outcome.is_red
+        assert outcome.minutes == pytest.approx(3 * (20 + 40) / 60)
+
+    def test_a_large_slowdown_is_found_in_its_cell_alone(self) -> None:
+        noise = Noise.from_pairs(pairs(9, noise=0.01))
+        outcome = simulate_run(POLICY, noise, {CELLS[1]: np.log(0.7)}, 60, np.random.default_rng(0))
+        assert [outcome.statuses[cell] for cell in CELLS] == [Status.PASS, Status.REGRESSED, Status.PASS]
+        assert outcome.is_red
+
+    def test_what_is_open_when_the_budget_ends_is_inconclusive(self) -> None:
+        noise = Noise.from_pairs(pairs(9, noise=0.3))
+        outcome = simulate_run(POLICY, noise, {}, 2, np.random.default_rng(0))
+        assert Status.INCONCLUSIVE in outcome.statuses.values()
+        assert outcome.minutes <= 2 * 2
+
+
+class TestStockRules:
+    """On processes that differ by 10 %."""
+
+    def test_rules_on_means_cry_wolf_on_identical_code(self) -> None:
+        recorded = pairs(40)
+        red = red_runs(recorded, recorded)
+        assert np.mean(red["pytest-benchmark mean:5%"]) > 0.4
+        assert len(red[RETRIED]) == 39
+
+    def test_retrying_until_green_is_blind(self) -> None:
+        recorded, slower = pairs(40), pairs(40, "predict+10%", effect=-0.1)
+        red = red_runs(recorded, slower)
+        assert np.mean(red[RETRIED]) < np.mean(red["pytest-benchmark mean:5%"])
+
+
+def test_the_certificate_has_what_was_measured_beside_what_was_simulated(tmp_path: Path) -> None:
+    runs = tmp_path / "runs.jsonl"
+    run = RunRecord("same", "tree", "2026-01-01T00:00:00+00:00", 7.5, 0, dict.fromkeys(CELLS, "PASS"))
+    runs.write_text((run.to_json() + "\n") * 12)
+    recorded = [*pairs(12), *pairs(6, "predict+10%", effect=-0.1)]
+    certificate = certify(recorded, read_runs(runs), POLICY, budget_min=30, runs_simulated=40, bootstraps=3)
+    assert certificate["recorded_pairs"] == {"same": 12, "predict+10%": 6}
+    assert certificate["live"]["same"]["red"] == {"count": 0, "of": 12, "low": 0.0, "high": 0.2646}
+    power = certificate["simulated"]["power"]
+    assert power["noise of identical code"]["20%"]["regressed"]["model[batch=8]"] > 0.9
+    assert "noise of a slower predict" in power
+    identical = certificate["simulated"]["identical_code"]["red"]
+    assert identical["low"] <= identical["high"]
+    assert certificate["injected"]["predict+10%"]["model[batch=8]"]["change"] == pytest.approx(-0.1, abs=0.03)
+    assert certificate["stock_rules"]["pytest-benchmark mean:5%"]["same"]["of"] == 11
+    json.dumps(certificate)
