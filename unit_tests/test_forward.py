@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import service.compiler
 import service.forward
+import service.settings
 from service.compiled import CompiledNetwork, split_sizes
 from service.compiler import CompileJob, command_line, compile_network
 from service.forward import EagerNetwork, compiled_sizes, load_forward
@@ -227,14 +228,18 @@ def test_everything_that_changes_the_compiled_model_changes_its_key(
     ("flags", "device", "precision", "sizes"),
     [
         ([], "cpu", "float32", (1,)),
+        (["--workers-per-device", "1"], "cpu", "float32", (8, 1)),
         ([], "cpu", "bfloat16", (8, 1)),
         ([], "cuda", "bfloat16", (64, 8, 1)),
         (["--micro-batch-size", "5"], "cpu", "float32", (5, 1)),
         (["--micro-batch-size", "1"], "cuda", "float16", (1,)),
     ],
 )
-def test_few_sizes_are_compiled(flags: list[str], device: str, precision: Precision, sizes: tuple[int, ...]) -> None:
+def test_few_sizes_are_compiled(
+    flags: list[str], device: str, precision: Precision, sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Largest first, and 1 among them: each takes half a minute, and no image is added to fill one up."""
+    monkeypatch.setattr(service.settings, "cpu_count", lambda: 2)
     assert compiled_sizes(load_settings(flags, "unit_tests"), torch.device(device), precision) == sizes
 
 
