@@ -1,14 +1,14 @@
 """An HTTP request to one decoded image. Runs in the HTTP process, so a bad request never reaches a batch."""
 
+import asyncio
 import base64
 import binascii
 import json
 import time
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Annotated
 
-import anyio.to_thread
-from anyio import CapacityLimiter
 from fastapi import Depends, HTTPException, Request
 from starlette.requests import ClientDisconnect
 
@@ -34,11 +34,15 @@ _STATUS_OF = {
 
 @dataclass(frozen=True)
 class Intake:
-    """How requests are read: limits, geometry, how many images are decoded at a time, and who counts them."""
+    """How requests are read: limits, geometry, the threads that decode, and who counts the requests.
+
+    The threads are a pool of their own: anyio's way into a thread is far more expensive, see docs/decisions (a cheaper
+    way through HTTP).
+    """
 
     reader: ImageReader
     max_image_bytes: int
-    decoders: CapacityLimiter
+    decoders: ThreadPoolExecutor
     occupancy: Occupancy
 
     @property
@@ -59,7 +63,8 @@ class DecodedImage:
         `time.monotonic()` when decoding was done; one clock for all processes of a machine.
     """
 
-    pixels: Pixels
+    # LitServe formats each request for a log line that is hardly ever written; an array's digits would take a while.
+    pixels: Pixels = field(repr=False)
     queued_at_s: float
 
 
@@ -81,7 +86,7 @@ async def read_image_request(request: Request) -> DecodedImage:
 
     intake.occupancy.arrive()
     try:
-        pixels = await anyio.to_thread.run_sync(decode, limiter=intake.decoders)
+        pixels = await asyncio.get_running_loop().run_in_executor(intake.decoders, decode)
     except BaseException:
         intake.occupancy.leave()
         raise

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from service.environment import ensure_environment
@@ -25,7 +26,6 @@ def build_server(settings: Settings) -> "LitServer":
     `service.environment`.
     """
     # Imported here: `main` may start the process over first, which would load all this twice.
-    from anyio import CapacityLimiter
     from fastapi import Response
     from litserve import LitServer
 
@@ -48,7 +48,7 @@ def build_server(settings: Settings) -> "LitServer":
     server.app.state.intake = Intake(
         reader=ImageReader(settings.image_size, settings.crop_fraction, settings.max_image_pixels),
         max_image_bytes=settings.max_image_bytes,
-        decoders=CapacityLimiter(usable_cores()),
+        decoders=ThreadPoolExecutor(usable_cores(), "decode"),
         occupancy=occupancy,
     )
 
