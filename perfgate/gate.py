@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from perfgate.baselines import Baseline
 from perfgate.checkout import environment_python, find_equivalent, materialise
-from perfgate.errors import BaseError, CheckoutError, MeasurementError
+from perfgate.errors import BaseError, CheckoutError
 from perfgate.group import Group
 from perfgate.judge import Policy, judge
 from perfgate.measure import measure_group
@@ -143,7 +143,7 @@ class Gate:
     def _compare(self, group: Group, cells: Sequence[Cell], reference: str) -> None:
         """Judge the cells side by side with another commit."""
         if group.open_arm is None:
-            raise MeasurementError(f"the group {group.name!r} can't start another checkout")
+            raise BaseError(f"the group {group.name!r} can't start another checkout")
         settings = self.settings
         group.release()
         self.progress(f"{group.name}: {reference[:12]} is put beside the working tree")

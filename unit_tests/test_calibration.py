@@ -11,6 +11,7 @@ import pytest
 
 from perf_tests.calibration.certify import certify
 from perf_tests.calibration.live import RunRecord, read_runs
+from perf_tests.calibration.page import write_page
 from perf_tests.calibration.pairs import CellPair, PairRecord, append_pair, parse_cell, read_pairs
 from perf_tests.calibration.simulate import Noise, simulate_run
 from perf_tests.calibration.slowdowns import Slowdown
@@ -180,4 +181,12 @@ def test_the_certificate_has_what_was_measured_beside_what_was_simulated(tmp_pat
     assert identical["low"] <= identical["high"]
     assert certificate["injected"]["predict+10%"]["model[batch=8]"]["change"] == pytest.approx(-0.1, abs=0.03)
     assert certificate["stock_rules"]["pytest-benchmark mean:5%"]["same"]["of"] == 11
-    json.dumps(certificate)
+    assert "NaN" not in json.dumps(certificate)
+    page = tmp_path / "certificate.html"
+    write_page(page, {"machine_class": "a <b>", "commit": "0123456789abcdef", **certificate})
+    text = page.read_text()
+    assert "a &lt;b&gt;, commit 0123456789ab" in text.replace("</b>", "").replace("<b>", "")
+    for cell in CELLS:
+        assert f"<td>{cell}</td><td>{power['noise of identical code']['3%']['regressed'][cell]:.0%}</td>" in text
+    assert "<td>same</td><td>12</td><td>0 of 12 [0%, 26%]</td>" in text
+    assert "http" not in text.replace("http://www.w3.org", "")  # nothing is fetched
