@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
-from perfgate.bursts import ApiBurstLoad, ApiContender, open_api_contender
+from perfgate.errors import PerfgateError
 from perfgate.processes import ServerProcess
 from perfgate.records import Arm, Cell
 from perfgate.versus import PairFigure, Schedule, measure_pair
@@ -70,11 +70,11 @@ def table(figures: Mapping[Cell, Sequence[PairFigure]]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure and print. Returns 0, or 1 after a wrong answer."""
+    """Measure and print. Returns 0, or 1 after a wrong answer or where a server didn't start or answer."""
     parser = argparse.ArgumentParser(prog="python -m perf_tests.compare_plain", description=__doc__)
     parser.add_argument("--pairs", type=int, default=5, help="pairs of fresh processes (%(default)s)")
     parser.add_argument("--blocks", type=int, default=2, help="blocks of four bursts a cell and pair (%(default)s)")
-    parser.add_argument("--burst-seconds", type=float, default=1.0, help="seconds of load at least (%(default)s)")
+    parser.add_argument("--burst-seconds", type=float, default=3.0, help="seconds of load at least (%(default)s)")
     options = parser.parse_args(arguments)
     root = Path(__file__).parent.parent
     plain, service = (Arm(name, root, sys.executable) for name in _MODULES)
@@ -85,7 +85,12 @@ def main(arguments: Sequence[str]) -> int:
         def show(text: str, number: int = number) -> None:
             print(f"pair {number} of {options.pairs}: {text}", file=sys.stderr, flush=True)
 
-        for cell, figure in measure_pair(open_server, plain, service, CELLS, schedule, random.Random(), show).items():
+        try:
+            pair = measure_pair(open_server, plain, service, CELLS, schedule, random.Random(), show)
+        except PerfgateError as error:
+            print(error, file=sys.stderr)
+            return 1
+        for cell, figure in pair.items():
             failures = [failure for sample in (figure.base, figure.head) for failure in sample.failures]
             if failures:
                 print(f"{cell}: {failures[0]}", file=sys.stderr)

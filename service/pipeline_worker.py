@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from service.model import Classifier
 
 _MODULE = "service.pipeline_worker"
+# A CPU thread predicts so many at a time: shares of 8 gave 58 images/s where shares of 32 gave 46 (medians of 6
+# interleaved runs, EfficientNet-Lite0 in float32 on 2 cores with AVX2).
+_CPU_SHARE = 8
 _Round = list[Future[list[dict[str, Any]]]]
 
 
@@ -36,6 +39,7 @@ class Pipeline:
         self._classifier = classifier
         self._reader = ImageReader(settings.image_size, settings.crop_fraction, settings.max_image_pixels)
         self._predicting = settings.resolved_workers_per_device
+        self._most_at_a_time = _CPU_SHARE if settings.resolved_device == "cpu" else settings.max_batch_size
         self._decoders = ThreadPoolExecutor(usable_cores(), "decode")
         self._predictors = ThreadPoolExecutor(self._predicting, "predict")
 
@@ -67,7 +71,7 @@ class Pipeline:
 
     def _begin(self, file: bytes, batch_size: int) -> _Round:
         decoded = [self._decoders.submit(self._reader.read, file) for _ in range(batch_size)]
-        share = math.ceil(batch_size / self._predicting)
+        share = min(self._most_at_a_time, math.ceil(batch_size / self._predicting))
         return [
             self._predictors.submit(self._answer, decoded[first : first + share])
             for first in range(0, batch_size, share)

@@ -87,14 +87,14 @@ class _CountingClassifier(Classifier):
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "rounds", "shares"), [(1, 2, [1, 1]), (5, 1, [3, 2]), (6, 3, [3, 3, 3, 3, 3, 3])]
+    ("batch_size", "rounds", "shares"), [(1, 2, [1, 1]), (5, 1, [3, 2]), (6, 3, [3, 3, 3, 3, 3, 3]), (20, 1, [8, 8, 4])]
 )
 def test_each_image_of_each_round_is_predicted_once_in_shares_of_the_workers(
     batch_size: int, rounds: int, shares: list[int]
 ) -> None:
-    """Two workers predict a half each, and no round is begun that isn't asked for."""
+    """Two workers predict a half each, eight at most at a time, and no round is begun that isn't asked for."""
     classifier = _CountingClassifier()
-    pipeline = Pipeline(classifier, load_settings(["--workers-per-device", "2"], "unit_tests"))
+    pipeline = Pipeline(classifier, load_settings(["--device", "cpu", "--workers-per-device", "2"], "unit_tests"))
     seconds, answers = pipeline.run(encode(quadrants(), "PNG"), batch_size, rounds)
     assert sorted(classifier.predicted, reverse=True) == sorted(shares, reverse=True)
     assert len(seconds) == rounds
@@ -103,7 +103,9 @@ def test_each_image_of_each_round_is_predicted_once_in_shares_of_the_workers(
 
 
 def test_an_image_that_is_corrupt_is_refused() -> None:
-    pipeline = Pipeline(_CountingClassifier(), load_settings(["--workers-per-device", "2"], "unit_tests"))
+    pipeline = Pipeline(
+        _CountingClassifier(), load_settings(["--device", "cpu", "--workers-per-device", "2"], "unit_tests")
+    )
     with pytest.raises(CorruptImageError):
         pipeline.run(cat_jpeg()[:9_000], 4, 2)
 
