@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
+from perfgate.bursts import ApiBurstLoad, ApiContender, open_api_contender
 from perfgate.errors import PerfgateError
 from perfgate.processes import ServerProcess
 from perfgate.records import Arm, Cell

@@ -89,7 +89,7 @@ _OPTIONS = (
     _Option("perf_pairs", "3 5 8 12", "after how many pairs of fresh processes a comparison is judged", _looks),
     _Option("perf_confirm", "yes", "compare side by side with the baseline's commit what it can't clear", _yes_or_no),
     _Option("perf_burst_seconds", "0.25", "seconds of load in a burst of a comparison", _number(0.05, 600)),
-    _Option("perf_blocks", "10", "blocks of four bursts for a cell in a pair", _whole_number(1, 1000)),
+    _Option("perf_blocks", "6", "blocks of four bursts for a cell in a pair", _whole_number(1, 1000)),
     _Option("perf_budget_minutes", "30", "minutes after which a group's comparison ends", _number(0, 6000)),
     _Option("perf_service", "service", "folder of the service that is measured", str),
     _Option("perf_lock", "requirements.lock", "file that pins the service's packages", str),
