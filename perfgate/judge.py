@@ -48,7 +48,7 @@ class Policy:
     error_level: float = 0.01
     gated_cells: int = 1
     exclusions: tuple[Exclusion, ...] = (Exclusion(0.10, 0.95), Exclusion(0.05, 0.80))
-    looks: tuple[int, ...] = (3, 5, 8, 12)
+    looks: tuple[int, ...] = (3, 6, 9, 13, 20)
     client_ceiling_cores: float = 0.9
 
     @property
@@ -59,21 +59,16 @@ class Policy:
     def look_share(self, pairs: int, *, last: bool) -> float:
         """The share of every error probability that a look after so many pairs may spend; all looks together: 1.
 
-        Until a look the square of the part of all pairs that is there may be spent, so that most is left for the late,
-        sharp looks; the last one takes the rest. The looks' probabilities are added up (Bonferroni), so this holds
-        however they depend on each other.
+        It is spent in proportion to the pairs; the last look takes the rest. The looks' probabilities are added up
+        (Bonferroni), so this holds however they depend on each other.
 
         References
         ----------
         K. Kim and D. L. DeMets, Design and analysis of group sequential tests based on the type I error spending rate
-        function (Biometrika 74, 1987): the power family, here with power 2.
+        function (Biometrika 74, 1987): the power family, here with power 1.
         """
-
-        def spent(count: int) -> float:
-            return (count / self.looks[-1]) ** 2
-
         before = max((look for look in self.looks if look < pairs), default=0)
-        return (1.0 if last else spent(pairs)) - spent(before)
+        return ((self.looks[-1] if last else pairs) - before) / self.looks[-1]
 
 
 def judge(policy: Policy, baseline: Sequence[float] | None, samples: Sequence[Sample]) -> Verdict:

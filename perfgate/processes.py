@@ -169,8 +169,9 @@ class ManagedProcess:
         """Ask it to end (SIGTERM to it alone), wait, then kill what is left of its group. Can be called again."""
         try:
             if self.returncode is None:
+                # A paused process first goes on: a signal that waits for it may be taken by a thread that can't act.
+                self.resume()
                 self._process.terminate()
-                self.resume()  # a paused process would not notice
                 try:
                     self._process.wait(grace_s)
                 except subprocess.TimeoutExpired:

@@ -71,7 +71,7 @@ def _yes_or_no(text: str) -> bool:
 def _looks(text: str) -> tuple[int, ...]:
     looks = tuple(int(part) for part in text.split())
     if not looks or looks[0] < 2 or any(one >= other for one, other in pairwise(looks)):
-        raise ValueError("must be whole numbers that rise, from 2 on, as in: 3 5 8 12")
+        raise ValueError("must be whole numbers that rise, from 2 on, as in: 3 6 9 13 20")
     return looks
 
 
@@ -86,10 +86,10 @@ _OPTIONS = (
     _Option("perf_warmup_seconds", "1", "seconds of load before measuring a cell", _number(0, 600)),
     _Option("perf_margin_percent", "3", "smallest change of throughput that is accused", _number(0.1, 90)),
     _Option("perf_error_percent", "1", "how often a run of identical code may be accused", _number(0.01, 50)),
-    _Option("perf_pairs", "3 5 8 12", "after how many pairs of fresh processes a comparison is judged", _looks),
+    _Option("perf_pairs", "3 6 9 13 20", "after how many pairs of fresh processes a comparison is judged", _looks),
     _Option("perf_confirm", "yes", "compare side by side with the baseline's commit what it can't clear", _yes_or_no),
     _Option("perf_burst_seconds", "0.25", "seconds of load in a burst of a comparison", _number(0.05, 600)),
-    _Option("perf_blocks", "6", "blocks of four bursts for a cell in a pair", _whole_number(1, 1000)),
+    _Option("perf_blocks", "4", "blocks of four bursts for a cell in a pair", _whole_number(1, 1000)),
     _Option("perf_budget_minutes", "30", "minutes after which a group's comparison ends", _number(0, 6000)),
     _Option("perf_service", "service", "folder of the service that is measured", str),
     _Option("perf_lock", "requirements.lock", "file that pins the service's packages", str),

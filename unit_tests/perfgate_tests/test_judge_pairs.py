@@ -45,15 +45,15 @@ def test_the_evidence_names_every_pair_and_the_error_spent_at_a_look() -> None:
     verdict = judge_pairs(POLICY, [drop(10), drop(11), drop(9)], last=True)
     assert verdict is not None
     assert verdict.evidence[0] == "pairs    -10.0% -11.0% -9.0%"
-    spent = "accused below 0.0013 (0.01 over 8 cells, 100% of it at this look; looks at 3, 5, 8, 12 pairs)"
+    spent = "accused below 0.0013 (0.01 over 8 cells, 100% of it at this look; looks at 3, 6, 9, 13, 20 pairs)"
     assert spent in verdict.evidence[2]
 
 
 def test_all_looks_together_spend_what_a_verdict_may_err() -> None:
-    """By the square of the share of the pairs; a budget that ends between two looks leaves the rest to the last."""
-    assert [POLICY.look_share(pairs, last=False) for pairs in (3, 5, 8)] == pytest.approx([9 / 144, 16 / 144, 39 / 144])
-    assert POLICY.look_share(12, last=True) == pytest.approx(80 / 144)
-    assert POLICY.look_share(4, last=True) == pytest.approx(135 / 144)
+    """In proportion to the pairs; a budget that ends between two looks leaves the rest to the last."""
+    assert [POLICY.look_share(pairs, last=False) for pairs in (3, 6, 9, 13)] == pytest.approx([0.15, 0.15, 0.15, 0.2])
+    assert POLICY.look_share(20, last=True) == pytest.approx(0.35)
+    assert POLICY.look_share(7, last=True) == pytest.approx(0.7)
     assert POLICY.look_share(2, last=True) == 1
 
 
