@@ -72,6 +72,8 @@ def record_run(path: Path, root: Path, kind: str, progress: Callable[[str], None
         minutes = (time.monotonic() - start_s) / 60
         if result.returncode not in (0, 1) or not report.exists():
             raise MeasurementError(f"the run ended with status {result.returncode}:\n{result.stdout[-3000:]}")
+        _, _, shown = result.stdout.partition("collected ")
+        progress("\n".join(line for line in shown.splitlines() if not line.startswith("  ")))
         figures = [benchmark["extra_info"] for benchmark in json.loads(report.read_text())["benchmarks"]]
     record = RunRecord(
         kind,
