@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from service.model import Classifier
 
 _MODULE = "service.pipeline_worker"
-# A CPU thread predicts so many at a time: shares of 8 gave 58 images/s where shares of 32 gave 46 (medians of 6
-# interleaved runs, EfficientNet-Lite0 in float32 on 2 cores with AVX2).
-_CPU_SHARE = 8
 _Round = list[Future[list[dict[str, Any]]]]
 
 
 class Pipeline:
-    """Decodes on every core and predicts in as many threads as the server has workers.
+    """Decodes on every core, and predicts beside it where that is another device's work.
 
-    Neither waits for the other where it needn't: a round is begun before the one in front of it ends.
+    On a CPU a round is decoded before it is predicted, each with all cores: they would share the cores anyway, and a
+    compiled forward pass keeps the interpreter's lock, so that decoding beside it stands still for most of the time.
     """
 
     def __init__(self, classifier: "Classifier", settings: Settings) -> None:
         self._classifier = classifier
         self._reader = ImageReader(settings.image_size, settings.crop_fraction, settings.max_image_pixels)
-        self._predicting = settings.resolved_workers_per_device
-        self._most_at_a_time = _CPU_SHARE if settings.resolved_device == "cpu" else settings.max_batch_size
+        on_cpu = settings.resolved_device == "cpu"
+        self._predicting = 1 if on_cpu else settings.resolved_workers_per_device
+        self._begun_ahead = 0 if on_cpu else 1
+        self._most_at_a_time = settings.max_batch_size
         self._decoders = ThreadPoolExecutor(usable_cores(), "decode")
         self._predictors = ThreadPoolExecutor(self._predicting, "predict")
 
@@ -58,9 +58,9 @@ class Pipeline:
         seconds: list[float] = []
         answers: list[dict[str, Any]] = []
         end_s = time.perf_counter()
-        begun = [self._begin(file, batch_size)]
-        for number in range(1, rounds + 1):
-            if number < rounds:
+        begun: list[_Round] = []
+        for number in range(rounds):
+            while len(begun) < min(1 + self._begun_ahead, rounds - number):
                 begun.append(self._begin(file, batch_size))
             for answer in (answer for share in begun.pop(0) for answer in share.result()):
                 if answer not in answers:

@@ -102,7 +102,7 @@ print(json.dumps([sorted(ratios)[4], timed(work)[1] == timed(plain)[1]]))
     assert result.returncode == 0, result.stderr
     ratio, alike = json.loads(result.stdout)
     assert alike
-    assert 1.5 < ratio < 3  # twice as long, as far as a busy machine can tell
+    assert 1.3 < ratio < 4  # twice as long, as far as a busy machine can tell
 
 
 class TestNoise:

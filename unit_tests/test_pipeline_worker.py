@@ -87,15 +87,23 @@ class _CountingClassifier(Classifier):
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "rounds", "shares"), [(1, 2, [1, 1]), (5, 1, [3, 2]), (6, 3, [3, 3, 3, 3, 3, 3]), (20, 1, [8, 8, 4])]
+    ("device", "batch_size", "rounds", "shares"),
+    [
+        ("cpu", 1, 2, [1, 1]),
+        ("cpu", 6, 3, [6, 6, 6]),
+        ("cpu", 20, 1, [8, 8, 4]),
+        ("cuda", 5, 1, [3, 2]),
+        ("cuda", 6, 3, [3, 3, 3, 3, 3, 3]),
+        ("cuda", 20, 1, [8, 8, 4]),
+    ],
 )
-def test_each_image_of_each_round_is_predicted_once_in_shares_of_the_workers(
-    batch_size: int, rounds: int, shares: list[int]
+def test_each_image_of_each_round_is_predicted_once(
+    device: str, batch_size: int, rounds: int, shares: list[int]
 ) -> None:
-    """Two workers predict a half each, eight at most at a time, and no round is begun that isn't asked for."""
+    """On a CPU together, on a GPU a share for each of its two workers; eight at most, and no round too many."""
     classifier = _CountingClassifier()
-    pipeline = Pipeline(classifier, load_settings(["--device", "cpu", "--workers-per-device", "2"], "unit_tests"))
-    seconds, answers = pipeline.run(encode(quadrants(), "PNG"), batch_size, rounds)
+    settings = load_settings(["--device", device, "--workers-per-device", "2", "--max-batch-size", "8"], "unit_tests")
+    seconds, answers = Pipeline(classifier, settings).run(encode(quadrants(), "PNG"), batch_size, rounds)
     assert sorted(classifier.predicted, reverse=True) == sorted(shares, reverse=True)
     assert len(seconds) == rounds
     assert [item["label"] for item in answers[0]["predictions"]] == ["Cat", "Dog"]

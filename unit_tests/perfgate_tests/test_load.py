@@ -128,7 +128,7 @@ def test_a_load_goes_on_until_it_is_told_to_stop(stub: ServerProcess) -> None:
         result = parse_steady_result(client.exchange("stop", CLIENT_DEADLINE_S))
         assert json.loads(client.exchange(job.to_json(), CLIENT_DEADLINE_S)) == {"measuring": True}
     in_time = [at_s for at_s, _ in result.completions if start_s <= at_s <= end_s]
-    assert len(in_time) >= 4 * 3
+    assert len(in_time) >= 4
     assert all(took_s >= stub_server.DELAY_S - 0.005 for _, took_s in result.completions)
     assert result.failures == []
 
