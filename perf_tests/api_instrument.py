@@ -16,14 +16,14 @@ _ARM_WARMUP_S = 0.5
 
 
 @contextmanager
-def fresh_server_arm(arm: Arm) -> Iterator[ApiContender]:
+def fresh_server_arm(arm: Arm, module: str = "service.server") -> Iterator[ApiContender]:
     """The server of a checkout, started with the contract alone."""
-    command = [arm.python, "-m", "service.server"]
+    command = [arm.python, "-m", module]
     # This process may have a folder of metrics of its own; the server makes one for itself.
     env = {"PROMETHEUS_MULTIPROC_DIR": ""}
     with (
         ServerProcess(command, cwd=arm.folder, env=env, ready_deadline_s=_READY_DEADLINE_S) as server,
-        open_api_contender(server, cat_workload(cat_jpeg()), _ARM_WARMUP_S, server_details(server)) as contender,
+        open_api_contender(server, cat_workload(cat_jpeg()), _ARM_WARMUP_S) as contender,
     ):
         yield contender
 

@@ -14,17 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 
-from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
-from perfgate.bursts import ApiBurstLoad, ApiContender, open_api_contender
+from perf_tests.api_instrument import fresh_server_arm
+from perf_tests.photos import cat_workload, large_cat_jpeg
+from perfgate.bursts import ApiBurstLoad, ApiContender
 from perfgate.errors import PerfgateError
-from perfgate.processes import ServerProcess
 from perfgate.records import Arm, Cell
 from perfgate.versus import PairFigure, Schedule, measure_pair
 
 CELLS = (*(Cell("api", "concurrency", value) for value in (1, 8, 64)), Cell("photo", "concurrency", 8))
 _MODULES = {"plain": "perf_tests.plain_server", "service": "service.server"}
-_READY_DEADLINE_S = 180.0
-_WARMUP_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,6 @@ class PhotoContender:
     """A server that gets the photo of the cell's group."""
 
     by_group: Mapping[str, ApiContender]
-
-    @property
-    def details(self) -> Mapping[str, str]:
-        """Nothing that is shown."""
-        return {}
 
     def start_load(self, cell: Cell) -> ApiBurstLoad:
         """As `ApiContender`."""
@@ -46,11 +39,7 @@ class PhotoContender:
 @contextmanager
 def open_server(arm: Arm) -> Iterator[PhotoContender]:
     """Start the arm's server."""
-    command = [arm.python, "-m", _MODULES[arm.name]]
-    with (
-        ServerProcess(command, cwd=arm.folder, ready_deadline_s=_READY_DEADLINE_S) as server,
-        open_api_contender(server, cat_workload(cat_jpeg()), _WARMUP_S, details={}) as contender,
-    ):
+    with fresh_server_arm(arm, _MODULES[arm.name]) as contender:
         large = replace(contender, workload=cat_workload(large_cat_jpeg()))
         yield PhotoContender({"api": contender, "photo": large})
 

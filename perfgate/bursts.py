@@ -5,7 +5,7 @@ burst: no burst has a ramp or a tail, however short it is, and an idle server's 
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,7 +33,6 @@ class ApiContender:
     client: ManagedProcess
     workload: Workload
     warmup_s: float
-    details: Mapping[str, str]
 
     def start_load(self, cell: Cell) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""
@@ -46,13 +45,11 @@ class ApiContender:
 
 
 @contextmanager
-def open_api_contender(
-    server: ServerProcess, workload: Workload, warmup_s: float, details: Mapping[str, str]
-) -> Iterator[ApiContender]:
+def open_api_contender(server: ServerProcess, workload: Workload, warmup_s: float) -> Iterator[ApiContender]:
     """Stop a running server where it stands and start a client for it; the client ends with the context."""
     server.process.pause()
     with load_client() as client:
-        yield ApiContender(server, client, workload, warmup_s, details)
+        yield ApiContender(server, client, workload, warmup_s)
 
 
 class ApiBurstLoad:

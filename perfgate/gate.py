@@ -13,7 +13,7 @@ from perfgate.judge import Policy, judge
 from perfgate.measure import measure_group
 from perfgate.records import Arm, Cell, Sample, Status, Verdict
 from perfgate.settings import GateSettings
-from perfgate.versus import Schedule, compare_cells
+from perfgate.versus import compare_cells
 
 # What a screen by the stored baseline alone neither clears nor may accuse.
 _UNCLEAR = frozenset({Status.REGRESSED, Status.INCONCLUSIVE})
@@ -155,7 +155,7 @@ class Gate:
                 Arm("head", settings.root, sys.executable),
                 cells,
                 self._policy,
-                Schedule(settings.burst_seconds, settings.blocks, settings.budget_minutes * 60),
+                settings.schedule,
                 random.Random(),
                 lambda text: self.progress(f"{group.name}: {text}"),
             )

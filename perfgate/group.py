@@ -56,10 +56,6 @@ class BurstLoad(Protocol):
 class Contender(Protocol):
     """A fresh process of an arm that is ready and stands still."""
 
-    @property
-    def details(self) -> Mapping[str, str]:
-        """What the process says of itself."""
-
     def start_load(self, cell: Cell) -> BurstLoad:
         """Warm the cell up."""
 

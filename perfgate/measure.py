@@ -86,7 +86,7 @@ class ApiInstrument:
         if not result.rounds_s and not result.failures:
             raise MeasurementError(
                 f"{cell}: {len(result.latencies_ms)} answers were too few to measure; "
-                "the server is far too slow, or --perf-seconds (side by side: --perf-burst-seconds) too short"
+                "the server is far too slow, or --perf-seconds too short"
             )
         return Sample(
             rounds_s=tuple(result.rounds_s),

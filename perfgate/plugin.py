@@ -14,10 +14,11 @@ from perfgate.errors import BaselineError, NoBaselineError, PerfgateError, Setti
 from perfgate.gate import CellFailedError, CellResult, Gate
 from perfgate.group import Group
 from perfgate.machine import read_fingerprint
+from perfgate.options import add_options
 from perfgate.records import Cell, Fingerprint
 from perfgate.replay import replay, replayed_clock
 from perfgate.report.terminal import Progress, write_summary
-from perfgate.settings import GateSettings, add_options
+from perfgate.settings import GateSettings
 from perfgate.usage import check_usage, performance_paths
 
 _MARKER = "perf_cell"

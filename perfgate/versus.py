@@ -9,8 +9,8 @@ of its blocks: a stall of seconds spoils one block and moves it little.
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from perfgate.errors import BaseError, MeasurementError, PerfgateError
@@ -90,9 +90,9 @@ def compare_cells(
     Raises
     ------
     BaseError
-        When the base doesn't start.
+        When the base doesn't start or can't be measured.
     PerfgateError
-        When the head doesn't start or measuring fails.
+        When the head doesn't start or can't be measured.
     """
     start_s = time.monotonic()
     figures: dict[Cell, list[PairFigure]] = {cell: [] for cell in cells}
@@ -180,25 +180,32 @@ def measure_pair(
     Raises
     ------
     BaseError
-        When the base doesn't start.
+        When the base doesn't start or can't be measured; both are stopped.
     PerfgateError
-        When the head doesn't start or measuring fails; both are stopped.
+        When the head doesn't start or can't be measured; both are stopped.
     """
     with ExitStack() as processes:
         contenders: dict[str, Contender] = {}
         for arm in order.sample([base, head], 2):
             progress(f"{arm.name} starts")
-            try:
+            with _blamed_on(arm, base):
                 contenders[arm.name] = processes.enter_context(open_arm(arm))
-            except PerfgateError as error:
-                if arm is base:
-                    raise BaseError(f"the base can't be measured: {error}") from error
-                raise
         figures = {}
         for cell in order.sample(list(cells), len(cells)):
             progress(str(cell))
-            figures[cell] = _compare(contenders[base.name], contenders[head.name], cell, schedule, order)
+            figures[cell] = _compare(base, head, contenders, cell, schedule, order)
         return figures
+
+
+@contextmanager
+def _blamed_on(arm: Arm, base: Arm) -> Iterator[None]:
+    """What goes wrong in the base is a BaseError: the head is not to blame."""
+    try:
+        yield
+    except PerfgateError as error:
+        if arm is base:
+            raise BaseError(f"the base can't be measured: {error}") from error
+        raise
 
 
 def balanced_blocks(blocks: int, order: random.Random) -> list[str]:
@@ -207,14 +214,29 @@ def balanced_blocks(blocks: int, order: random.Random) -> list[str]:
     return order.sample(kinds[:blocks], blocks)
 
 
-def _compare(base: Contender, head: Contender, cell: Cell, schedule: Schedule, order: random.Random) -> PairFigure:
+def _compare(
+    base: Arm,
+    head: Arm,
+    contenders: Mapping[str, Contender],
+    cell: Cell,
+    schedule: Schedule,
+    order: random.Random,
+) -> PairFigure:
     start_s = time.monotonic()
-    loads = {"A": base.start_load(cell), "B": head.start_load(cell)}
+    loads = {}
+    for arm in (base, head):
+        with _blamed_on(arm, base):
+            loads[arm.name] = contenders[arm.name].start_load(cell)
     burst_s = max(schedule.burst_s, *(load.shortest_burst_s for load in loads.values()))
     for turn in "".join(balanced_blocks(schedule.blocks, order)):
-        loads[turn].burst(burst_s)
-    records = loads["A"].finish(), loads["B"].finish()
-    return pair_figure(cell, *records, seconds=time.monotonic() - start_s)
+        arm = base if turn == "A" else head
+        with _blamed_on(arm, base):
+            loads[arm.name].burst(burst_s)
+    records = {}
+    for arm in (base, head):
+        with _blamed_on(arm, base):
+            records[arm.name] = loads[arm.name].finish()
+    return pair_figure(cell, records[base.name], records[head.name], seconds=time.monotonic() - start_s)
 
 
 def pair_figure(cell: Cell, base: BurstRecord, head: BurstRecord, seconds: float) -> PairFigure:

@@ -5,18 +5,21 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from perf_tests.calibration.certify import certify
+from perf_tests.calibration.lines import append_line
 from perf_tests.calibration.live import RunRecord, read_runs
 from perf_tests.calibration.page import write_page
-from perf_tests.calibration.pairs import CellPair, PairRecord, append_pair, parse_cell, read_pairs
+from perf_tests.calibration.pairs import CellPair, PairRecord, append_pair, read_pairs
 from perf_tests.calibration.simulate import Noise, simulate_run
 from perf_tests.calibration.slowdowns import Slowdown
 from perf_tests.calibration.stock_rules import RETRIED, red_runs
+from perfgate.errors import MeasurementError
 from perfgate.judge import Policy
 from perfgate.records import Status
 
@@ -56,9 +59,26 @@ def test_a_recorded_pair_comes_back_as_it_was(tmp_path: Path) -> None:
     assert read_pairs(path) == recorded
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_a_cells_name_is_parsed(name: str) -> None:
-    assert str(parse_cell(name)) == name
+def test_a_line_that_was_cut_off_is_named(tmp_path: Path) -> None:
+    """And never taken for the end of the record."""
+    path = tmp_path / "pairs.jsonl"
+    append_pair(path, pairs(1)[0])
+    with path.open("a") as file:
+        file.write('{"kind":"sa')
+    with pytest.raises(MeasurementError, match=r"pairs\.jsonl:2 is no record"):
+        read_pairs(path)
+
+
+def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
+    """In a process of its own: pytest doesn't run inside pytest."""
+    program = (
+        "import pathlib, sys; from perf_tests.calibration.gate_of import ask_gate; "
+        "settings, cells = ask_gate(pathlib.Path(sys.argv[1])); print(settings.looks, *cells)"
+    )
+    result = subprocess.run([sys.executable, "-c", program, ROOT], cwd=ROOT, capture_output=True, text=True, check=True)
+    sizes = (1, 8, 32, 64)
+    model, api = [f"model[batch={size}]" for size in sizes], [f"api[concurrency={size}]" for size in sizes]
+    assert result.stdout.split() == ["(3,", "6,", "9,", "13,", "20)", *model, *api]
 
 
 @pytest.mark.parametrize("stage", ["decode", "predict"])
@@ -170,7 +190,8 @@ class TestStockRules:
 def test_the_certificate_has_what_was_measured_beside_what_was_simulated(tmp_path: Path) -> None:
     runs = tmp_path / "runs.jsonl"
     run = RunRecord("same", "tree", "2026-01-01T00:00:00+00:00", 7.5, 0, dict.fromkeys(CELLS, "PASS"))
-    runs.write_text((run.to_json() + "\n") * 12)
+    for _ in range(12):
+        append_line(runs, asdict(run))
     recorded = [*pairs(12), *pairs(6, "predict+10%", effect=-0.1)]
     certificate = certify(recorded, read_runs(runs), POLICY, budget_min=30, runs_simulated=40, bootstraps=3)
     assert certificate["recorded_pairs"] == {"same": 12, "predict+10%": 6}

@@ -9,24 +9,21 @@ import json
 import sys
 import time
 from collections import Counter
-from configparser import ConfigParser
 from pathlib import Path
 
 from perf_tests.calibration.certify import certify
+from perf_tests.calibration.gate_of import ask_gate
 from perf_tests.calibration.live import read_runs, record_run
 from perf_tests.calibration.page import write_page
 from perf_tests.calibration.pairs import append_pair, read_pairs
 from perf_tests.calibration.record import KINDS, record_pair
 from perfgate.checkout import identify
 from perfgate.errors import PerfgateError
-from perfgate.judge import Policy
 from perfgate.machine import read_fingerprint
-from perfgate.records import Cell
-from perfgate.settings import parse_cells
-from perfgate.versus import Schedule
 
 _ROOT = Path(__file__).parents[2]
 _RECORDS = Path(__file__).parent / "records"
+_LEAST_PAIRS = 3
 # What is recorded first; beyond that more pairs.
 _PAIRS_OF_A_KIND = 12
 _LIVE_RUNS = {"same": 12, "predict+10%": 3}
@@ -54,7 +51,8 @@ def main(arguments: list[str]) -> int:
 
 def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
     pairs_file, runs_file = folder / "pairs.jsonl", folder / "runs.jsonl"
-    tree = identify(_ROOT, "service", "requirements.lock").service_tree
+    settings, cells = ask_gate(_ROOT)
+    tree = identify(_ROOT, settings.service, settings.lock).service_tree
     recorded = Counter(pair.kind for pair in read_pairs(pairs_file) if pair.service_tree == tree)
     ran = Counter(run.kind for run in read_runs(runs_file) if run.service_tree == tree)
     end_s, longest_s = time.monotonic() + budget_s, 0.0
@@ -66,52 +64,29 @@ def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
             record_run(runs_file, _ROOT, live[0], _say)
             ran[live[0]] += 1
         else:
-            append_pair(pairs_file, record_pair(_ROOT, tree, kind, _gated_cells(), _schedule(), _say))
+            append_pair(pairs_file, record_pair(_ROOT, tree, kind, cells, settings.schedule, _say))
             recorded[kind] += 1
             _say(f"{kind}: pair {recorded[kind]} took {time.monotonic() - start_s:.0f} s")
         longest_s = max(longest_s, time.monotonic() - start_s)
 
 
 def _certify(folder: Path) -> None:
-    tree = identify(_ROOT, "service", "requirements.lock").service_tree
-    pairs = [pair for pair in read_pairs(folder / "pairs.jsonl") if pair.service_tree == tree]
-    runs = [run for run in read_runs(folder / "runs.jsonl") if run.service_tree == tree]
-    if sum(pair.kind == "same" for pair in pairs) < 3:
-        _say("no certificate yet: it needs three pairs of identical code at least")
+    settings, cells = ask_gate(_ROOT)
+    checkout = identify(_ROOT, settings.service, settings.lock)
+    pairs = [pair for pair in read_pairs(folder / "pairs.jsonl") if pair.service_tree == checkout.service_tree]
+    runs = [run for run in read_runs(folder / "runs.jsonl") if run.service_tree == checkout.service_tree]
+    if sum(pair.kind == "same" for pair in pairs) < _LEAST_PAIRS:
+        _say(f"no certificate yet: it needs {_LEAST_PAIRS} pairs of identical code at least")
         return
-    policy = Policy(gated_cells=len(_gated_cells()))
     certificate = {
         "machine_class": folder.name,
-        "service_tree": tree,
-        "commit": identify(_ROOT, "service", "requirements.lock").commit,
-        **certify(pairs, runs, policy, budget_min=float(_ini()["perf_budget_minutes"])),
+        "service_tree": checkout.service_tree,
+        "commit": checkout.commit,
+        **certify(pairs, runs, settings.policy(gated_cells=len(cells)), settings.budget_minutes),
     }
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")
     write_page(folder / "certificate.html", certificate)
     _say(f"certificate: {folder / 'certificate.html'}")
-
-
-def _ini() -> dict[str, str]:
-    """The settings that the gate itself reads."""
-    parser = ConfigParser()
-    parser.read(_ROOT / "pytest.ini")
-    return dict(parser["pytest"])
-
-
-def _gated_cells() -> list[Cell]:
-    ini = _ini()
-    parameters = {"model": "batch", "api": "concurrency"}
-    return [
-        Cell(group, parameters[group], value)
-        for group, values in parse_cells(" ".join(ini["perf_cells"].split())).items()
-        if group not in ini["perf_informing"].split()
-        for value in values
-    ]
-
-
-def _schedule() -> Schedule:
-    ini = _ini()
-    return Schedule(float(ini["perf_burst_seconds"]), int(ini["perf_blocks"]), budget_s=0.0)
 
 
 def _say(text: str) -> None:

@@ -16,6 +16,9 @@ from perfgate.judge import Policy
 from perfgate.records import Status
 
 SIZES = (0.03, 0.05, 0.10, 0.20)
+# The midmean of normal values varies so much more than their mean: of four (then it is the median; David and Nagaraja,
+# Order Statistics, 2003, table 3.2) as of many (Andrews et al., Robust Estimates of Location, 1972).
+_MIDMEAN_VARIANCE = 1.19
 _LEAST_PAIRS = 4  # of a slowed kind, for a noise of its own
 
 
@@ -89,8 +92,7 @@ def _noise_of(pairs: Sequence[PairRecord], cell: str) -> dict[str, float]:
     ratios = [pair.cells[cell].log_ratio for pair in pairs]
     blocks = [pair.cells[cell].blocks for pair in pairs]
     block_sd = float(np.sqrt(np.mean([np.var(part, ddof=1) for part in blocks])))
-    # The median of n normal values varies as if sqrt(pi / 2) times the mean of them.
-    explained = float(np.sqrt(np.pi / 2 / np.mean([len(part) for part in blocks]))) * block_sd
+    explained = float(np.sqrt(_MIDMEAN_VARIANCE / np.mean([len(part) for part in blocks]))) * block_sd
     pair_sd = float(np.sqrt(np.mean(np.square(ratios))))
     return {
         "pair_sd": round(pair_sd, 4),

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from perf_tests.calibration.lines import append_line, read_lines
 from perf_tests.calibration.record import KINDS
 from perfgate.checkout import identify
 from perfgate.errors import MeasurementError
@@ -36,16 +37,10 @@ class RunRecord:
     exit_status: int
     verdicts: Mapping[str, str]
 
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
 
 def read_runs(path: Path) -> list[RunRecord]:
-    """All recorded runs, oldest first; none without a file."""
-    if not path.exists():
-        return []
-    return [RunRecord(**json.loads(line)) for line in path.read_text().splitlines()]
+    """All recorded runs; see `read_lines`."""
+    return [RunRecord(**record) for record in read_lines(path)]
 
 
 def record_run(path: Path, root: Path, kind: str, progress: Callable[[str], None]) -> RunRecord:
@@ -83,8 +78,6 @@ def record_run(path: Path, root: Path, kind: str, progress: Callable[[str], None
         result.returncode,
         {figure["cell"]: figure["verdict"] for figure in figures},
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(record.to_json() + "\n")
+    append_line(path, asdict(record))
     progress(f"{kind}: exit status {record.exit_status} after {minutes:.1f} min, {record.verdicts}")
     return record

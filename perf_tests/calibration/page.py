@@ -124,7 +124,7 @@ def _power_plot(power: Mapping[str, Any]) -> str:
 
 def _svg(figure: Figure) -> str:
     file = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "perfgate"}):  # the same picture for the same figures
+    with mpl.rc_context({"svg.hashsalt": "perfgate", "svg.fonttype": "none"}):  # the same for the same figures
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = file.getvalue()
     return text[text.index("<svg") :]

@@ -1,13 +1,13 @@
 """Recorded pairs of fresh processes: one JSON object a line, committed, so that the record grows run by run."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from perfgate.records import Cell, Sample
+from perf_tests.calibration.lines import append_line, read_lines
+from perfgate.records import Sample
 from perfgate.versus import PairFigure
 
 
@@ -59,22 +59,6 @@ class PairRecord:
     seconds: Mapping[str, float]
     cells: Mapping[str, CellPair]
 
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, line: str) -> "PairRecord":
-        """The inverse of `to_json`."""
-        document = json.loads(line)
-        cells: dict[str, CellPair] = {}
-        for name, cell in document.pop("cells").items():
-            figures: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in cell.items()
-            }
-            cells[name] = CellPair(**figures)
-        return cls(**document, cells=cells)
-
 
 def compact(figure: PairFigure) -> CellPair:
     """A figure with as many digits as it has meaning."""
@@ -92,21 +76,20 @@ def _rates(sample: Sample) -> tuple[float, ...]:
 
 
 def read_pairs(path: Path) -> list[PairRecord]:
-    """All recorded pairs, oldest first; none without a file."""
-    if not path.exists():
-        return []
-    return [PairRecord.from_json(line) for line in path.read_text().splitlines()]
+    """All recorded pairs; see `read_lines`."""
+    return [_pair(record) for record in read_lines(path)]
 
 
-def append_pair(path: Path, record: PairRecord) -> None:
-    """Add a line, whole: it is written at once, and only after the pair was measured."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(record.to_json() + "\n")
+def append_pair(path: Path, pair: PairRecord) -> None:
+    """Add a pair, after it was measured as a whole."""
+    append_line(path, asdict(pair))
 
 
-def parse_cell(name: str) -> Cell:
-    """`api[concurrency=8]` to a cell."""
-    group, _, rest = name.rstrip("]").partition("[")
-    parameter, _, value = rest.partition("=")
-    return Cell(group, parameter, int(value))
+def _pair(record: dict[str, Any]) -> PairRecord:
+    cells: dict[str, CellPair] = {}
+    for name, cell in record.pop("cells").items():
+        figures: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in cell.items()
+        }
+        cells[name] = CellPair(**figures)
+    return PairRecord(**record, cells=cells)

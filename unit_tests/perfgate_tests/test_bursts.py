@@ -37,7 +37,7 @@ def contender(mode: str = "right") -> Iterator[ApiContender]:
     """On a server of its own: it is stopped and goes on all the time."""
     with ServerProcess([sys.executable, stub_server.__file__], cwd=Path.cwd(), ready_deadline_s=60.0) as server:
         workload = Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER)
-        with open_api_contender(server, workload, 0.2, details={}) as opened:
+        with open_api_contender(server, workload, 0.2) as opened:
             yield opened
 
 

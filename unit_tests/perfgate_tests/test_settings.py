@@ -6,7 +6,8 @@ import pytest
 
 from perfgate.errors import SettingsError
 from perfgate.judge import Policy
-from perfgate.settings import MIN_ACCEPTED_PROCESSES, GateSettings
+from perfgate.options import MIN_ACCEPTED_PROCESSES
+from perfgate.settings import GateSettings
 from unit_tests.perfgate_tests.tiny_project import TinyProject
 
 INI = """\

@@ -29,6 +29,7 @@ class TwoArms:
     stalled_burst: int | None = None
     failing_arm: str | None = None
     wrong_arm: str | None = None
+    dying_arm: str | None = None
     shortest_burst_s: Mapping[str, float] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
     burst_s: set[float] = field(default_factory=set)
@@ -52,7 +53,6 @@ class TwoArms:
 class _Contender:
     name: str
     arms: TwoArms
-    details: Mapping[str, str] = field(default_factory=dict)
 
     def start_load(self, cell: Cell) -> "_Load":
         assert cell == CELL
@@ -68,6 +68,8 @@ class _Load:
     seconds: list[float] = field(default_factory=list)
 
     def burst(self, seconds: float) -> None:
+        if self.name == self.arms.dying_arm:
+            raise ProcessError("it died")
         stalled = len(self.arms.bursts) == self.arms.stalled_burst
         self.arms.log.append((self.name, "burst"))
         self.arms.burst_s.add(seconds)
@@ -150,6 +152,14 @@ def test_an_arm_that_does_not_start_leaves_nothing_running(arm: str, error: type
         compare(arms)
     started = Counter(name for name, what in arms.log if what == "start" and name != arm)
     assert started == Counter(name for name, what in arms.log if what == "stop")
+
+
+@pytest.mark.parametrize(("arm", "error"), [("base", BaseError), ("head", ProcessError)])
+def test_an_arm_that_dies_while_it_is_measured_is_blamed_alone(arm: str, error: type[Exception]) -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0}, dying_arm=arm)
+    with pytest.raises(error, match="it died"):
+        compare(arms)
+    assert [name for name, what in arms.log if what == "stop"] == [name for name, _ in reversed(arms.log[:2])]
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 5, 8])

@@ -1,0 +1,46 @@
+"""What the gate of this repository is set to, and which cells it judges: asked of pytest itself."""
+
+import io
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from perfgate.errors import SettingsError
+from perfgate.records import Cell
+from perfgate.settings import GateSettings
+
+
+class _Listener:
+    """A pytest plugin that notes what it sees."""
+
+    settings: GateSettings
+
+    def __init__(self) -> None:
+        self.cells: list[Cell] = []
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        self.settings = GateSettings.from_pytest_config(config)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        for item in session.items:
+            marker = item.get_closest_marker("perf_cell")
+            if marker is not None and isinstance(item, pytest.Function):
+                group, parameter = marker.kwargs["group"], marker.kwargs["parameter"]
+                self.cells.append(Cell(group, parameter, int(str(item.callspec.params[parameter]))))
+
+
+def ask_gate(root: Path) -> tuple[GateSettings, list[Cell]]:
+    """The settings of `pytest perf_tests` in a project, and its cells but for those that only inform.
+
+    Raises
+    ------
+    SettingsError
+        With pytest's output when it can't collect them.
+    """
+    listener = _Listener()
+    with redirect_stdout(io.StringIO()) as output:
+        status = pytest.main(["--rootdir", str(root), "--collect-only", str(root / "perf_tests")], plugins=[listener])
+    if status != pytest.ExitCode.OK:
+        raise SettingsError(f"pytest can't collect {root / 'perf_tests'}:\n{output.getvalue()}")
+    return listener.settings, [cell for cell in listener.cells if cell.group not in listener.settings.informing]
