@@ -39,8 +39,10 @@ def ask_gate(root: Path) -> tuple[GateSettings, list[Cell]]:
         With pytest's output when it can't collect them.
     """
     listener = _Listener()
+    # This process has imported perfgate already, too late for its assertions to be rewritten.
+    arguments = ["--assert=plain", "--rootdir", str(root), "--collect-only", str(root / "perf_tests")]
     with redirect_stdout(io.StringIO()) as output:
-        status = pytest.main(["--rootdir", str(root), "--collect-only", str(root / "perf_tests")], plugins=[listener])
+        status = pytest.main(arguments, plugins=[listener])
     if status != pytest.ExitCode.OK:
         raise SettingsError(f"pytest can't collect {root / 'perf_tests'}:\n{output.getvalue()}")
     return listener.settings, [cell for cell in listener.cells if cell.group not in listener.settings.informing]
