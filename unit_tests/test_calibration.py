@@ -42,7 +42,7 @@ def pair(rng: np.random.Generator, kind: str = "same", effect: float = 0.0, nois
             head_per_s=tuple(speed * np.exp(effect) * rounds[1]),
             seconds=10.0,
         )
-    return PairRecord(kind, "tree", "2026-01-01T00:00:00+00:00", 0.3, {"model": 20.0, "api": 40.0}, cells)
+    return PairRecord(kind, "tree", "2026-01-01T00:00:00+00:00", 0.3, 6, {"model": 20.0, "api": 40.0}, cells)
 
 
 def pairs(count: int, kind: str = "same", effect: float = 0.0, noise: float = 0.03) -> list[PairRecord]:

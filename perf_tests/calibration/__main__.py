@@ -13,16 +13,18 @@ from pathlib import Path
 
 from perf_tests.calibration.certify import certify
 from perf_tests.calibration.gate_of import ask_gate
-from perf_tests.calibration.live import read_runs, record_run
+from perf_tests.calibration.live import RunRecord, read_runs, record_run
 from perf_tests.calibration.page import write_page
-from perf_tests.calibration.pairs import append_pair, read_pairs
+from perf_tests.calibration.pairs import PairRecord, append_pair, read_pairs
 from perf_tests.calibration.record import KINDS, record_pair
 from perfgate.checkout import identify
 from perfgate.errors import PerfgateError
 from perfgate.machine import read_fingerprint
+from perfgate.versus import Schedule
 
 _ROOT = Path(__file__).parents[2]
 _RECORDS = Path(__file__).parent / "records"
+_PAIRS, _RUNS = "pairs.jsonl", "runs.jsonl"
 _LEAST_PAIRS = 3
 # What is recorded first; beyond that more pairs.
 _PAIRS_OF_A_KIND = 12
@@ -50,21 +52,20 @@ def main(arguments: list[str]) -> int:
 
 
 def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
-    pairs_file, runs_file = folder / "pairs.jsonl", folder / "runs.jsonl"
     settings, cells = ask_gate(_ROOT)
     tree = identify(_ROOT, settings.service, settings.lock).service_tree
-    recorded = Counter(pair.kind for pair in read_pairs(pairs_file) if pair.service_tree == tree)
-    ran = Counter(run.kind for run in read_runs(runs_file) if run.service_tree == tree)
+    recorded = Counter(pair.kind for pair in _pairs_of(folder, tree, settings.schedule))
+    ran = Counter(run.kind for run in _runs_of(folder, tree))
     end_s, longest_s = time.monotonic() + budget_s, 0.0
     while time.monotonic() + longest_s < end_s:
         start_s = time.monotonic()
         kind = min(kinds, key=lambda kind: recorded[kind])
         live = [name for name, wanted in _LIVE_RUNS.items() if ran[name] < wanted]
         if live and recorded[kind] >= _PAIRS_OF_A_KIND:
-            record_run(runs_file, _ROOT, live[0], _say)
+            record_run(folder / _RUNS, _ROOT, live[0], _say)
             ran[live[0]] += 1
         else:
-            append_pair(pairs_file, record_pair(_ROOT, tree, kind, cells, settings.schedule, _say))
+            append_pair(folder / _PAIRS, record_pair(_ROOT, tree, kind, cells, settings.schedule, _say))
             recorded[kind] += 1
             _say(f"{kind}: pair {recorded[kind]} took {time.monotonic() - start_s:.0f} s")
         longest_s = max(longest_s, time.monotonic() - start_s)
@@ -73,11 +74,11 @@ def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
 def _certify(folder: Path) -> None:
     settings, cells = ask_gate(_ROOT)
     checkout = identify(_ROOT, settings.service, settings.lock)
-    pairs = [pair for pair in read_pairs(folder / "pairs.jsonl") if pair.service_tree == checkout.service_tree]
-    runs = [run for run in read_runs(folder / "runs.jsonl") if run.service_tree == checkout.service_tree]
+    pairs = _pairs_of(folder, checkout.service_tree, settings.schedule)
     if sum(pair.kind == "same" for pair in pairs) < _LEAST_PAIRS:
         _say(f"no certificate yet: it needs {_LEAST_PAIRS} pairs of identical code at least")
         return
+    runs = _runs_of(folder, checkout.service_tree)
     certificate = {
         "machine_class": folder.name,
         "service_tree": checkout.service_tree,
@@ -87,6 +88,19 @@ def _certify(folder: Path) -> None:
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")
     write_page(folder / "certificate.html", certificate)
     _say(f"certificate: {folder / 'certificate.html'}")
+
+
+def _pairs_of(folder: Path, service_tree: str, schedule: Schedule) -> list[PairRecord]:
+    """Those of this service by the schedule that the gate has now."""
+    return [
+        pair
+        for pair in read_pairs(folder / _PAIRS)
+        if (pair.service_tree, pair.burst_s, pair.blocks) == (service_tree, schedule.burst_s, schedule.blocks)
+    ]
+
+
+def _runs_of(folder: Path, service_tree: str) -> list[RunRecord]:
+    return [run for run in read_runs(folder / _RUNS) if run.service_tree == service_tree]
 
 
 def _say(text: str) -> None:

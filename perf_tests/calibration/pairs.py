@@ -46,6 +46,8 @@ class PairRecord:
         git's hash of the service that was measured.
     began:
         UTC, ISO 8601.
+    burst_s, blocks:
+        The schedule; pairs of different ones are different noise.
     seconds:
         How long each group took, with its starts.
     cells:
@@ -56,6 +58,7 @@ class PairRecord:
     service_tree: str
     began: str
     burst_s: float
+    blocks: int
     seconds: Mapping[str, float]
     cells: Mapping[str, CellPair]
 

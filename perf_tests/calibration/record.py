@@ -66,4 +66,4 @@ def record_pair(
             )
             figures.update({str(cell): compact(figure) for cell, figure in pair.items()})
             seconds[group] = round(time.monotonic() - start_s, 1)
-    return PairRecord(kind, service_tree, began, schedule.burst_s, seconds, figures)
+    return PairRecord(kind, service_tree, began, schedule.burst_s, schedule.blocks, seconds, figures)
