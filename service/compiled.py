@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+CompilingEngine = Literal["openvino", "inductor"]
 
 
 class CompiledNetwork:
@@ -14,13 +17,14 @@ class CompiledNetwork:
     ----------
     packages:
         For each size the folder of its package; 1 must be among them.
-    device:
-        What they were compiled for.
+    engine, device:
+        What they were compiled by, and for.
     """
 
-    def __init__(self, packages: Mapping[int, Path], device: torch.device) -> None:
+    def __init__(self, packages: Mapping[int, Path], engine: CompilingEngine, device: torch.device) -> None:
+        self.engine = engine
         self.sizes = tuple(sorted(packages, reverse=True))
-        self._forward = {size: load_package(package, device) for size, package in packages.items()}
+        self._forward = {size: load_package(package, engine, device) for size, package in packages.items()}
 
     def __call__(self, images: Tensor) -> Tensor:
         """float32 logits of shape (n, outputs)."""
@@ -28,7 +32,7 @@ class CompiledNetwork:
         return torch.cat([self._forward[len(part)](part) for part in parts])
 
 
-def load_package(package: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
+def load_package(package: Path, engine: CompilingEngine, device: torch.device) -> Callable[[Tensor], Tensor]:
     """One compiled forward pass, for batches of the size that it was compiled for.
 
     Raises
@@ -36,6 +40,11 @@ def load_package(package: Path, device: torch.device) -> Callable[[Tensor], Tens
     RuntimeError
         When it can't be loaded.
     """
+    if engine == "openvino":
+        # Imported here: a GPU's process does without it.
+        from service import openvino_network
+
+        return openvino_network.load(package)
     # torch._inductor.aoti_load_package, which is public, imports the compiler: that takes seconds. It calls this.
     index = -1 if device.type == "cpu" else device.index or 0
     loader = torch._C._aoti.AOTIModelPackageLoader(str(package), "model", False, 1, index)

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
-from service.compiled import load_package
+from service import openvino_network
+from service.compiled import CompilingEngine, load_package
 from service.network import ImageNetwork
 from service.settings import Precision, Settings
 from service.weights import load_model
@@ -32,6 +34,8 @@ class CompileJob:
 
     Attributes
     ----------
+    engine:
+        What compiles it.
     size:
         The batch size that is compiled, in images; the package is a folder of that name.
     device:
@@ -42,6 +46,7 @@ class CompileJob:
         The service's settings as JSON.
     """
 
+    engine: CompilingEngine
     size: int
     device: str
     precision: Precision
@@ -64,10 +69,10 @@ def main(job_json: str, folder: str) -> None:
     shape = (job.size, settings.image_size, settings.image_size, 3)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).to(device)
     network = ImageNetwork(load_model(settings), job.precision, device)
-    compile_network(network, images, Path(folder) / str(job.size))
+    compile_network(network, images, job.engine, Path(folder) / str(job.size))
 
 
-def compile_network(network: ImageNetwork, images: Tensor, package: Path) -> None:
+def compile_network(network: ImageNetwork, images: Tensor, engine: CompilingEngine, package: Path) -> None:
     """Compile a network for batches like `images` into the folder `package`, and check what comes out.
 
     Raises
@@ -77,7 +82,19 @@ def compile_network(network: ImageNetwork, images: Tensor, package: Path) -> Non
     """
     expected = network(images).softmax(dim=1)
     exported = torch.export.export(network, (images,))
-    archive = package.with_name(f"{package.name}.pt2")
+    package.mkdir()
+    if engine == "openvino":
+        openvino_network.save(exported, package)
+    else:
+        _save_inductor(exported, package)
+    compiled = load_package(package, engine, images.device)
+    difference = float((compiled(images).softmax(dim=1) - expected).abs().max())
+    if not difference <= _TOLERANCE:
+        raise ArithmeticError(f"the compiled network's probabilities differ by {difference:.3g}")
+
+
+def _save_inductor(exported: ExportedProgram, package: Path) -> None:
+    archive = package.with_suffix(".pt2")
     torch._inductor.aoti_compile_and_package(
         exported, package_path=str(archive), inductor_configs={"freezing": True, "cpp.threads": torch.get_num_threads()}
     )
@@ -85,9 +102,6 @@ def compile_network(network: ImageNetwork, images: Tensor, package: Path) -> Non
     with zipfile.ZipFile(archive) as content:
         content.extractall(package.parent)
     archive.unlink()
-    difference = float((load_package(package, images.device)(images).softmax(dim=1) - expected).abs().max())
-    if not difference <= _TOLERANCE:
-        raise ArithmeticError(f"the compiled network's probabilities differ by {difference:.3g}")
 
 
 def _end_with_parent() -> None:

@@ -1,6 +1,6 @@
 """The forward pass of the settings' network: compiled if that is possible, else as torch runs it.
 
-Compiling takes most of a minute and is done once for a machine: what comes out is kept in the user's cache.
+Compiling takes a while and is done once for a machine: what comes out is kept in the user's cache.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from service.compiled import CompiledNetwork
+from service.compiled import CompiledNetwork, CompilingEngine
 from service.compiler import CompileJob, command_line
 from service.model_cache import CompileError, cache_folder, find_or_build
 from service.network import ImageNetwork
-from service.settings import Precision, Settings
+from service.settings import Engine, Precision, Settings
 from service.weights import load_model, weights_digest
 
 _LOG = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ _GPU_MICRO_BATCH = 64
 _COMPILE_TIMEOUT_S = 300.0
 _LOG_LINES_SHOWN = 5
 _ROOT = str(Path(__file__).parent.parent)
-_SOURCES = ("compiled.py", "compiler.py", "network.py", "weights.py")
-_PACKAGES = ("timm", "torch", "torchvision")
+_SOURCES = ("compiled.py", "compiler.py", "network.py", "openvino_network.py", "weights.py")
+_PACKAGES = ("openvino", "timm", "torch", "torchvision")
 
 
 class Forward(Protocol):
@@ -41,9 +41,14 @@ class Forward(Protocol):
 
     Attributes
     ----------
+    engine:
+        What runs it.
     sizes:
         The batch sizes to warm up with: whatever n is, no other is new to the device afterwards.
     """
+
+    @property
+    def engine(self) -> Engine: ...  # noqa: D102
 
     @property
     def sizes(self) -> Sequence[int]: ...  # noqa: D102
@@ -53,6 +58,8 @@ class Forward(Protocol):
 
 class EagerNetwork:
     """The network as torch runs it, at most `micro_batch_size` images at a time."""
+
+    engine: Engine = "eager"
 
     def __init__(self, network: ImageNetwork, micro_batch_size: int) -> None:
         self.sizes = range(1, micro_batch_size + 1)
@@ -71,13 +78,21 @@ def load_forward(settings: Settings, device: torch.device, precision: Precision)
     WeightsError
         See `service.weights.load_model`.
     """
-    if settings.compile:
+    engine = chosen_engine(settings, device, precision)
+    if engine != "eager":
         try:
-            return _load_compiled(settings, device, precision)
+            return _load_compiled(settings, engine, device, precision)
         except CompileError as error:
             _LOG.warning("the model runs without being compiled, which is slower: %s", error)
     default = _GPU_MICRO_BATCH if device.type == "cuda" else _CPU_MICRO_BATCH
     return EagerNetwork(ImageNetwork(load_model(settings), precision, device), settings.micro_batch_size or default)
+
+
+def chosen_engine(settings: Settings, device: torch.device, precision: Precision) -> Engine:
+    """What runs the network: the settings' engine, or what was fastest, see docs/decisions."""
+    if settings.engine != "auto":
+        return settings.engine
+    return "openvino" if device.type == "cpu" and precision == "float32" else "inductor"
 
 
 def compiled_sizes(settings: Settings, device: torch.device, precision: Precision) -> tuple[int, ...]:
@@ -95,13 +110,16 @@ def compiled_sizes(settings: Settings, device: torch.device, precision: Precisio
     return tuple(sorted(sizes | {1}, reverse=True))
 
 
-def _load_compiled(settings: Settings, device: torch.device, precision: Precision) -> CompiledNetwork:
+def _load_compiled(
+    settings: Settings, engine: CompilingEngine, device: torch.device, precision: Precision
+) -> CompiledNetwork:
     sizes = compiled_sizes(settings, device, precision)
     key = {
         "weights": weights_digest(settings),
         "model": settings.model,
         "labels": len(settings.labels),
         "image_size": settings.image_size,
+        "engine": engine,
         "precision": precision,
         "sizes": sizes,
         "threads": settings.threads_per_worker,
@@ -110,10 +128,10 @@ def _load_compiled(settings: Settings, device: torch.device, precision: Precisio
         # Normalisation and compiler options are in there.
         "sources": {name: hashlib.sha256(Path(__file__).with_name(name).read_bytes()).hexdigest() for name in _SOURCES},
     }
-    jobs = [CompileJob(size, str(device), precision, settings.model_dump_json()) for size in sizes]
+    jobs = [CompileJob(engine, size, str(device), precision, settings.model_dump_json()) for size in sizes]
     entry = find_or_build(cache_folder(), key, partial(_compile, jobs), wait_s=_COMPILE_TIMEOUT_S)
     try:
-        return CompiledNetwork({size: entry / str(size) for size in sizes}, device)
+        return CompiledNetwork({size: entry / str(size) for size in sizes}, engine, device)
     except RuntimeError as error:
         raise CompileError(f"{entry} can't be loaded: {error}") from error
 
@@ -132,7 +150,7 @@ def _hardware(device: torch.device) -> dict[str, object]:
 def _compile(jobs: list[CompileJob], folder: Path) -> None:
     """Run the jobs side by side in `folder`, each in a process of its own."""
     cxx = os.environ.get("CXX", "g++")
-    if shutil.which(cxx) is None:
+    if any(job.engine == "inductor" for job in jobs) and shutil.which(cxx) is None:
         raise CompileError(f"there is no C++ compiler {cxx!r}; install g++ or set CXX")
     _LOG.warning("compiling the model, once for this machine, into %s", folder.parent)
     start_s = time.monotonic()

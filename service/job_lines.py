@@ -69,7 +69,7 @@ def run_worker(
         "device": device,
         "precision": classifier.precision,
         "threads": settings.threads_per_worker,
-        "compiled": classifier.is_compiled,
+        "engine": classifier.engine,
     }
     _say({"ready": ready})
     for line in sys.stdin:

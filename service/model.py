@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from service.compiled import CompiledNetwork
 from service.forward import Forward, load_forward
 from service.images import Pixels
 from service.settings import Device, Precision, Settings
@@ -44,7 +43,7 @@ class Classifier:
     ) -> None:
         self.labels = tuple(groups)
         self.precision = precision
-        self.is_compiled = isinstance(forward, CompiledNetwork)
+        self.engine = forward.engine
         self._forward = forward
         self._device = device
         # On the device already: indexing with a list would copy it there for each batch, and wait.
@@ -61,7 +60,9 @@ class Classifier:
         """
         place = torch.device(device)
         kind: Device = "cuda" if place.type == "cuda" else "cpu"
-        precision = default_precision(kind) if settings.precision == "auto" else settings.precision
+        precision = settings.precision
+        if precision == "auto":
+            precision = "float32" if settings.engine == "openvino" else default_precision(kind)
         forward = load_forward(settings, place, precision)
         return cls(forward, outputs_by_label(settings), place, precision)
 

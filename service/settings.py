@@ -14,6 +14,9 @@ ENV_PREFIX = "CLASSIFIER_"
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Device = Literal["cpu", "cuda"]
+Engine = Literal["openvino", "inductor", "eager"]
+
+_OPENVINO_RUNS = (("cpu", "auto"), ("cpu", "float32"))
 
 
 class SettingsError(Exception):
@@ -57,8 +60,9 @@ class Settings(BaseSettings):
     precision: Literal["auto"] | Precision = Field(
         "auto", description="auto: bfloat16 on a GPU and on a CPU that multiplies it in hardware, else float32"
     )
-    compile: bool = Field(
-        True, description="compile the model for this machine; the first start takes a minute, the result is kept"
+    engine: Literal["auto"] | Engine = Field(
+        "auto",
+        description="what runs the model; auto: openvino in float32 on a CPU, else inductor; eager doesn't compile it",
     )
     model: str = Field(
         "tf_efficientnet_lite0", min_length=1, description="timm model name; the default's weights need no hub"
@@ -119,6 +123,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{ENV_PREFIX}BATCH_TIMEOUT_S (--batch-timeout-s)={self.batch_timeout_s:g} must be below "
                 f"{ENV_PREFIX}REQUEST_TIMEOUT_S (--request-timeout-s)={self.request_timeout_s:g}"
+            )
+        if self.engine == "openvino" and (self.resolved_device, self.precision) not in _OPENVINO_RUNS:
+            raise ValueError(
+                f"{ENV_PREFIX}ENGINE (--engine)=openvino runs in float32 on a CPU alone; "
+                f"add {ENV_PREFIX}DEVICE=cpu and {ENV_PREFIX}PRECISION=float32 (--device, --precision), or take another"
             )
         return self
 

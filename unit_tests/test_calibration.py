@@ -98,7 +98,7 @@ if {stage!r} == "decode":
 else:
     from service.model import Classifier
     from service.settings import load_settings
-    classifier = Classifier.from_settings(load_settings(["--compile", "false"], "test"), "cpu")
+    classifier = Classifier.from_settings(load_settings(["--engine", "eager"], "test"), "cpu")
     images = np.zeros((4, 224, 224, 3), np.uint8)
     work = lambda: classifier.predict(images).tolist()
     plain = lambda: Classifier.predict.__wrapped__(classifier, images).tolist()

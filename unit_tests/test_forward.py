@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ import service.forward
 import service.settings
 from service.compiled import CompiledNetwork, split_sizes
 from service.compiler import CompileJob, command_line, compile_network
-from service.forward import EagerNetwork, compiled_sizes, load_forward
+from service.forward import EagerNetwork, chosen_engine, compiled_sizes, load_forward
 from service.images import Pixels
 from service.model import Classifier
 from service.network import ImageNetwork
-from service.settings import Precision, Settings, load_settings
+from service.settings import Engine, Precision, Settings, load_settings
 from service.weights import LoadedModel, load_model
 from unit_tests.observing import wait_until
 
@@ -72,13 +71,16 @@ def _refuse_to_start(*_: object, **__: object) -> None:
     raise AssertionError("nothing is compiled again")
 
 
+@pytest.mark.parametrize("engine", ["openvino", "inductor"])
 def test_the_compiled_network_answers_as_the_network(
-    settings: Settings, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+    engine: Engine, settings: Settings, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     """For any number of images; the second time it comes from the cache, without a compiler."""
+    settings = settings.model_copy(update={"engine": engine})
     forward = load_forward(settings, _CPU, "float32")
     assert isinstance(forward, CompiledNetwork), caplog.text
-    assert forward.sizes == (2, 1)
+    assert (forward.engine, forward.sizes) == (engine, (2, 1))
     expected = _own_answer(settings, images)
     for count in range(1, len(images) + 1):
         torch.testing.assert_close(forward(images[:count]), expected[:count], rtol=1e-3, atol=1e-4)
@@ -98,18 +100,19 @@ from service.settings import load_settings
 
 classifier = ready_classifier(load_settings(json.loads(sys.argv[1]), "unit_tests"), "cpu")
 slow = {"timm", "torchvision", "torch._dynamo"} & sys.modules.keys()
-print(json.dumps([classifier.is_compiled, *slow]))
+print(json.dumps([classifier.engine, *slow]))
 """
 
 
-def test_a_start_with_a_compiled_model_needs_neither_timm_nor_a_compiler(settings: Settings) -> None:
+@pytest.mark.parametrize("engine", ["openvino", "inductor"])
+def test_a_start_with_a_compiled_model_needs_neither_timm_nor_a_compiler(engine: Engine, settings: Settings) -> None:
     """They take seconds to import."""
-    load_forward(settings, _CPU, "float32")
+    load_forward(settings.model_copy(update={"engine": engine}), _CPU, "float32")
     arguments = ["--model", _MODEL, "--checkpoint", str(settings.checkpoint), "--labels", "Lynx,Wolf,Hare"]
     arguments += ["--image-size", str(_SIZE), "--micro-batch-size", "2", "--workers-per-device", "2"]
-    command = [sys.executable, "-c", _START, json.dumps([*arguments, "--precision", "float32"])]
+    command = [sys.executable, "-c", _START, json.dumps([*arguments, "--precision", "float32", "--engine", engine])]
     finished = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(finished.stdout) == [True]
+    assert json.loads(finished.stdout) == [engine]
 
 
 def test_the_default_model_is_compiled_and_gives_the_published_probability(
@@ -117,7 +120,7 @@ def test_the_default_model_is_compiled_and_gives_the_published_probability(
 ) -> None:
     """With the user's own cache: the first run on a machine compiles it, as the first start of a server would."""
     compiled = Classifier.from_settings(load_settings(["--precision", "float32"], "unit_tests"), "cpu")
-    assert compiled.is_compiled
+    assert compiled.engine == "openvino"
     np.testing.assert_allclose(compiled.predict(cat_batch), classifier.predict(cat_batch), atol=1e-4)
     probabilities = compiled.log_probabilities(cat_batch)[0].exp()
     assert float(probabilities[281:286].sum()) == pytest.approx(0.920, abs=0.005)
@@ -126,7 +129,7 @@ def test_the_default_model_is_compiled_and_gives_the_published_probability(
 def test_switched_off_nothing_is_compiled(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is the cache touched."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    off = settings.model_copy(update={"compile": False})
+    off = settings.model_copy(update={"engine": "eager"})
     assert isinstance(load_forward(off, _CPU, "float32"), EagerNetwork)
     assert list(tmp_path.iterdir()) == []
 
@@ -171,7 +174,7 @@ def test_without_a_compiled_model_the_network_runs_as_it_is(
     """The same answers, and a line in the log that says why it is slow."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     prepare(monkeypatch)
-    forward = load_forward(settings, _CPU, "float32")
+    forward = load_forward(settings.model_copy(update={"engine": "inductor"}), _CPU, "float32")
     assert isinstance(forward, EagerNetwork)
     assert "the model runs without being compiled, which is slower: " in caplog.text
     assert reason in caplog.text
@@ -209,6 +212,7 @@ def test_everything_that_changes_the_compiled_model_changes_its_key(
                 _settings(weights, "--image-size", "64"),
                 _settings(weights, "--micro-batch-size", "3"),
                 _settings(weights, "--workers-per-device", "1"),
+                _settings(weights, "--engine", "inductor"),
             )
         ),
     ]
@@ -243,6 +247,23 @@ def test_few_sizes_are_compiled(
     assert compiled_sizes(load_settings(flags, "unit_tests"), torch.device(device), precision) == sizes
 
 
+@pytest.mark.parametrize(
+    ("flags", "device", "precision", "engine"),
+    [
+        ([], "cpu", "float32", "openvino"),
+        ([], "cpu", "bfloat16", "inductor"),
+        ([], "cuda", "float32", "inductor"),
+        (["--engine", "inductor"], "cpu", "float32", "inductor"),
+        (["--engine", "eager"], "cuda", "bfloat16", "eager"),
+    ],
+)
+def test_the_engine_is_that_of_the_settings_or_the_fastest(
+    flags: list[str], device: str, precision: Precision, engine: Engine
+) -> None:
+    """OpenVINO where it computes in the precision that is wanted."""
+    assert chosen_engine(load_settings(flags, "unit_tests"), torch.device(device), precision) == engine
+
+
 @given(st.integers(1, 300), st.sets(st.integers(2, 80), max_size=3))
 def test_a_batch_is_split_into_compiled_sizes_alone(count: int, larger: set[int]) -> None:
     """They add up to the batch, the largest come first, and nothing is padded."""
@@ -257,21 +278,16 @@ def test_a_network_that_answers_otherwise_once_compiled_is_refused(
     embedded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its package is not used: the compiler process fails."""
-
-    def write_package(*_: object, package_path: str, **__: object) -> None:
-        with zipfile.ZipFile(package_path, "w") as archive:
-            archive.writestr("1/model.so", b"")
-
-    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", write_package)
     monkeypatch.setattr(service.compiler, "load_package", lambda *_: lambda _: torch.eye(1000)[:1] * 20)
     images = torch.zeros((1, _SIZE, _SIZE, 3), dtype=torch.uint8)
+    network = ImageNetwork(embedded, "float32", _CPU)
     with torch.no_grad(), pytest.raises(ArithmeticError, match=r"the compiled network's probabilities differ by 0\.\d"):
-        compile_network(ImageNetwork(embedded, "float32", _CPU), images, tmp_path / "1")
+        compile_network(network, images, "openvino", tmp_path / "1")
 
 
 def test_a_compiler_ends_with_whoever_started_it(settings: Settings, tmp_path: Path) -> None:
     """A server that is killed while it starts leaves no compiler behind."""
-    job = CompileJob(1, "cpu", "float32", settings.model_dump_json())
+    job = CompileJob("inductor", 1, "cpu", "float32", settings.model_dump_json())
     with subprocess.Popen(
         command_line(job, tmp_path),
         cwd=_ROOT, env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}, stdin=subprocess.PIPE,

@@ -27,7 +27,7 @@ def batch(cat_batch: Pixels) -> Pixels:
 
 
 def _uncompiled(*arguments: str) -> Settings:
-    return load_settings(["--compile", "false", *arguments], "unit_tests")
+    return load_settings(["--engine", "eager", *arguments], "unit_tests")
 
 
 def _cat_and_dog_shares(classifier: Classifier, images: Pixels) -> tuple[float, float]:

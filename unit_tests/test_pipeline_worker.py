@@ -28,7 +28,7 @@ def worker() -> Iterator[ManagedProcess]:
     """A worker that has said that it is ready."""
     with ManagedProcess(_COMMAND, cwd=_ROOT, env={}, name="the worker", pipes=True) as process:
         ready = json.loads(process.read_line(_READY_DEADLINE_S))["ready"]
-        assert ready.keys() == {"device", "precision", "threads", "compiled"}
+        assert ready.keys() == {"device", "precision", "threads", "engine"}
         yield process
 
 

@@ -24,7 +24,7 @@ _WRONG_VALUES = [
     ("request_timeout_s", "inf", "less than or equal to 3600"),
     ("stop_timeout_s", "-5", "greater than 0"),
     ("precision", "int8", "'float32', 'bfloat16' or 'float16'"),
-    ("compile", "perhaps", "boolean"),
+    ("engine", "tensorrt", "'openvino', 'inductor' or 'eager'"),
     ("checkpoint", "/no/such/file.pth", "no such file"),
     ("checkpoint", "weights.onnx", "must end in .ckpt, .pth or .safetensors"),
     ("labels", "Cat", "two or more different names"),
@@ -150,6 +150,14 @@ def test_a_batch_cannot_wait_longer_than_its_requests() -> None:
     """The message names both settings with their values."""
     with pytest.raises(SettingsError, match=r"--batch-timeout-s\)=5 must be below .*--request-timeout-s\)=2"):
         _load("--batch-timeout-s", "5", "--request-timeout-s", "2")
+
+
+@pytest.mark.parametrize("flags", [("--device", "cuda"), ("--device", "cpu", "--precision", "bfloat16")])
+def test_openvino_is_refused_where_it_would_not_run_as_asked(flags: tuple[str, ...]) -> None:
+    """The message says what goes with it."""
+    with pytest.raises(SettingsError, match=r"--engine\)=openvino runs in float32 on a CPU alone"):
+        _load("--engine", "openvino", *flags)
+    assert _load("--engine", "openvino", "--device", "cpu").precision == "auto"
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

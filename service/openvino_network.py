@@ -1,0 +1,57 @@
+"""The network on a CPU through OpenVINO, which runs convolutions in float32 faster than torch does.
+
+Its `convert_model` would report its use to a server on the internet, so the frontend below it is called instead.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from openvino import Core, save_model
+from openvino.frontend import FrontEndManager
+from torch import Tensor
+from torch.export import ExportedProgram
+
+_FILE = "network.xml"  # the weights lie beside it
+
+
+def save(exported: ExportedProgram, package: Path) -> None:
+    """Convert a network for batches of one size, and write it into the folder `package`.
+
+    Raises
+    ------
+    RuntimeError
+        When it has an operator that OpenVINO doesn't know.
+    """
+    # Imported here: it takes torch's compiler along, which the process that serves does without.
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchFXPythonDecoder.from_exported_program(exported)  # must outlive what is loaded from it
+    network = frontend.convert(frontend.load(decoder))
+    [images] = exported.example_inputs[0]
+    network.reshape(list(images.shape))
+    save_model(network, package / _FILE, compress_to_fp16=False)
+
+
+def load(package: Path) -> Callable[[Tensor], Tensor]:
+    """The forward pass of a package, on as many threads as torch has, for one call at a time.
+
+    Raises
+    ------
+    RuntimeError
+        When it can't be loaded.
+    """
+    options = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+        # Every worker would pin its thread to the same first core.
+        "ENABLE_CPU_PINNING": False,
+    }
+    request = Core().compile_model(package / _FILE, "CPU", options).create_infer_request()
+
+    def forward(images: Tensor) -> Tensor:
+        return torch.from_numpy(request.infer([images.numpy()], share_inputs=True)[0])
+
+    return forward
