@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from litserve import LitAPI
@@ -13,11 +14,16 @@ from service.answers import Answer, Probabilities, best_first
 from service.batching import FairShareLoop, Occupancy
 from service.image_request import DecodedImage, ImageFromRequest
 from service.images import Pixels
+from service.pixel_slots import PixelSlots
 from service.settings import Settings
 
 
 async def _admit() -> None:
     """Let everybody in, as LitServe's own function does; but that one takes a thread for each request."""
+
+
+def _discard(slots: PixelSlots, image: DecodedImage) -> None:
+    slots.discard(image.place)
 
 
 class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no types
@@ -27,13 +33,14 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
     fail the batch that it would have joined.
     """
 
-    def __init__(self, settings: Settings, occupancy: Occupancy) -> None:
+    def __init__(self, settings: Settings, occupancy: Occupancy, slots: PixelSlots) -> None:
         super().__init__(
             max_batch_size=settings.max_batch_size,
             batch_timeout=settings.batch_timeout_s,
-            loop=FairShareLoop(occupancy),
+            loop=FairShareLoop(occupancy, drop=partial(_discard, slots)),
         )
         self._settings = settings
+        self._slots = slots
         if not LIT_SERVER_API_KEY:
             self.authorize = _admit
 
@@ -56,7 +63,11 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
             metrics.observe_stage("queue", now_s - image.queued_at_s)
         metrics.observe_batch_size(len(inputs))
         with metrics.timed_stage("batch"):
-            return np.stack([image.pixels for image in inputs])
+            size = self._settings.image_size
+            images = np.empty((len(inputs), size, size, 3), np.uint8)
+            for image, pixels in zip(inputs, images, strict=True):
+                self._slots.take(image.place, out=pixels)
+            return images
 
     def predict(self, x: Pixels) -> Probabilities:
         """float32 probabilities of shape (n, labels)."""

@@ -8,6 +8,7 @@ is on the way, and leaves the other free workers their share.
 import math
 import multiprocessing
 import time
+from collections.abc import Callable
 from queue import Empty, Queue
 from typing import Any
 
@@ -64,11 +65,18 @@ class Occupancy:
 
 
 class FairShareLoop(BatchedLoop):  # type: ignore[misc]  # litserve ships no types
-    """Collects a worker's share of the requests that are on the way, for the batch window at most."""
+    """Collects a worker's share of the requests that are on the way, for the batch window at most.
 
-    def __init__(self, occupancy: Occupancy) -> None:
+    Parameters
+    ----------
+    drop:
+        Told of the payload of each request that waited too long to be predicted.
+    """
+
+    def __init__(self, occupancy: Occupancy, drop: Callable[[Any], None]) -> None:
         super().__init__()
         self._occupancy = occupancy
+        self._drop = drop
 
     def get_batch_requests(
         self, lit_api: LitAPI, request_queue: "Queue[Any]", transport: MessageTransport
@@ -89,6 +97,7 @@ class FairShareLoop(BatchedLoop):  # type: ignore[misc]  # litserve ships no typ
                 self._occupancy.leave()
                 self._acknowledge(transport, consumer, uid)
                 if time.monotonic() - submitted_s > lit_api.request_timeout:
+                    self._drop(payload)
                     timed_out.append((consumer, uid))
                     continue
                 if not batch:

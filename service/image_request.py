@@ -23,6 +23,7 @@ from service.images import (
     Pixels,
     UnsupportedImageError,
 )
+from service.pixel_slots import PixelSlots, Place
 
 _STATUS_OF = {
     EmptyImageError: 422,
@@ -34,7 +35,7 @@ _STATUS_OF = {
 
 @dataclass(frozen=True)
 class Intake:
-    """How requests are read: limits, geometry, the threads that decode, and who counts the requests.
+    """How requests are read: limits, geometry, the threads that decode, where pixels go, and who counts the requests.
 
     The threads are a pool of their own: anyio's way into a thread is far more expensive, see docs/decisions (a cheaper
     way through HTTP).
@@ -43,6 +44,7 @@ class Intake:
     reader: ImageReader
     max_image_bytes: int
     decoders: ThreadPoolExecutor
+    slots: PixelSlots
     occupancy: Occupancy
 
     @property
@@ -57,14 +59,14 @@ class DecodedImage:
 
     Attributes
     ----------
-    pixels:
-        uint8 RGB of shape (size, size, 3).
+    place:
+        Where its pixels are: uint8 RGB of shape (size, size, 3).
     queued_at_s:
         `time.monotonic()` when decoding was done; one clock for all processes of a machine.
     """
 
     # LitServe formats each request for a log line that is hardly ever written; an array's digits would take a while.
-    pixels: Pixels = field(repr=False)
+    place: Place = field(repr=False)
     queued_at_s: float
 
 
@@ -90,7 +92,8 @@ async def read_image_request(request: Request) -> DecodedImage:
     except BaseException:
         intake.occupancy.leave()
         raise
-    return DecodedImage(pixels, time.monotonic())
+    # Nothing is waited for from here to LitServe's queue, so that a slot can't get lost with its request.
+    return DecodedImage(intake.slots.put(pixels), time.monotonic())
 
 
 ImageFromRequest = Annotated[DecodedImage, Depends(read_image_request)]

@@ -34,9 +34,10 @@ def build_server(settings: Settings) -> "LitServer":
     from service.batching import Occupancy
     from service.image_request import Intake
     from service.images import ImageReader
+    from service.pixel_slots import PixelSlots
 
-    occupancy = Occupancy()
-    api = ImageClassifierAPI(settings, occupancy)
+    occupancy, slots = Occupancy(), PixelSlots(settings.image_size)
+    api = ImageClassifierAPI(settings, occupancy, slots)
     server = LitServer(
         api,
         accelerator=settings.resolved_device,
@@ -49,6 +50,7 @@ def build_server(settings: Settings) -> "LitServer":
         reader=ImageReader(settings.image_size, settings.crop_fraction, settings.max_image_pixels),
         max_image_bytes=settings.max_image_bytes,
         decoders=ThreadPoolExecutor(usable_cores(), "decode"),
+        slots=slots,
         occupancy=occupancy,
     )
 

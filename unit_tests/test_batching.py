@@ -53,7 +53,8 @@ class _House:
         self.api: LitAPI = build_server(load_settings(flags, "unit_tests")).lit_api
         self.occupancy = Occupancy()
         self.queue: Queue[Any] = Queue()
-        self._loop = FairShareLoop(self.occupancy)
+        self.dropped: list[str] = []
+        self._loop = FairShareLoop(self.occupancy, drop=self.dropped.append)
 
     def admit(self, *names: str, age_s: float = 0.0) -> None:
         """Requests that have been admitted and stand in the queue."""
@@ -141,6 +142,7 @@ def test_a_request_that_waited_too_long_is_not_predicted() -> None:
     house.admit("old", age_s=21)
     house.admit("young", age_s=19)
     assert _collect_early(house) == (["young"], ["old"])
+    assert house.dropped == ["image of old"]
     assert house.occupancy.arriving == 0
 
 

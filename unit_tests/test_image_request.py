@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
@@ -38,7 +39,9 @@ def app() -> FastAPI:
     @app.post("/predict")
     async def answer(image: ImageFromRequest) -> dict[str, object]:
         assert image.queued_at_s <= time.monotonic()
-        return {"shape": image.pixels.shape, "pixels": base64.b64encode(image.pixels.tobytes()).decode()}
+        pixels = np.empty((224, 224, 3), np.uint8)
+        app.state.intake.slots.take(image.place, out=pixels)
+        return {"pixels": base64.b64encode(pixels.tobytes()).decode()}
 
     return app
 
@@ -68,7 +71,6 @@ async def test_an_image_arrives_as_pixels(app: FastAPI, body: bytes, headers: di
     """In base64 or raw, the pixels are those that the reader makes of the file."""
     response = await _post(app, body, headers)
     assert response.status_code == 200, response.text
-    assert response.json()["shape"] == [224, 224, 3]
     assert base64.b64decode(response.json()["pixels"]) == _PIXELS.tobytes()
 
 
