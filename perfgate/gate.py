@@ -95,10 +95,11 @@ class Gate:
                 for cell in cells:
                     self.results[cell] = CellResult(cell, group.unit, (), Verdict(Status.NO_BASELINE, str(error)))
             return
+        # Beside a comparison side by side what informs has no baseline: one process shows its level.
         measurement = measure_group(
             group,
             cells,
-            processes=self.settings.processes,
+            processes=1 if self.settings.versus is not None else self.settings.processes,
             seconds=self.settings.seconds,
             progress=self.progress,
         )

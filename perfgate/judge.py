@@ -48,7 +48,7 @@ class Policy:
     error_level: float = 0.01
     gated_cells: int = 1
     exclusions: tuple[Exclusion, ...] = (Exclusion(0.10, 0.95), Exclusion(0.05, 0.80))
-    looks: tuple[int, ...] = (3, 6, 9, 13, 20)
+    looks: tuple[int, ...] = (3, 5, 8, 12, 18)
     client_ceiling_cores: float = 0.9
 
     @property
@@ -113,7 +113,9 @@ def judge(policy: Policy, baseline: Sequence[float] | None, samples: Sequence[Sa
     )
 
 
-def judge_pairs(policy: Policy, log_ratios: Sequence[float], *, last: bool) -> Verdict | None:
+def judge_pairs(
+    policy: Policy, log_ratios: Sequence[float], variances: Sequence[float], *, last: bool
+) -> Verdict | None:
     """Judge one cell by a comparison side by side, at one of the declared looks.
 
     Parameters
@@ -122,16 +124,18 @@ def judge_pairs(policy: Policy, log_ratios: Sequence[float], *, last: bool) -> V
         What counts as a change.
     log_ratios:
         log(head / base) of each pair of fresh processes, at least two.
+    variances:
+        Of each log ratio, from the pair's own blocks.
     last:
         Whether no more pairs will come.
 
     Returns
     -------
     Verdict or None
-        None when more pairs are needed. The paired t test has no smallest p that it can reach; how small it must be
+        None when more pairs are needed. The t test has no smallest p that it can reach; how small it must be
         at this look stands in the evidence.
     """
-    difference = mean_of_pairs(log_ratios)
+    difference = mean_of_pairs(log_ratios, variances)
     share = policy.look_share(len(log_ratios), last=last)
     status = _decide(policy, difference, share)
     if status is Status.INCONCLUSIVE and not last:

@@ -18,7 +18,7 @@ from perfgate.group import BurstRecord, Contender, OpenArm
 from perfgate.judge import Policy, describe_failures, judge_pairs, why_invalid
 from perfgate.measure import describe_duration
 from perfgate.records import Arm, Cell, Sample, Status, Verdict
-from perfgate.stats import geometric_mean, midmean
+from perfgate.stats import geometric_mean, midmean, midmean_variance
 
 _LEAST_PAIRS = 2
 
@@ -63,6 +63,11 @@ class PairFigure:
     base: Sample
     head: Sample
     seconds: float
+
+    @property
+    def variance(self) -> float:
+        """Of the log ratio, as its blocks give it; at least two."""
+        return midmean_variance(self.blocks)
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,9 @@ def _judge(policy: Policy, figures: Sequence[PairFigure], *, at_look: bool, last
         return None
     if len(figures) < _LEAST_PAIRS:
         return Verdict(Status.INCONCLUSIVE, f"the time budget ended after {len(figures)} pair of fresh processes")
-    verdict = judge_pairs(policy, [figure.log_ratio for figure in figures], last=last)
+    verdict = judge_pairs(
+        policy, [figure.log_ratio for figure in figures], [figure.variance for figure in figures], last=last
+    )
     if verdict is None:
         return None
     return replace(

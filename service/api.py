@@ -41,6 +41,8 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         )
         self._settings = settings
         self._slots = slots
+        self._occupancy = occupancy
+        self._others = settings.resolved_workers_per_device - 1
         if not LIT_SERVER_API_KEY:
             self.authorize = _admit
 
@@ -72,7 +74,7 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
     def predict(self, x: Pixels) -> Probabilities:
         """float32 probabilities of shape (n, labels)."""
         with metrics.timed_stage("predict"):
-            return self._classifier.predict(x)
+            return self._classifier.predict(x, others_idle=self._occupancy.free_workers >= self._others)
 
     def unbatch(self, output: Probabilities) -> list[Probabilities]:
         """One row a request."""

@@ -19,21 +19,45 @@ class CompiledNetwork:
         For each size the folder of its package; 1 must be among them.
     engine, device:
         What they were compiled by, and for.
+    threads, most_threads:
+        On a CPU, where OpenVINO is the engine: usually, and when other workers leave their cores idle.
     """
 
-    def __init__(self, packages: Mapping[int, Path], engine: CompilingEngine, device: torch.device) -> None:
+    def __init__(
+        self,
+        packages: Mapping[int, Path],
+        engine: CompilingEngine,
+        device: torch.device,
+        threads: int = 1,
+        most_threads: int = 1,
+    ) -> None:
         self.engine = engine
         self.sizes = tuple(sorted(packages, reverse=True))
-        self._forward = {size: load_package(package, engine, device) for size, package in packages.items()}
 
-    def __call__(self, images: Tensor) -> Tensor:
+        def load(threads: int) -> dict[int, Callable[[Tensor], Tensor]]:
+            return {size: load_package(package, engine, device, threads) for size, package in packages.items()}
+
+        self._usual = load(threads)
+        # Inductor's number of threads was chosen when it compiled.
+        self._widest = load(most_threads) if engine == "openvino" and most_threads > threads else self._usual
+
+    def __call__(self, images: Tensor, *, others_idle: bool = False) -> Tensor:
         """float32 logits of shape (n, outputs)."""
-        parts = torch.split(images, split_sizes(len(images), self.sizes))
-        return torch.cat([self._forward[len(part)](part) for part in parts])
+        forward = self._widest if others_idle else self._usual
+        return torch.cat(
+            [forward[len(part)](part) for part in torch.split(images, split_sizes(len(images), self.sizes))]
+        )
 
 
-def load_package(package: Path, engine: CompilingEngine, device: torch.device) -> Callable[[Tensor], Tensor]:
+def load_package(
+    package: Path, engine: CompilingEngine, device: torch.device, threads: int = 1
+) -> Callable[[Tensor], Tensor]:
     """One compiled forward pass, for batches of the size that it was compiled for.
+
+    Parameters
+    ----------
+    threads:
+        Of OpenVINO.
 
     Raises
     ------
@@ -44,7 +68,7 @@ def load_package(package: Path, engine: CompilingEngine, device: torch.device) -
         # Imported here: a GPU's process does without it.
         from service import openvino_network
 
-        return openvino_network.load(package)
+        return openvino_network.load(package, threads)
     # torch._inductor.aoti_load_package, which is public, imports the compiler: that takes seconds. It calls this.
     index = -1 if device.type == "cpu" else device.index or 0
     loader = torch._C._aoti.AOTIModelPackageLoader(str(package), "model", False, 1, index)

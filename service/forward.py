@@ -22,7 +22,7 @@ from service.compiled import CompiledNetwork, CompilingEngine
 from service.compiler import CompileJob, command_line
 from service.model_cache import CompileError, cache_folder, find_or_build
 from service.network import ImageNetwork
-from service.settings import Engine, Precision, Settings
+from service.settings import Engine, Precision, Settings, usable_cores
 from service.weights import load_model, weights_digest
 
 _LOG = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ _PACKAGES = ("openvino", "timm", "torch", "torchvision")
 class Forward(Protocol):
     """uint8 RGB images (n, size, size, 3) on the device to float32 logits (n, outputs), for any n.
 
+    When the other workers are idle it may take their cores.
+
     Attributes
     ----------
     engine:
@@ -53,7 +55,7 @@ class Forward(Protocol):
     @property
     def sizes(self) -> Sequence[int]: ...  # noqa: D102
 
-    def __call__(self, images: Tensor) -> Tensor: ...  # noqa: D102
+    def __call__(self, images: Tensor, *, others_idle: bool = False) -> Tensor: ...  # noqa: D102
 
 
 class EagerNetwork:
@@ -65,8 +67,8 @@ class EagerNetwork:
         self.sizes = range(1, micro_batch_size + 1)
         self._network = network
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """float32 logits of shape (n, outputs)."""
+    def __call__(self, images: Tensor, *, others_idle: bool = False) -> Tensor:  # noqa: ARG002
+        """float32 logits of shape (n, outputs); torch's threads stay as many as they are."""
         return torch.cat([self._network(part) for part in torch.split(images, self.sizes[-1])])
 
 
@@ -131,7 +133,8 @@ def _load_compiled(
     jobs = [CompileJob(engine, size, str(device), precision, settings.model_dump_json()) for size in sizes]
     entry = find_or_build(cache_folder(), key, partial(_compile, jobs), wait_s=_COMPILE_TIMEOUT_S)
     try:
-        return CompiledNetwork({size: entry / str(size) for size in sizes}, engine, device)
+        packages = {size: entry / str(size) for size in sizes}
+        return CompiledNetwork(packages, engine, device, settings.threads_per_worker, usable_cores())
     except RuntimeError as error:
         raise CompileError(f"{entry} can't be loaded: {error}") from error
 

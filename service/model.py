@@ -67,20 +67,24 @@ class Classifier:
         return cls(forward, outputs_by_label(settings), place, precision)
 
     @torch.inference_mode()
-    def predict(self, images: Pixels) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    def predict(
+        self, images: Pixels, *, others_idle: bool = False
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """Probabilities of the labels.
 
         Parameters
         ----------
         images:
             uint8 RGB of shape (n, size, size, 3), n at least 1.
+        others_idle:
+            Whether no other worker computes on this device: on a CPU this one may take its cores.
 
         Returns
         -------
         numpy.ndarray
             float32 of shape (n, labels); each row sums to 1.
         """
-        logits = self._forward(self._to_device(images))
+        logits = self._forward(self._to_device(images), others_idle=others_idle)
         # log(sum of the group's probabilities); the softmax over groups renormalises them without dividing by a sum
         # that is all but 0 for a photo of neither.
         by_label = torch.stack([logits[:, outputs].logsumexp(dim=1) for outputs in self._groups], dim=1)
@@ -98,7 +102,9 @@ class Classifier:
         The first call of a size chooses kernels and packs weights.
         """
         for size in {*self._forward.sizes, max_batch_size}:
-            self.predict(np.zeros((size, image_size, image_size, 3), np.uint8))
+            images = np.zeros((size, image_size, image_size, 3), np.uint8)
+            for others_idle in (False, True):
+                self.predict(images, others_idle=others_idle)
         self.synchronize()
 
     def synchronize(self) -> None:

@@ -34,8 +34,8 @@ def save(exported: ExportedProgram, package: Path) -> None:
     save_model(network, package / _FILE, compress_to_fp16=False)
 
 
-def load(package: Path) -> Callable[[Tensor], Tensor]:
-    """The forward pass of a package, on as many threads as torch has, for one call at a time.
+def load(package: Path, threads: int) -> Callable[[Tensor], Tensor]:
+    """The forward pass of a package, for one call at a time.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def load(package: Path) -> Callable[[Tensor], Tensor]:
         When it can't be loaded.
     """
     options = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": "f32",
         # Every worker would pin its thread to the same first core.

@@ -11,8 +11,10 @@ import binascii
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from service.images import ImageError, ImageReader, Pixels
@@ -27,20 +29,31 @@ _Round = list[Future[list[dict[str, Any]]]]
 
 
 class Pipeline:
-    """Decodes on every core, and predicts beside it where that is another device's work.
+    """Decodes and predicts on every core.
 
-    On a CPU a round is decoded before it is predicted, each with all cores: they would share the cores anyway, and a
-    compiled forward pass keeps the interpreter's lock, so that decoding beside it stands still for most of the time.
+    With a classifier for each core of a CPU, each core takes its share of a round from the bytes to the answers. With
+    one for the whole CPU, a round is decoded before it is predicted, each with all cores: a forward pass that keeps the
+    interpreter's lock would stop decoding beside it. On a GPU the next round is decoded meanwhile.
+
+    Parameters
+    ----------
+    classifiers:
+        Each is used by one thread at a time; on a CPU one, or one for each core.
     """
 
-    def __init__(self, classifier: "Classifier", settings: Settings) -> None:
-        self._classifier = classifier
+    def __init__(self, classifiers: Sequence["Classifier"], settings: Settings) -> None:
+        self._classifiers: SimpleQueue[Classifier] = SimpleQueue()
+        for classifier in classifiers:
+            self._classifiers.put(classifier)
+        self._predicting = len(classifiers)
         self._reader = ImageReader(settings.image_size, settings.crop_fraction, settings.max_image_pixels)
-        on_cpu = settings.resolved_device == "cpu"
-        self._predicting = 1 if on_cpu else settings.resolved_workers_per_device
-        self._begun_ahead = 0 if on_cpu else 1
+        self._begun_ahead = 0 if settings.resolved_device == "cpu" else 1
         self._most_at_a_time = settings.max_batch_size
-        self._decoders = ThreadPoolExecutor(usable_cores(), "decode")
+        self._decoders = (
+            ThreadPoolExecutor(usable_cores(), "decode")
+            if settings.resolved_device == "cuda" or len(classifiers) == 1
+            else None
+        )
         self._predictors = ThreadPoolExecutor(self._predicting, "predict")
 
     def run(self, file: bytes, batch_size: int, rounds: int) -> tuple[list[float], list[dict[str, Any]]]:
@@ -70,25 +83,32 @@ class Pipeline:
         return seconds, answers
 
     def _begin(self, file: bytes, batch_size: int) -> _Round:
-        decoded = [self._decoders.submit(self._reader.read, file) for _ in range(batch_size)]
+        read = partial(self._reader.read, file)
+        images: list[Callable[[], Pixels]] = (
+            [self._decoders.submit(read).result for _ in range(batch_size)] if self._decoders else [read] * batch_size
+        )
         share = min(self._most_at_a_time, math.ceil(batch_size / self._predicting))
         return [
-            self._predictors.submit(self._answer, decoded[first : first + share])
+            self._predictors.submit(self._answer, images[first : first + share])
             for first in range(0, batch_size, share)
         ]
 
-    def _answer(self, decoded: list[Future[Pixels]]) -> list[dict[str, Any]]:
+    def _answer(self, images: list[Callable[[], Pixels]]) -> list[dict[str, Any]]:
         import numpy as np
 
         from service.answers import best_first
 
-        rows = self._classifier.predict(np.stack([image.result() for image in decoded]))
-        return [best_first(self._classifier.labels, row).model_dump() for row in rows]
+        classifier = self._classifiers.get()
+        try:
+            rows = classifier.predict(np.stack([image() for image in images]))
+        finally:
+            self._classifiers.put(classifier)
+        return [best_first(classifier.labels, row).model_dump() for row in rows]
 
 
 def prepare(classifier: "Classifier", settings: Settings) -> RunJob:
     """What runs a job."""
-    pipeline = Pipeline(classifier, settings)
+    pipeline = Pipeline(_classifiers(classifier, settings), settings)
 
     def run_job(job: Job) -> Reply:
         batch_size, rounds = size_of(job)
@@ -99,6 +119,18 @@ def prepare(classifier: "Classifier", settings: Settings) -> RunJob:
         return {"seconds": seconds, "answers": answers}
 
     return run_job
+
+
+def _classifiers(classifier: "Classifier", settings: Settings) -> list["Classifier"]:
+    """As many as are fastest together: on a GPU its workers share one."""
+    from service.model_process import ready_classifier
+
+    if settings.resolved_device == "cuda":
+        return [classifier] * settings.resolved_workers_per_device
+    if classifier.engine != "openvino":
+        return [classifier]
+    one_thread_each = settings.model_copy(update={"workers_per_device": usable_cores()})
+    return [ready_classifier(one_thread_each, "cpu") for _ in range(usable_cores())]
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ from service.answers import Answer
 from service.api import ImageClassifierAPI
 from service.image_request import DecodedImage
 from service.images import Pixels
+from service.model import Classifier
 from service.server import build_server
 from service.settings import load_settings
 
@@ -94,3 +95,26 @@ def test_the_answers_probabilities_sum_to_one(api: ImageClassifierAPI, cat_batch
     """All labels are reported, so nothing is missing from 1."""
     [answer] = _answer_all(api, [cat_batch[0]])
     assert sum(item.probability for item in answer.predictions) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(("free_others", "others_idle"), [(0, False), (1, False), (2, True)])
+def test_a_batch_takes_the_cores_of_workers_that_are_all_idle(free_others: int, others_idle: bool) -> None:
+    """Two of three are others; while one of them predicts, its core is not to be had."""
+    api: ImageClassifierAPI = build_server(load_settings(["--workers-per-device", "3"], "unit_tests")).lit_api
+    for worker_id in range(1, 1 + free_others):
+        api.loop._occupancy.set_free(worker_id, free=True)
+    seen: list[bool] = []
+
+    class Listening(Classifier):
+        def __init__(self) -> None:
+            pass
+
+        def predict(
+            self, images: Pixels, *, others_idle: bool = False
+        ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+            seen.append(others_idle)
+            return np.full((len(images), 2), 0.5, np.float32)
+
+    api._classifier = Listening()
+    api.predict(np.zeros((1, 224, 224, 3), np.uint8))
+    assert seen == [others_idle]

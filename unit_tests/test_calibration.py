@@ -1,6 +1,7 @@
 """The certificate's parts: slowdowns that are real, records that come back, simulated runs and stock rules."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -75,10 +76,14 @@ def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
         "import pathlib, sys; from perf_tests.calibration.gate_of import ask_gate; "
         "settings, cells = ask_gate(pathlib.Path(sys.argv[1])); print(settings.looks, *cells)"
     )
-    result = subprocess.run([sys.executable, "-c", program, ROOT], cwd=ROOT, capture_output=True, text=True, check=True)
+    # To pytest-benchmark a child of a parallel test's process would look like one more of them.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    result = subprocess.run(
+        [sys.executable, "-c", program, ROOT], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
     sizes = (1, 8, 32, 64)
     model, api = [f"model[batch={size}]" for size in sizes], [f"api[concurrency={size}]" for size in sizes]
-    assert result.stdout.split() == ["(3,", "6,", "9,", "13,", "20)", *model, *api]
+    assert result.stdout.split() == ["(3,", "5,", "8,", "12,", "18)", *model, *api]
 
 
 @pytest.mark.parametrize("stage", ["decode", "predict"])
@@ -131,15 +136,17 @@ class TestNoise:
     def test_drawn_pairs_have_the_recorded_spread(self) -> None:
         recorded = pairs(30)
         noise = Noise.from_pairs(recorded)
-        drawn = noise.draw(np.random.default_rng(0), 20_000)
+        drawn, variances = noise.draw(np.random.default_rng(0), 20_000)
         wanted = np.sqrt(np.mean(np.square(noise.log_ratios), axis=0))
         assert drawn.std(axis=0) == pytest.approx(wanted, rel=0.05)
         assert drawn.mean(axis=0) == pytest.approx(0.0, abs=0.002)
+        assert variances.mean(axis=0) == pytest.approx(noise.variances.mean(axis=0), rel=0.05)
 
     def test_drawn_pairs_keep_the_correlation_between_cells(self) -> None:
         common = np.random.default_rng(1).standard_normal((40, 1)) * 0.03
-        noise = Noise(CELLS, np.repeat(common, len(CELLS), axis=1), {"model": 1.0}, dict.fromkeys(CELLS, 1.0))
-        drawn = noise.draw(np.random.default_rng(0), 1000)
+        ratios = np.repeat(common, len(CELLS), axis=1)
+        noise = Noise(CELLS, ratios, np.zeros_like(ratios), {"model": 1.0}, dict.fromkeys(CELLS, 1.0))
+        drawn, _ = noise.draw(np.random.default_rng(0), 1000)
         assert np.asarray(np.corrcoef(drawn.T))[0, 1] == pytest.approx(1.0)
 
     def test_a_slowdowns_own_effect_is_no_noise(self) -> None:

@@ -79,7 +79,7 @@ class _CountingClassifier(Classifier):
         self.predicted: list[int] = []
 
     def predict(
-        self, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+        self, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], **_: bool
     ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         self.predicted.append(len(images))
         cat = images[:, 0, 0, 0].astype(np.float32) / 255
@@ -87,23 +87,26 @@ class _CountingClassifier(Classifier):
 
 
 @pytest.mark.parametrize(
-    ("device", "batch_size", "rounds", "shares"),
+    ("device", "classifiers", "batch_size", "rounds", "shares"),
     [
-        ("cpu", 1, 2, [1, 1]),
-        ("cpu", 6, 3, [6, 6, 6]),
-        ("cpu", 20, 1, [8, 8, 4]),
-        ("cuda", 5, 1, [3, 2]),
-        ("cuda", 6, 3, [3, 3, 3, 3, 3, 3]),
-        ("cuda", 20, 1, [8, 8, 4]),
+        ("cpu", 1, 1, 2, [1, 1]),
+        ("cpu", 1, 6, 3, [6, 6, 6]),
+        ("cpu", 1, 20, 1, [8, 8, 4]),
+        ("cpu", 2, 5, 1, [3, 2]),
+        ("cuda", 2, 5, 1, [3, 2]),
+        ("cuda", 2, 6, 3, [3, 3, 3, 3, 3, 3]),
+        ("cuda", 2, 20, 1, [8, 8, 4]),
     ],
 )
 def test_each_image_of_each_round_is_predicted_once(
-    device: str, batch_size: int, rounds: int, shares: list[int]
+    device: str, classifiers: int, batch_size: int, rounds: int, shares: list[int]
 ) -> None:
-    """On a CPU together, on a GPU a share for each of its two workers; eight at most, and no round too many."""
+    """With a share for each classifier; eight at most, and no round too many."""
     classifier = _CountingClassifier()
     settings = load_settings(["--device", device, "--workers-per-device", "2", "--max-batch-size", "8"], "unit_tests")
-    seconds, answers = Pipeline(classifier, settings).run(encode(quadrants(), "PNG"), batch_size, rounds)
+    seconds, answers = Pipeline([classifier] * classifiers, settings).run(
+        encode(quadrants(), "PNG"), batch_size, rounds
+    )
     assert sorted(classifier.predicted, reverse=True) == sorted(shares, reverse=True)
     assert len(seconds) == rounds
     assert [item["label"] for item in answers[0]["predictions"]] == ["Cat", "Dog"]
@@ -112,7 +115,7 @@ def test_each_image_of_each_round_is_predicted_once(
 
 def test_an_image_that_is_corrupt_is_refused() -> None:
     pipeline = Pipeline(
-        _CountingClassifier(), load_settings(["--device", "cpu", "--workers-per-device", "2"], "unit_tests")
+        [_CountingClassifier()], load_settings(["--device", "cpu", "--workers-per-device", "2"], "unit_tests")
     )
     with pytest.raises(CorruptImageError):
         pipeline.run(cat_jpeg()[:9_000], 4, 2)

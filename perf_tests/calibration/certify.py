@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -14,11 +15,9 @@ from perf_tests.calibration.simulate import Noise, Outcome, simulate_run
 from perf_tests.calibration.stock_rules import red_runs
 from perfgate.judge import Policy
 from perfgate.records import Status
+from perfgate.stats import midmean_variance
 
 SIZES = (0.03, 0.05, 0.10, 0.20)
-# The midmean of normal values varies so much more than their mean: of four (then it is the median; David and Nagaraja,
-# Order Statistics, 2003, table 3.2) as of many (Andrews et al., Robust Estimates of Location, 1972).
-_MIDMEAN_VARIANCE = 1.19
 _LEAST_PAIRS = 4  # of a slowed kind, for a noise of its own
 
 
@@ -75,16 +74,17 @@ def certify(
 def _noises(by_kind: Mapping[str, Sequence[PairRecord]], same: Noise) -> Iterable[tuple[str, Noise]]:
     yield "noise of identical code", same
     for stage in ("decode", "predict"):
-        records = [pair for kind, pairs in by_kind.items() if kind.startswith(stage) for pair in pairs]
-        if len(records) >= _LEAST_PAIRS:
-            residuals = np.concatenate(
-                [
-                    Noise.from_pairs(pairs).log_ratios
-                    for kind, pairs in by_kind.items()
-                    if kind.startswith(stage) and len(pairs) > 1
-                ]
+        slowed = [pairs for kind, pairs in by_kind.items() if kind.startswith(stage) and len(pairs) > 1]
+        if sum(map(len, slowed)) >= _LEAST_PAIRS:
+            noises = [Noise.from_pairs(pairs) for pairs in slowed]
+            yield (
+                f"noise of a slower {stage}",
+                replace(
+                    same,
+                    log_ratios=np.concatenate([noise.log_ratios for noise in noises]),
+                    variances=np.concatenate([noise.variances for noise in noises]),
+                ),
             )
-            yield f"noise of a slower {stage}", Noise(same.cells, residuals, same.start_s, same.cell_s)
 
 
 def _noise_of(pairs: Sequence[PairRecord], cell: str) -> dict[str, float]:
@@ -92,7 +92,7 @@ def _noise_of(pairs: Sequence[PairRecord], cell: str) -> dict[str, float]:
     ratios = [pair.cells[cell].log_ratio for pair in pairs]
     blocks = [pair.cells[cell].blocks for pair in pairs]
     block_sd = float(np.sqrt(np.mean([np.var(part, ddof=1) for part in blocks])))
-    explained = float(np.sqrt(_MIDMEAN_VARIANCE / np.mean([len(part) for part in blocks]))) * block_sd
+    explained = float(np.sqrt(np.mean([midmean_variance(part) for part in blocks])))
     pair_sd = float(np.sqrt(np.mean(np.square(ratios))))
     return {
         "pair_sd": round(pair_sd, 4),

@@ -1,13 +1,14 @@
 """Whole runs of the gate on noise drawn from recorded pairs: what live runs would take weeks to show."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from perf_tests.calibration.pairs import PairRecord
 from perfgate.judge import Policy, judge_pairs
 from perfgate.records import Status
+from perfgate.stats import midmean_variance
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -24,12 +25,15 @@ class Noise:
     ----------
     log_ratios:
         Shape (recorded pairs, cells), around 0 for identical code.
+    variances:
+        Of the log ratios, as each pair's blocks give them; the same shape.
     start_s, cell_s:
         Seconds that a pair's starts take, by group, and that each cell takes.
     """
 
     cells: tuple[str, ...]
     log_ratios: Floats
+    variances: Floats
     start_s: Mapping[str, float]
     cell_s: Mapping[str, float]
 
@@ -38,6 +42,7 @@ class Noise:
         """Fit to recorded pairs of one kind; what a slowdown did on average is taken out."""
         cells = tuple(pairs[0].cells)
         ratios = np.array([[pair.cells[cell].log_ratio for cell in cells] for pair in pairs])
+        variances = np.array([[midmean_variance(pair.cells[cell].blocks) for cell in cells] for pair in pairs])
         if pairs[0].kind != "same":
             ratios -= np.median(ratios, axis=0)
         cell_s = {cell: float(np.median([pair.cells[cell].seconds for pair in pairs])) for cell in cells}
@@ -52,28 +57,32 @@ class Noise:
             )
             for group in pairs[0].seconds
         }
-        return cls(cells, ratios, start_s, cell_s)
+        return cls(cells, ratios, variances, start_s, cell_s)
 
     def resampled(self, rng: np.random.Generator) -> "Noise":
         """Whole pairs drawn with replacement, for a bootstrap's intervals."""
-        drawn = self.log_ratios[rng.integers(len(self.log_ratios), size=len(self.log_ratios))]
-        return Noise(self.cells, drawn, self.start_s, self.cell_s)
+        drawn = rng.integers(len(self.log_ratios), size=len(self.log_ratios))
+        return replace(self, log_ratios=self.log_ratios[drawn], variances=self.variances[drawn])
 
     def scaled(self, factor: float) -> "Noise":
         """The same with so much of the noise."""
-        return Noise(self.cells, self.log_ratios * factor, self.start_s, self.cell_s)
+        return replace(self, log_ratios=self.log_ratios * factor, variances=self.variances * factor**2)
 
-    def draw(self, rng: np.random.Generator, pairs: int) -> Floats:
-        """Log ratios of shape (pairs, cells) with the recorded spread, tails and correlation between cells.
+    def draw(self, rng: np.random.Generator, pairs: int) -> tuple[Floats, Floats]:
+        """Log ratios with the recorded spread, tails and correlation between cells, and their variances.
 
         Which arm is called the head is chance for identical code, so a pair's signs are turned together at random.
+
+        Returns
+        -------
+        (log ratios, variances)
+            Both of shape (pairs, cells).
         """
-        shape = (pairs, 1)
-        chosen = self.log_ratios[rng.integers(len(self.log_ratios), size=pairs)] * rng.choice([-1.0, 1.0], shape)
+        numbers = rng.integers(len(self.log_ratios), size=pairs)
+        chosen = self.log_ratios[numbers] * rng.choice([-1.0, 1.0], (pairs, 1))
         others = self.log_ratios[rng.integers(len(self.log_ratios), size=(pairs, 8))]
         blur = (others * rng.standard_normal((pairs, 8, 1))).sum(axis=1) / np.sqrt(8)
-        blurred: Floats = (chosen + _BLUR * blur) / np.sqrt(1 + _BLUR**2)
-        return blurred
+        return (chosen + _BLUR * blur) / np.sqrt(1 + _BLUR**2), self.variances[numbers]
 
 
 @dataclass(frozen=True)
@@ -101,8 +110,11 @@ def simulate_run(
     budget_min:
         Minutes after which a group's last pair ends.
     """
-    ratios = noise.draw(rng, policy.looks[-1]) + np.array([effects.get(cell, 0.0) for cell in noise.cells])
-    by_cell = dict(zip(noise.cells, ratios.T.tolist(), strict=True))
+    ratios, variances = noise.draw(rng, policy.looks[-1])
+    ratios = ratios + np.array([effects.get(cell, 0.0) for cell in noise.cells])
+    by_cell = {
+        cell: (ratios[:, place].tolist(), variances[:, place].tolist()) for place, cell in enumerate(noise.cells)
+    }
     statuses: dict[str, Status] = {}
     total_s = 0.0
     for group, start_s in noise.start_s.items():
@@ -114,7 +126,8 @@ def simulate_run(
             last = pair == policy.looks[-1] or elapsed_s + pair_s > budget_min * 60
             if pair in policy.looks or last:
                 for cell in list(open_cells):
-                    verdict = judge_pairs(policy, by_cell[cell][:pair], last=last) if pair > 1 else None
+                    of_cell = (values[:pair] for values in by_cell[cell])
+                    verdict = judge_pairs(policy, *of_cell, last=last) if pair > 1 else None
                     if verdict is not None:
                         statuses[cell] = verdict.status
                         open_cells.remove(cell)

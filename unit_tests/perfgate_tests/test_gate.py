@@ -160,13 +160,13 @@ def test_an_informing_cell_shows_its_change_and_is_not_judged(throughput_per_s: 
 
 @pytest.mark.parametrize("settings", [INFORMING, replace(INFORMING, judged=False), replace(INFORMING, versus="HEAD")])
 def test_an_informing_cell_informs_in_every_kind_of_run(settings: GateSettings) -> None:
-    """Also side by side with a commit that may not know the cell: it measures the working tree alone."""
+    """Also side by side with a commit that may not know the cell: one process of the working tree shows its level."""
     gate = make_gate([API_1, MODEL_8], None, settings)
     model = CountingGroup("model")
     verdict = gate.result(model.group, MODEL_8).verdict
     assert verdict.status is Status.INFORMS
     assert verdict.now_per_s == pytest.approx(100.0)
-    assert model.started == settings.processes
+    assert model.started == (1 if settings.versus else settings.processes)
 
 
 def test_a_wrong_answer_fails_an_informing_cell() -> None:

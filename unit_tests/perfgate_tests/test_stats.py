@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from perfgate.stats import MeanDifference, geometric_mean, predict_mean, robust_spread
+from perfgate.stats import (
+    MeanDifference,
+    geometric_mean,
+    mean_of_pairs,
+    midmean_variance,
+    predict_mean,
+    robust_spread,
+)
 
 STORED = [4.61, 4.52, 4.71, 4.66, 4.49, 4.58, 4.75, 4.60]
 
@@ -69,3 +76,34 @@ def test_too_few_observations_are_refused_with_their_counts(stored: list[float],
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=20))
 def test_geometric_mean_is_scipys(values: list[float]) -> None:
     assert geometric_mean(values) == pytest.approx(float(stats.gmean(values)), rel=1e-9)
+
+
+def test_the_variance_of_a_midmean_is_scipys() -> None:
+    """But for its degrees of freedom: it divides by n (n - 1) shares of the kept squared, here by kept (kept - 1)."""
+    values = [0.02, -0.05, 0.11, 0.01, -0.02, 0.04, 0.9, -0.03]
+    stde = float(stats.mstats.trimmed_stde(np.array(values), limits=(0.25, 0.25), inclusive=(True, True)))
+    assert midmean_variance(values) == pytest.approx(stde**2 * (8 - 1) * 8 * 0.5**2 / (4 * 3))
+
+
+@pytest.mark.parametrize("blocks", [2, 4, 8, 13])
+def test_the_variance_of_a_midmean_is_what_midmeans_vary_by(blocks: int) -> None:
+    """Over 4,000 simulated pairs."""
+    values = np.random.default_rng(3).normal(0, 1, (4_000, blocks))
+    midmeans = [stats.trim_mean(row, blocks // 4 / blocks) for row in values]
+    assert np.mean([midmean_variance(row) for row in values.tolist()]) == pytest.approx(np.var(midmeans), rel=0.25)
+
+
+def test_few_pairs_are_judged_by_what_their_blocks_say_as_well() -> None:
+    """Three pairs that happen to agree are not taken for certain, and many pairs speak for themselves."""
+    agreeing = mean_of_pairs([-0.05, -0.0501, -0.0499], [0.0008] * 3)
+    assert agreeing.standard_error == pytest.approx(math.sqrt((6 * 0.0009) / 8 / 3), rel=1e-3)
+    assert agreeing.degrees_of_freedom == 8
+    values = np.random.default_rng(4).normal(0, 0.05, 500)
+    many = mean_of_pairs(values.tolist(), [0.0] * 500)
+    assert many.p_lower() == pytest.approx(stats.ttest_1samp(values, 0.0, alternative="less").pvalue, abs=0.01)
+
+
+@pytest.mark.parametrize(("differences", "variances"), [([0.1], [0.1]), ([0.1, 0.2], [0.1]), ([], [])])
+def test_pairs_without_a_variance_are_refused(differences: list[float], variances: list[float]) -> None:
+    with pytest.raises(ValueError, match=f"got {len(differences)} and {len(variances)}"):
+        mean_of_pairs(differences, variances)
