@@ -18,8 +18,9 @@ from perf_tests.api_instrument import fresh_server_arm
 from perf_tests.photos import cat_workload, large_cat_jpeg
 from perfgate.bursts import ApiBurstLoad, ApiContender
 from perfgate.errors import PerfgateError
+from perfgate.pair_figure import PairFigure
 from perfgate.records import Arm, Cell
-from perfgate.versus import PairFigure, Schedule, measure_pair
+from perfgate.versus import Schedule, measure_pair
 
 CELLS = (*(Cell("api", "concurrency", value) for value in (1, 8, 64)), Cell("photo", "concurrency", 8))
 _MODULES = {"plain": "perf_tests.plain_server", "service": "service.server"}

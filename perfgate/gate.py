@@ -11,6 +11,7 @@ from perfgate.errors import BaseError, CheckoutError
 from perfgate.group import Group
 from perfgate.judge import Policy, judge
 from perfgate.measure import measure_group
+from perfgate.pair_figure import PairFigure
 from perfgate.records import Arm, Cell, Sample, Status, Verdict
 from perfgate.settings import GateSettings
 from perfgate.versus import compare_cells
@@ -32,12 +33,13 @@ class CellFailedError(AssertionError):
 
 @dataclass(frozen=True)
 class CellResult:
-    """What a cell measured and what was judged of it."""
+    """What a cell measured and what was judged of it; the pairs if it was side by side."""
 
     cell: Cell
     unit: str
     samples: Sequence[Sample]
     verdict: Verdict
+    pairs: Sequence[PairFigure] = ()
 
 
 @dataclass
@@ -161,7 +163,8 @@ class Gate:
                 lambda text: self.progress(f"{group.name}: {text}"),
             )
         for cell, comparison in compared.items():
-            self.results[cell] = CellResult(cell, group.unit, comparison.head, comparison.verdict)
+            head = [pair.head for pair in comparison.pairs]
+            self.results[cell] = CellResult(cell, group.unit, head, comparison.verdict, comparison.pairs)
 
     @property
     def _policy(self) -> Policy:

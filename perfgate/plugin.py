@@ -2,7 +2,6 @@
 
 from collections.abc import Generator
 from dataclasses import replace
-from statistics import fmean
 from typing import Any
 
 import pytest
@@ -11,12 +10,13 @@ from pluggy import Result
 from perfgate.baselines import Baseline, baseline_path, read_baseline, write_baseline
 from perfgate.checkout import identify, require_clean, resolve_commit
 from perfgate.errors import BaselineError, NoBaselineError, PerfgateError, SettingsError
-from perfgate.gate import CellFailedError, CellResult, Gate
+from perfgate.gate import CellFailedError, Gate
 from perfgate.group import Group
 from perfgate.machine import read_fingerprint
 from perfgate.options import add_options
 from perfgate.records import Cell, Fingerprint
 from perfgate.replay import replay, replayed_clock
+from perfgate.report.figures import benchmark_figures
 from perfgate.report.terminal import Progress, write_summary
 from perfgate.settings import GateSettings
 from perfgate.usage import check_usage, performance_paths
@@ -146,7 +146,7 @@ class CellGate:
         # Until it has its rounds, so that pytest-benchmark doesn't complain of it when Ctrl-C ends the measuring.
         self._benchmark.skipped = True
         result = self._gate.result(group, self._cell)
-        self._benchmark.extra_info.update(_extra_info(result))
+        self._benchmark.extra_info.update(benchmark_figures(result))
         if any(sample.rounds_s for sample in result.samples):
             replay(self._benchmark, [seconds for sample in result.samples for seconds in sample.rounds_s])
         if self._gate.fails(result.verdict):
@@ -245,28 +245,3 @@ def _stored_cells(run: _Run) -> set[str]:
         return set(read_baseline(run.settings.baselines, run.fingerprint.machine_class).throughput_per_s)
     except BaselineError:
         return set()  # none, or one that can't be used and is replaced, as its message advises
-
-
-def _extra_info(result: CellResult) -> dict[str, object]:
-    """The gate's figures beside pytest-benchmark's own; lists have one entry a process."""
-    samples = [sample for sample in result.samples if sample.rounds_s]
-    gpus = [sample.telemetry.gpu for sample in samples if sample.telemetry.gpu is not None]
-    client = [sample.client_cpu_cores for sample in samples if sample.client_cpu_cores is not None]
-    return {
-        "cell": str(result.cell),
-        "unit": result.unit,
-        "units_per_round": [sample.units_per_round for sample in samples],
-        "throughput_per_s": [sample.throughput_per_s for sample in samples],
-        "latency_mean_ms": [sample.latency.mean_ms for sample in samples],
-        "latency_p50_ms": [sample.latency.p50_ms for sample in samples],
-        "latency_p95_ms": [sample.latency.p95_ms for sample in samples],
-        "latency_p99_ms": [sample.latency.p99_ms for sample in samples],
-        "success_rate": fmean(sample.success_rate for sample in result.samples) if result.samples else None,
-        "cpu_cores": [sample.telemetry.cpu_cores for sample in samples],
-        "memory_bytes": [sample.telemetry.memory_bytes for sample in samples],
-        "client_cpu_cores": client,
-        "gpu_utilisation_percent": [gpu.utilisation_percent for gpu in gpus],
-        "gpu_memory_bytes": [gpu.memory_bytes for gpu in gpus],
-        "gpu_power_w": [gpu.power_w for gpu in gpus],
-        "verdict": str(result.verdict.status),
-    }

@@ -114,6 +114,11 @@ class Sample:
     client_cpu_cores: float | None = None
 
     @property
+    def rates_per_s(self) -> list[float]:
+        """Units a second in each round."""
+        return [self.units_per_round / seconds for seconds in self.rounds_s]
+
+    @property
     def throughput_per_s(self) -> float:
         """Units a second in the median round: a stall of seconds hits few rounds and moves it little."""
         return self.units_per_round / median(self.rounds_s)

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from perfgate.errors import BaseError, MeasurementError, PerfgateError
-from perfgate.group import BurstRecord, Contender, OpenArm
+from perfgate.errors import BaseError, PerfgateError
+from perfgate.group import Contender, OpenArm
 from perfgate.judge import Policy, describe_failures, judge_pairs, why_invalid
 from perfgate.measure import describe_duration
-from perfgate.records import Arm, Cell, Sample, Status, Verdict
-from perfgate.stats import geometric_mean, midmean, midmean_variance
+from perfgate.pair_figure import PairFigure, pair_figure
+from perfgate.records import Arm, Cell, Status, Verdict
+from perfgate.stats import geometric_mean
 
 _LEAST_PAIRS = 2
 
@@ -43,39 +44,11 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class PairFigure:
-    """What one pair of fresh processes says of one cell.
-
-    Attributes
-    ----------
-    log_ratio:
-        log(throughput of head / throughput of base): the replicate that tests run on; NaN after a wrong answer.
-    blocks:
-        The blocks whose midmean it is.
-    base, head:
-        What each arm measured.
-    seconds:
-        How long it took.
-    """
-
-    log_ratio: float
-    blocks: tuple[float, ...]
-    base: Sample
-    head: Sample
-    seconds: float
-
-    @property
-    def variance(self) -> float:
-        """Of the log ratio, as its blocks give it; at least two."""
-        return midmean_variance(self.blocks)
-
-
-@dataclass(frozen=True)
 class Comparison:
-    """A cell's verdict by pairs, and what the head measured in them."""
+    """A cell's verdict, and the pairs that it is by."""
 
     verdict: Verdict
-    head: tuple[Sample, ...]
+    pairs: tuple[PairFigure, ...]
 
 
 def compare_cells(
@@ -115,7 +88,7 @@ def compare_cells(
         for cell in undecided:
             verdict = _judge(policy, figures[cell], at_look=pair in policy.looks, last=last)
             if verdict is not None:
-                decided[cell] = Comparison(verdict, tuple(figure.head for figure in figures[cell]))
+                decided[cell] = Comparison(verdict, tuple(figures[cell]))
         if last:
             break
     return decided
@@ -191,16 +164,19 @@ def measure_pair(
     PerfgateError
         When the head doesn't start or can't be measured; both are stopped.
     """
+    start_s = time.monotonic()
     with ExitStack() as processes:
         contenders: dict[str, Contender] = {}
         for arm in order.sample([base, head], 2):
             progress(f"{arm.name} starts")
             with _blamed_on(arm, base):
                 contenders[arm.name] = processes.enter_context(open_arm(arm))
+        start_seconds = time.monotonic() - start_s
         figures = {}
         for cell in order.sample(list(cells), len(cells)):
             progress(str(cell))
-            figures[cell] = _compare(base, head, contenders, cell, schedule, order)
+            figure = _compare(base, head, contenders, cell, schedule, order)
+            figures[cell] = replace(figure, start_seconds=start_seconds)
         return figures
 
 
@@ -244,30 +220,3 @@ def _compare(
         with _blamed_on(arm, base):
             records[arm.name] = loads[arm.name].finish()
     return pair_figure(cell, records[base.name], records[head.name], seconds=time.monotonic() - start_s)
-
-
-def pair_figure(cell: Cell, base: BurstRecord, head: BurstRecord, seconds: float) -> PairFigure:
-    """Block by block, two bursts an arm each.
-
-    Raises
-    ------
-    MeasurementError
-        When most blocks have a burst in which nothing completed.
-    """
-    if base.sample.failures or head.sample.failures:
-        return PairFigure(math.nan, (), base.sample, head.sample, seconds)
-    blocks = tuple(
-        _log_rate(head, start) - _log_rate(base, start)
-        for start in range(0, len(head.units), 2)
-        # A stall of both arms leaves nothing to compare.
-        if any(head.units[start : start + 2]) or any(base.units[start : start + 2])
-    )
-    log_ratio = midmean(blocks) if 4 * len(blocks) > len(head.units) else math.nan
-    if not math.isfinite(log_ratio):
-        raise MeasurementError(f"{cell}: nothing happened in most bursts; a server stands still, or is far too slow")
-    return PairFigure(log_ratio, blocks, base.sample, head.sample, seconds)
-
-
-def _log_rate(record: BurstRecord, start: int) -> float:
-    units, seconds = sum(record.units[start : start + 2]), sum(record.seconds[start : start + 2])
-    return math.log(units / seconds) if units else -math.inf

@@ -1,6 +1,7 @@
 """The certificate's parts: slowdowns that are real, records that come back, simulated runs and stock rules."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import pytest
 
 from perf_tests.calibration.certify import certify
 from perf_tests.calibration.lines import append_line
-from perf_tests.calibration.live import RunRecord, read_runs
+from perf_tests.calibration.live import RunRecord, first_pairs, read_runs
 from perf_tests.calibration.page import write_page
 from perf_tests.calibration.pairs import CellPair, PairRecord, append_pair, read_pairs
 from perf_tests.calibration.simulate import Noise, simulate_run
@@ -23,6 +24,8 @@ from perf_tests.calibration.stock_rules import RETRIED, red_runs
 from perfgate.errors import MeasurementError
 from perfgate.judge import Policy
 from perfgate.records import Status
+from perfgate.versus import PairFigure
+from unit_tests.perfgate_tests.samples import make_sample
 
 ROOT = Path(__file__).parents[1]
 CELLS = ("model[batch=8]", "api[concurrency=8]", "api[concurrency=64]")
@@ -42,13 +45,20 @@ def pair(rng: np.random.Generator, kind: str = "same", effect: float = 0.0, nois
             base_per_s=tuple(speed * rounds[0]),
             head_per_s=tuple(speed * np.exp(effect) * rounds[1]),
             seconds=10.0,
+            start_seconds={"model": 10.0, "api": 20.0}[cell.partition("[")[0]],
         )
-    return PairRecord(kind, "tree", "2026-01-01T00:00:00+00:00", 0.3, 6, {"model": 20.0, "api": 40.0}, cells)
+    return PairRecord(kind, "tree", "2026-01-01T00:00:00+00:00", 0.3, 6, cells)
 
 
 def pairs(count: int, kind: str = "same", effect: float = 0.0, noise: float = 0.03) -> list[PairRecord]:
     rng = np.random.default_rng(3)
     return [pair(rng, kind, effect, noise) for _ in range(count)]
+
+
+def make_pair_figure() -> PairFigure:
+    """Two blocks, one of which stood still."""
+    sample = make_sample(100.0)
+    return PairFigure(0.1, (0.05, 0.15, math.inf), sample, sample, seconds=2.0, start_seconds=9.5)
 
 
 def test_a_recorded_pair_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -58,6 +68,21 @@ def test_a_recorded_pair_comes_back_as_it_was(tmp_path: Path) -> None:
     for record in recorded:
         append_pair(path, record)
     assert read_pairs(path) == recorded
+
+
+def test_a_whole_runs_pairs_are_recorded_up_to_its_first_look() -> None:
+    """Of the cells that were compared, whether they were decided there or later."""
+    figure = make_pair_figure()
+    figures = [
+        {"cell": "model[batch=8]", "pairs": [figure.to_json()] * 3},
+        {"cell": "api[concurrency=8]", "pairs": [figure.to_json()] * 8},
+        {"cell": "pipeline[images=64]", "pairs": []},
+    ]
+    recorded = first_pairs(json.loads(json.dumps(figures)), 3)
+    assert [list(pair) for pair in recorded] == [["model[batch=8]", "api[concurrency=8]"]] * 3
+    cell = recorded[0]["model[batch=8]"]
+    assert (cell.log_ratio, cell.blocks, cell.base_per_s) == (0.1, (0.05, 0.15), (100.0,) * 5)
+    assert (cell.seconds, cell.start_seconds) == (2.0, 9.5)
 
 
 def test_a_line_that_was_cut_off_is_named(tmp_path: Path) -> None:

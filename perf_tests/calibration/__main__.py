@@ -13,7 +13,7 @@ from pathlib import Path
 
 from perf_tests.calibration.certify import certify
 from perf_tests.calibration.gate_of import ask_gate
-from perf_tests.calibration.live import RunRecord, read_runs, record_run
+from perf_tests.calibration.live import PAIRS, RUNS, RunRecord, read_runs, record_run
 from perf_tests.calibration.page import write_page
 from perf_tests.calibration.pairs import PairRecord, append_pair, read_pairs
 from perf_tests.calibration.record import KINDS, record_pair
@@ -24,9 +24,8 @@ from perfgate.versus import Schedule
 
 _ROOT = Path(__file__).parents[2]
 _RECORDS = Path(__file__).parent / "records"
-_PAIRS, _RUNS = "pairs.jsonl", "runs.jsonl"
 _LEAST_PAIRS = 3
-# What is recorded first; beyond that more pairs.
+# What is recorded first, live runs before pairs of their kind since they give pairs, too; beyond that more pairs.
 _PAIRS_OF_A_KIND = 12
 _LIVE_RUNS = {"same": 12, "predict+10%": 3}
 
@@ -60,12 +59,14 @@ def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
     while time.monotonic() + longest_s < end_s:
         start_s = time.monotonic()
         kind = min(kinds, key=lambda kind: recorded[kind])
-        live = [name for name, wanted in _LIVE_RUNS.items() if ran[name] < wanted]
-        if live and recorded[kind] >= _PAIRS_OF_A_KIND:
-            record_run(folder / _RUNS, _ROOT, live[0], _say)
-            ran[live[0]] += 1
+        if recorded[kind] >= _PAIRS_OF_A_KIND:
+            kind = next((name for name in kinds if ran[name] < _LIVE_RUNS.get(name, 0)), kind)
+        if ran[kind] < _LIVE_RUNS.get(kind, 0):
+            record_run(folder, _ROOT, kind, settings, _say)
+            ran[kind] += 1
+            recorded[kind] += settings.looks[0]
         else:
-            append_pair(folder / _PAIRS, record_pair(_ROOT, tree, kind, cells, settings.schedule, _say))
+            append_pair(folder / PAIRS, record_pair(_ROOT, tree, kind, cells, settings.schedule, _say))
             recorded[kind] += 1
             _say(f"{kind}: pair {recorded[kind]} took {time.monotonic() - start_s:.0f} s")
         longest_s = max(longest_s, time.monotonic() - start_s)
@@ -94,13 +95,13 @@ def _pairs_of(folder: Path, service_tree: str, schedule: Schedule) -> list[PairR
     """Those of this service by the schedule that the gate has now."""
     return [
         pair
-        for pair in read_pairs(folder / _PAIRS)
+        for pair in read_pairs(folder / PAIRS)
         if (pair.service_tree, pair.burst_s, pair.blocks) == (service_tree, schedule.burst_s, schedule.blocks)
     ]
 
 
 def _runs_of(folder: Path, service_tree: str) -> list[RunRecord]:
-    return [run for run in read_runs(folder / _RUNS) if run.service_tree == service_tree]
+    return [run for run in read_runs(folder / RUNS) if run.service_tree == service_tree]
 
 
 def _say(text: str) -> None:

@@ -5,15 +5,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from perf_tests.calibration.lines import append_line, read_lines
+from perf_tests.calibration.pairs import CellPair, PairRecord, append_pair
 from perf_tests.calibration.record import KINDS
 from perfgate.checkout import identify
 from perfgate.errors import MeasurementError
+from perfgate.settings import GateSettings
+
+PAIRS, RUNS = "pairs.jsonl", "runs.jsonl"
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,13 @@ def read_runs(path: Path) -> list[RunRecord]:
     return [RunRecord(**record) for record in read_lines(path)]
 
 
-def record_run(path: Path, root: Path, kind: str, progress: Callable[[str], None]) -> RunRecord:
-    """Compare a clone with its own last commit, side by side, as a user would; the record is added to the file.
+def record_run(
+    folder: Path, root: Path, kind: str, settings: GateSettings, progress: Callable[[str], None]
+) -> RunRecord:
+    """Compare a clone with its own last commit, side by side, as a user would.
+
+    The run is recorded, and its pairs up to the first look: until then every cell is in each of them, so which are
+    recorded doesn't depend on what they say.
 
     Raises
     ------
@@ -53,8 +63,8 @@ def record_run(path: Path, root: Path, kind: str, progress: Callable[[str], None
     """
     progress(f"{kind}: a whole run starts")
     began = datetime.now(UTC).isoformat(timespec="seconds")
-    with tempfile.TemporaryDirectory(prefix="perfgate-live-") as folder:
-        clone, report = Path(folder) / "clone", Path(folder) / "benchmark.json"
+    with tempfile.TemporaryDirectory(prefix="perfgate-live-") as temporary:
+        clone, report = Path(temporary) / "clone", Path(temporary) / "benchmark.json"
         subprocess.run(["git", "clone", "--quiet", str(root), str(clone)], check=True)
         slowdown = KINDS[kind]
         if slowdown is not None:
@@ -70,14 +80,18 @@ def record_run(path: Path, root: Path, kind: str, progress: Callable[[str], None
         _, _, shown = result.stdout.partition("collected ")
         progress("\n".join(line for line in shown.splitlines() if not line.startswith("  ")))
         figures = [benchmark["extra_info"] for benchmark in json.loads(report.read_text())["benchmarks"]]
-    record = RunRecord(
-        kind,
-        identify(root, "service", "requirements.lock").service_tree,
-        began,
-        round(minutes, 1),
-        result.returncode,
-        {figure["cell"]: figure["verdict"] for figure in figures},
-    )
-    append_line(path, asdict(record))
+    tree = identify(root, settings.service, settings.lock).service_tree
+    verdicts = {figure["cell"]: figure["verdict"] for figure in figures}
+    record = RunRecord(kind, tree, began, round(minutes, 1), result.returncode, verdicts)
+    append_line(folder / RUNS, asdict(record))
+    for cells in first_pairs(figures, settings.looks[0]):
+        schedule = settings.schedule
+        append_pair(folder / PAIRS, PairRecord(kind, tree, began, schedule.burst_s, schedule.blocks, cells))
     progress(f"{kind}: exit status {record.exit_status} after {minutes:.1f} min, {record.verdicts}")
     return record
+
+
+def first_pairs(figures: Sequence[dict[str, Any]], count: int) -> list[dict[str, CellPair]]:
+    """Pair by pair, the cells that were compared."""
+    compared = {figure["cell"]: figure["pairs"] for figure in figures if figure["pairs"]}
+    return [{cell: CellPair.from_json(pairs[number]) for cell, pairs in compared.items()} for number in range(count)]

@@ -1,14 +1,11 @@
 """Recorded pairs of fresh processes: one JSON object a line, committed, so that the record grows run by run."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from perf_tests.calibration.lines import append_line, read_lines
-from perfgate.records import Sample
-from perfgate.versus import PairFigure
 
 
 @dataclass(frozen=True)
@@ -23,8 +20,8 @@ class CellPair:
         The blocks' log ratios.
     base_per_s, head_per_s:
         Throughput in each burst.
-    seconds:
-        How long the cell took.
+    seconds, start_seconds:
+        How long the cell took, and the starts of the pair's processes.
     """
 
     log_ratio: float
@@ -32,6 +29,15 @@ class CellPair:
     base_per_s: tuple[float, ...]
     head_per_s: tuple[float, ...]
     seconds: float
+    start_seconds: float
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "CellPair":
+        """As `perfgate.versus.PairFigure.to_json` gives it."""
+        figures: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
+        }
+        return cls(**figures)
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,6 @@ class PairRecord:
         UTC, ISO 8601.
     burst_s, blocks:
         The schedule; pairs of different ones are different noise.
-    seconds:
-        How long each group took, with its starts.
     cells:
         By the cell's name.
     """
@@ -59,23 +63,7 @@ class PairRecord:
     began: str
     burst_s: float
     blocks: int
-    seconds: Mapping[str, float]
     cells: Mapping[str, CellPair]
-
-
-def compact(figure: PairFigure) -> CellPair:
-    """A figure with as many digits as it has meaning."""
-    return CellPair(
-        log_ratio=round(figure.log_ratio, 5),
-        blocks=tuple(round(block, 4) for block in figure.blocks if math.isfinite(block)),
-        base_per_s=_rates(figure.base),
-        head_per_s=_rates(figure.head),
-        seconds=round(figure.seconds, 1),
-    )
-
-
-def _rates(sample: Sample) -> tuple[float, ...]:
-    return tuple(float(f"{sample.units_per_round / seconds:.4g}") for seconds in sample.rounds_s)
 
 
 def read_pairs(path: Path) -> list[PairRecord]:
@@ -89,10 +77,5 @@ def append_pair(path: Path, pair: PairRecord) -> None:
 
 
 def _pair(record: dict[str, Any]) -> PairRecord:
-    cells: dict[str, CellPair] = {}
-    for name, cell in record.pop("cells").items():
-        figures: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in cell.items()
-        }
-        cells[name] = CellPair(**figures)
+    cells = {name: CellPair.from_json(cell) for name, cell in record.pop("cells").items()}
     return PairRecord(**record, cells=cells)

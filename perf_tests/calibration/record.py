@@ -2,7 +2,6 @@
 
 import random
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from perf_tests.api_instrument import fresh_server_arm
-from perf_tests.calibration.pairs import PairRecord, compact
+from perf_tests.calibration.pairs import CellPair, PairRecord
 from perf_tests.calibration.slowdowns import Slowdown
 from perf_tests.worker_instrument import MODEL_JOB, fresh_worker
 from perfgate.checkout import materialise
@@ -52,9 +51,8 @@ def record_pair(
         slowdown = KINDS[kind]
         if slowdown is not None:
             slowdown.put_into(head)
-        figures, seconds = {}, {}
+        figures = {}
         for group in dict.fromkeys(cell.group for cell in cells):
-            start_s = time.monotonic()
             pair = measure_pair(
                 _OPENERS[group],
                 Arm("base", base, sys.executable),
@@ -64,6 +62,5 @@ def record_pair(
                 order,
                 lambda text: progress(f"{kind}: {text}"),
             )
-            figures.update({str(cell): compact(figure) for cell, figure in pair.items()})
-            seconds[group] = round(time.monotonic() - start_s, 1)
-    return PairRecord(kind, service_tree, began, schedule.burst_s, schedule.blocks, seconds, figures)
+            figures.update({str(cell): CellPair.from_json(figure.to_json()) for cell, figure in pair.items()})
+    return PairRecord(kind, service_tree, began, schedule.burst_s, schedule.blocks, figures)

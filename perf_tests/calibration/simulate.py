@@ -47,15 +47,8 @@ class Noise:
             ratios -= np.median(ratios, axis=0)
         cell_s = {cell: float(np.median([pair.cells[cell].seconds for pair in pairs])) for cell in cells}
         start_s = {
-            group: float(
-                np.median(
-                    [
-                        pair.seconds[group] - sum(pair.cells[cell].seconds for cell in cells if cell.startswith(group))
-                        for pair in pairs
-                    ]
-                )
-            )
-            for group in pairs[0].seconds
+            group: float(np.median([pair.cells[cell].start_seconds for pair in pairs]))
+            for group, cell in {cell.partition("[")[0]: cell for cell in cells}.items()
         }
         return cls(cells, ratios, variances, start_s, cell_s)
 
