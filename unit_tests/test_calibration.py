@@ -23,8 +23,8 @@ from perf_tests.calibration.slowdowns import Slowdown
 from perf_tests.calibration.stock_rules import RETRIED, red_runs
 from perfgate.errors import MeasurementError
 from perfgate.judge import Policy
+from perfgate.pair_figure import PairFigure
 from perfgate.records import Status
-from perfgate.versus import PairFigure
 from unit_tests.perfgate_tests.samples import make_sample
 
 ROOT = Path(__file__).parents[1]

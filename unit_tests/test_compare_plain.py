@@ -10,9 +10,9 @@ import requests
 
 from perf_tests.compare_plain import table
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
+from perfgate.pair_figure import PairFigure
 from perfgate.processes import ServerProcess
 from perfgate.records import Cell
-from perfgate.versus import PairFigure
 from perfgate.workload import difference
 from unit_tests.perfgate_tests.samples import make_sample
 

@@ -12,8 +12,9 @@ import pytest
 
 from perfgate.errors import BaseError, MeasurementError, ProcessError
 from perfgate.group import BurstRecord
+from perfgate.pair_figure import pair_figure
 from perfgate.records import Arm, Cell
-from perfgate.versus import Schedule, balanced_blocks, measure_pair, pair_figure
+from perfgate.versus import Schedule, balanced_blocks, measure_pair
 from unit_tests.perfgate_tests.samples import make_sample
 
 BASE = Arm("base", Path("base"), "python")
