@@ -6,7 +6,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test perf perf-quick perf-plain calibrate accept serve check lock
+.PHONY: help setup test perf perf-quick perf-plain profile calibrate accept serve check lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,6 +32,9 @@ perf-quick: $(READY) ## compare with this machine's baseline alone: a first look
 
 perf-plain: $(READY) ## compare the service with a plain LitServe server, side by side
 	$(BIN)/python -m perf_tests.compare_plain $(ARGS)
+
+profile: $(READY) ## where the time of a request goes, by stage and by process
+	$(BIN)/python -m perf_tests.profile_request $(ARGS)
 
 calibrate: $(READY) ## measure the gate itself for an hour, and write its certificate
 	$(BIN)/python -m perf_tests.calibration $(ARGS)
