@@ -90,15 +90,16 @@ def profile(server: ServerProcess, client: ManagedProcess, name: str, job: LoadJ
 
 
 def _cpu_s_by_role(server: ServerProcess) -> dict[str, float]:
-    """CPU-seconds so far: LitServe spawns its workers, and forks its HTTP processes and the queues' manager."""
+    """CPU-seconds so far. LitServe spawns its workers, and forks its HTTP processes and the queues' manager, which
+    multiprocessing has listen at a path with `listener-` in it.
+    """
     seconds = dict.fromkeys(ROLES, 0.0)
     for process in psutil.Process(server.process.pid).children(recursive=True):
         times = process.cpu_times()
-        connections = process.net_connections("tcp")
         role = (
             "workers" if any("spawn_main" in argument for argument in process.cmdline())
-            else "HTTP" if any(item.laddr and item.laddr[1] == server.port for item in connections)
-            else "queues"
+            else "queues" if any("listener-" in str(item.laddr) for item in process.net_connections("unix"))
+            else "HTTP"
         )  # fmt: skip
         seconds[role] += times.user + times.system
     return seconds

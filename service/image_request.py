@@ -1,7 +1,6 @@
 """An HTTP request to one decoded image. Runs in the HTTP process, so a bad request never reaches a batch."""
 
 import asyncio
-import base64
 import binascii
 import json
 import time
@@ -9,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import pybase64
 from fastapi import Depends, HTTPException, Request
 from starlette.requests import ClientDisconnect
 
@@ -148,7 +148,7 @@ def _image_bytes(body: bytes, content_type: str) -> bytes:
     if not isinstance(encoded, str):
         raise HTTPException(422, f"the field 'image' must be a string of base64, got {_json_type(encoded)}")
     try:
-        return base64.b64decode(encoded, validate=True)
+        return pybase64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise HTTPException(400, f"the field 'image' is not base64: {error}") from None
 
