@@ -64,8 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     """Measure and print. Returns 0, or 1 after a wrong answer or where a server didn't start or answer."""
     parser = argparse.ArgumentParser(prog="python -m perf_tests.compare_plain", description=__doc__)
     parser.add_argument("--pairs", type=int, default=5, help="pairs of fresh processes (%(default)s)")
-    parser.add_argument("--blocks", type=int, default=2, help="blocks of four bursts a cell and pair (%(default)s)")
-    parser.add_argument("--burst-seconds", type=float, default=3.0, help="seconds of load at least (%(default)s)")
+    parser.add_argument("--blocks", type=int, default=4, help="blocks of four bursts a cell and pair (%(default)s)")
+    parser.add_argument("--burst-seconds", type=float, default=1.0, help="seconds of load at least (%(default)s)")
     options = parser.parse_args(arguments)
     root = Path(__file__).parent.parent
     plain, service = (Arm(name, root, sys.executable) for name in _MODULES)

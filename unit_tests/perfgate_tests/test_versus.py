@@ -78,6 +78,7 @@ class _Load:
         self.seconds.append(1000 / self.arms.throughput_per_s[self.name])
 
     def finish(self) -> BurstRecord:
+        self.arms.log.append((self.name, "finish"))
         failures = ("wrong",) if self.name == self.arms.wrong_arm else ()
         sample = make_sample(self.arms.throughput_per_s[self.name], failures=failures)
         return BurstRecord(tuple(self.units), tuple(self.seconds), sample)
@@ -126,6 +127,13 @@ def test_which_arm_starts_first_is_random() -> None:
         compare(arms, seed=seed)
         first[arms.log[0][0]] += 1
     assert min(first["base"], first["head"]) >= 10
+
+
+def test_the_base_stands_still_last() -> None:
+    """It may be a far slower server, and another that stands still meanwhile would lose its connections."""
+    arms = TwoArms({"base": 100.0, "head": 100.0})
+    compare(arms)
+    assert [name for name, what in arms.log if what == "finish"] == ["head", "base"]
 
 
 @pytest.mark.parametrize("arm", ["base", "head"])
