@@ -216,7 +216,7 @@ def _compare(
         with _blamed_on(arm, base):
             loads[arm.name].burst(burst_s)
     records = {}
-    # The head, which is seldom the slower one, first: while one drains the other stands still, and a server that wakes up
+    # The head first, which is seldom far slower: while one drains the other stands still, and a server that wakes up
     # after some 5 s may close connections that it takes for idle.
     for arm in (head, base):
         with _blamed_on(arm, base):
