@@ -1,4 +1,4 @@
-"""The server of a checkout as an arm of a comparison side by side."""
+"""The server of a checkout: by itself, and as an arm of a comparison side by side."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +15,18 @@ _READY_DEADLINE_S = 180.0
 _ARM_WARMUP_S = 0.5
 
 
-@contextmanager
-def fresh_server_arm(arm: Arm, module: str = "service.server") -> Iterator[ApiContender]:
-    """The server of a checkout, started with the contract alone."""
-    command = [arm.python, "-m", module]
+def server_of(arm: Arm, module: str = "service.server") -> ServerProcess:
+    """The server of a checkout, not yet started, by the contract alone."""
     # This process may have a folder of metrics of its own; the server makes one for itself.
     env = {"PROMETHEUS_MULTIPROC_DIR": ""}
+    return ServerProcess([arm.python, "-m", module], cwd=arm.folder, env=env, ready_deadline_s=_READY_DEADLINE_S)
+
+
+@contextmanager
+def fresh_server_arm(arm: Arm, module: str = "service.server") -> Iterator[ApiContender]:
+    """The server of a checkout, ready to take turns with another."""
     with (
-        ServerProcess(command, cwd=arm.folder, env=env, ready_deadline_s=_READY_DEADLINE_S) as server,
+        server_of(arm, module) as server,
         open_api_contender(server, cat_workload(cat_jpeg()), _ARM_WARMUP_S) as contender,
     ):
         yield contender

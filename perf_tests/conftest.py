@@ -32,7 +32,7 @@ def pipeline_group(gate_settings: GateSettings) -> Group:
     """All that the service does to an image, without a server."""
     workload = cat_workload(cat_jpeg())
     image = {"image": base64.b64encode(cat_jpeg()).decode()}
-    # On a CPU its one worker has all cores, as the model alone.
+    # As the model alone it has all cores.
     arguments = ("-m", "service.pipeline_worker", "--workers-per-device", "1")
     job = WorkerJob(arguments, image, workload.expected, workload.tolerance)
     return _worker_group("pipeline", job, gate_settings)

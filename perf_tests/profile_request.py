@@ -14,18 +14,18 @@ import psutil
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from perf_tests.api_instrument import server_details
+from perf_tests.api_instrument import server_details, server_of
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
 from perfgate.errors import PerfgateError
 from perfgate.load import LoadJob, parse_result
 from perfgate.measure import load_client
 from perfgate.processes import ManagedProcess, ServerProcess
+from perfgate.records import Arm
 from perfgate.workload import Workload
 
 STAGES = ("decode", "queue", "batch", "predict", "encode")
 ROLES = ("client", "HTTP", "queues", "workers")
 _WARMUP_S = 2.0
-_READY_DEADLINE_S = 180.0
 _CLIENT_DEADLINE_S = 60.0
 
 
@@ -72,6 +72,8 @@ def profile(server: ServerProcess, client: ManagedProcess, name: str, job: LoadJ
         raise PerfgateError(f"{name}: {result.failures[0]}")
     answered = len(result.latencies_ms)
     elapsed_s = job.measure_s or 0.0
+    # With those that were in flight at the end: their CPU time is in the server's figures.
+    served = stages_end_s["encode"][1] - stages_s["encode"][1]
 
     def mean_ms(stage: str) -> float:
         seconds, count = (end - start for start, end in zip(stages_s[stage], stages_end_s[stage], strict=True))
@@ -84,7 +86,7 @@ def profile(server: ServerProcess, client: ManagedProcess, name: str, job: LoadJ
         stages_ms={stage: mean_ms(stage) for stage in STAGES},
         core_ms={
             "client": result.client_cpu_cores * elapsed_s / answered * 1e3,
-            **{role: (cpu_end_s[role] - cpu_s[role]) / answered * 1e3 for role in ROLES if role != "client"},
+            **{role: (cpu_end_s[role] - cpu_s[role]) / served * 1e3 for role in ROLES if role != "client"},
         },
     )
 
@@ -153,14 +155,8 @@ def main(arguments: Sequence[str]) -> int:
         *((f"concurrency {concurrency}", small, concurrency) for concurrency in (1, 8, 64)),
         ("11 megapixels, concurrency 8", large, 8),
     ]
-    command = [sys.executable, "-m", "service.server"]
-    env = {"PROMETHEUS_MULTIPROC_DIR": ""}
-    root = Path(__file__).parent.parent
     try:
-        with (
-            ServerProcess(command, cwd=root, env=env, ready_deadline_s=_READY_DEADLINE_S) as server,
-            load_client() as client,
-        ):
+        with server_of(Arm("head", Path(__file__).parent.parent, sys.executable)) as server, load_client() as client:
             print(", ".join(f"{name} {value}" for name, value in server_details(server).items()))
             profiles = [
                 profile(server, client, name, LoadJob(server.url, workload, concurrency, _WARMUP_S, options.seconds))

@@ -102,15 +102,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(parameter, settings.cells[group])
 
 
+def cell_of(item: pytest.Item) -> Cell | None:
+    """The cell that a test reports; None if it is no performance test."""
+    marker = item.get_closest_marker(_MARKER)
+    if marker is None or not isinstance(item, pytest.Function):
+        return None
+    group, parameter = marker.kwargs["group"], marker.kwargs["parameter"]
+    return Cell(group, parameter, int(str(item.callspec.params[parameter])))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        marker = item.get_closest_marker(_MARKER)
-        if marker is None or not isinstance(item, pytest.Function):
+        cell = cell_of(item)
+        if cell is None:
             continue
-        group, parameter = marker.kwargs["group"], marker.kwargs["parameter"]
-        item.stash[_CELL] = Cell(group, parameter, int(str(item.callspec.params[parameter])))
-        item.add_marker(pytest.mark.benchmark(timer=replayed_clock, group=group))
+        item.stash[_CELL] = cell
+        item.add_marker(pytest.mark.benchmark(timer=replayed_clock, group=cell.group))
         # A cell without a figure, as after a wrong answer, has nothing to hand to pytest-benchmark.
         item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
     if _GATE in config.stash:

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +83,17 @@ def test_a_whole_runs_pairs_are_recorded_up_to_its_first_look() -> None:
     cell = recorded[0]["model[batch=8]"]
     assert (cell.log_ratio, cell.blocks, cell.base_per_s) == (0.1, (0.05, 0.15), (100.0,) * 5)
     assert (cell.seconds, cell.start_seconds) == (2.0, 9.5)
+
+
+@pytest.mark.parametrize(("log_ratio", "pairs"), [(math.nan, 3), (0.1, 1)])
+def test_a_whole_run_in_which_a_cell_has_no_figure_gives_no_pairs(log_ratio: float, pairs: int) -> None:
+    """A wrong answer ends its cell at the first pair, with a figure that is none."""
+    figure = make_pair_figure()
+    figures = [
+        {"cell": "model[batch=8]", "pairs": [figure.to_json()] * 3},
+        {"cell": "api[concurrency=8]", "pairs": [replace(figure, log_ratio=log_ratio).to_json()] * pairs},
+    ]
+    assert first_pairs(json.loads(json.dumps(figures)), 3) == []
 
 
 def test_a_line_that_was_cut_off_is_named(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The compiled network answers as the network itself, is compiled once, and is done without where it can't be had."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -19,14 +18,13 @@ import service.compiler
 import service.forward
 import service.settings
 from service.compiled import CompiledNetwork, split_sizes
-from service.compiler import CompileJob, command_line, compile_network
+from service.compiler import CompileJob
 from service.forward import EagerNetwork, chosen_engine, compiled_sizes, load_forward
 from service.images import Pixels
 from service.model import Classifier
 from service.network import ImageNetwork
 from service.settings import Engine, Precision, Settings, load_settings
-from service.weights import LoadedModel, load_model
-from unit_tests.observing import wait_until
+from service.weights import load_model
 
 _CPU = torch.device("cpu")
 _SIZE = 32
@@ -274,29 +272,3 @@ def test_a_batch_is_split_into_compiled_sizes_alone(count: int, larger: set[int]
     assert sum(parts) == count
     assert set(parts) <= set(sizes)
     assert parts == sorted(parts, reverse=True)
-
-
-def test_a_network_that_answers_otherwise_once_compiled_is_refused(
-    embedded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its package is not used: the compiler process fails."""
-    monkeypatch.setattr(service.compiler, "load_package", lambda *_: lambda _: torch.eye(1000)[:1] * 20)
-    images = torch.zeros((1, _SIZE, _SIZE, 3), dtype=torch.uint8)
-    network = ImageNetwork(embedded, "float32", _CPU)
-    with torch.no_grad(), pytest.raises(ArithmeticError, match=r"the compiled network's probabilities differ by 0\.\d"):
-        compile_network(network, images, "openvino", tmp_path / "1")
-
-
-def test_a_compiler_ends_with_whoever_started_it(settings: Settings, tmp_path: Path) -> None:
-    """A server that is killed while it starts leaves no compiler behind."""
-    job = CompileJob("inductor", 1, "cpu", "float32", settings.model_dump_json())
-    with subprocess.Popen(
-        command_line(job, tmp_path),
-        cwd=_ROOT, env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}, stdin=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        wait_until(lambda: os.getsid(process.pid) == process.pid, "it has a session of its own", 60)
-        assert process.stdin is not None
-        process.stdin.close()
-        wait_until(lambda: process.poll() is not None, "it has ended", 10)
-        assert process.returncode < 0
-    assert list(tmp_path.glob("1*")) == []

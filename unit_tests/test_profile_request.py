@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from perf_tests.api_instrument import server_of
 from perf_tests.photos import cat_jpeg, cat_workload
 from perf_tests.profile_request import ROLES, STAGES, Profile, profile, table
 from perfgate.errors import PerfgateError
 from perfgate.load import LoadJob
 from perfgate.measure import load_client
 from perfgate.processes import ServerProcess
+from perfgate.records import Arm
 
 _ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    command = [sys.executable, "-m", "service.server"]
-    with ServerProcess(command, cwd=_ROOT, env={"PROMETHEUS_MULTIPROC_DIR": ""}, ready_deadline_s=180) as server:
+    with server_of(Arm("head", _ROOT, sys.executable)) as server:
         yield server
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from perf_tests.calibration.certify import certify
 from perf_tests.calibration.gate_of import ask_gate
-from perf_tests.calibration.live import PAIRS, RUNS, RunRecord, read_runs, record_run
+from perf_tests.calibration.live import RUNS, RunRecord, read_runs, record_run
 from perf_tests.calibration.page import write_page
-from perf_tests.calibration.pairs import PairRecord, append_pair, read_pairs
+from perf_tests.calibration.pairs import PAIRS, PairRecord, append_pair, read_pairs
 from perf_tests.calibration.record import KINDS, record_pair
 from perfgate.checkout import identify
 from perfgate.errors import PerfgateError
@@ -64,7 +64,7 @@ def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
         if ran[kind] < _LIVE_RUNS.get(kind, 0):
             record_run(folder, _ROOT, kind, settings, _say)
             ran[kind] += 1
-            recorded[kind] += settings.looks[0]
+            recorded = Counter(pair.kind for pair in _pairs_of(folder, tree, settings.schedule))
         else:
             append_pair(folder / PAIRS, record_pair(_ROOT, tree, kind, cells, settings.schedule, _say))
             recorded[kind] += 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from perfgate.errors import SettingsError
+from perfgate.plugin import cell_of
 from perfgate.records import Cell
 from perfgate.settings import GateSettings
 
@@ -15,19 +16,13 @@ class _Listener:
     """A pytest plugin that notes what it sees."""
 
     settings: GateSettings
-
-    def __init__(self) -> None:
-        self.cells: list[Cell] = []
+    cells: list[Cell]
 
     def pytest_configure(self, config: pytest.Config) -> None:
         self.settings = GateSettings.from_pytest_config(config)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        for item in session.items:
-            marker = item.get_closest_marker("perf_cell")
-            if marker is not None and isinstance(item, pytest.Function):
-                group, parameter = marker.kwargs["group"], marker.kwargs["parameter"]
-                self.cells.append(Cell(group, parameter, int(str(item.callspec.params[parameter]))))
+        self.cells = [cell for item in session.items if (cell := cell_of(item)) is not None]
 
 
 def ask_gate(root: Path) -> tuple[GateSettings, list[Cell]]:

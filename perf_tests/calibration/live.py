@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from perf_tests.calibration.lines import append_line, read_lines
-from perf_tests.calibration.pairs import CellPair, PairRecord, append_pair
+from perf_tests.calibration.pairs import PAIRS, CellPair, PairRecord, append_pair
 from perf_tests.calibration.record import KINDS
 from perfgate.checkout import identify
 from perfgate.errors import MeasurementError
 from perfgate.settings import GateSettings
 
-PAIRS, RUNS = "pairs.jsonl", "runs.jsonl"
+RUNS = "runs.jsonl"
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ def record_run(
 
 
 def first_pairs(figures: Sequence[dict[str, Any]], count: int) -> list[dict[str, CellPair]]:
-    """Pair by pair, the cells that were compared."""
-    compared = {figure["cell"]: figure["pairs"] for figure in figures if figure["pairs"]}
+    """Pair by pair, the cells that were compared; none when a cell has no figure, as after a wrong answer."""
+    compared = {figure["cell"]: figure["pairs"][:count] for figure in figures if figure["pairs"]}
+    if any(len(pairs) < count or any(pair["log_ratio"] is None for pair in pairs) for pairs in compared.values()):
+        return []
     return [{cell: CellPair.from_json(pairs[number]) for cell, pairs in compared.items()} for number in range(count)]

@@ -7,6 +7,8 @@ from typing import Any
 
 from perf_tests.calibration.lines import append_line, read_lines
 
+PAIRS = "pairs.jsonl"
+
 
 @dataclass(frozen=True)
 class CellPair:
