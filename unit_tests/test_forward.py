@@ -22,6 +22,7 @@ from service.compiler import CompileJob
 from service.forward import EagerNetwork, chosen_engine, compiled_sizes, load_forward
 from service.images import Pixels
 from service.model import Classifier
+from service.model_process import ready_classifier
 from service.network import ImageNetwork
 from service.settings import Engine, Precision, Settings, load_settings
 from service.weights import load_model
@@ -113,6 +114,22 @@ def test_a_start_with_a_compiled_model_needs_neither_timm_nor_a_compiler(engine:
     command = [sys.executable, "-c", _START, json.dumps([*arguments, "--precision", "float32", "--engine", engine])]
     finished = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(finished.stdout) == [engine]
+
+
+@pytest.mark.parametrize(("engine", "threads"), [("openvino", 1), ("eager", 2)])
+def test_torch_leaves_the_cores_to_openvino(
+    engine: Engine, threads: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its threads would wait for work on them, for a softmax now and then."""
+    monkeypatch.setattr(service.settings, "cpu_count", lambda: 2)
+    before = torch.get_num_threads()
+    change = {"workers_per_device": 1, "engine": engine, "precision": "float32"}
+    try:
+        assert ready_classifier(settings.model_copy(update=change), "cpu").engine == engine
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+        torch.set_grad_enabled(True)
 
 
 def test_the_default_model_is_compiled_and_gives_the_published_probability(

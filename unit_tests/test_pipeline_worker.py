@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import service.model_process
+import service.settings
 from perf_tests.photos import cat_jpeg
 from perfgate.processes import ManagedProcess
 from service.images import CorruptImageError
 from service.model import Classifier
-from service.pipeline_worker import Pipeline, main
-from service.settings import load_settings
+from service.pipeline_worker import Pipeline, main, prepare
+from service.settings import Engine, Settings, load_settings
 from unit_tests.image_files import encode, quadrants
 
 _ROOT = Path(__file__).parent.parent
@@ -111,6 +113,29 @@ def test_each_image_of_each_round_is_predicted_once(
     assert len(seconds) == rounds
     assert [item["label"] for item in answers[0]["predictions"]] == ["Cat", "Dog"]
     assert len(answers) == 1
+
+
+@pytest.mark.parametrize(("engine", "loaded"), [("openvino", [1, 1, 1]), ("inductor", []), ("eager", [])])
+def test_each_core_has_a_one_thread_forward_pass_where_it_lets_go_of_the_interpreter(
+    engine: Engine, loaded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is OpenVINO; with others the one that is there has all cores."""
+    threads: list[int] = []
+
+    def load(settings: Settings, device: str) -> Classifier:
+        assert device == "cpu"
+        threads.append(settings.threads_per_worker)
+        return _CountingClassifier()
+
+    monkeypatch.setattr(service.settings, "cpu_count", lambda: 3)
+    monkeypatch.setattr(service.model_process, "ready_classifier", load)
+    classifier = _CountingClassifier()
+    classifier.engine = engine
+    settings = load_settings(["--device", "cpu", "--workers-per-device", "1"], "unit_tests")
+    reply = prepare(classifier, settings)(json.loads(_job(encode(quadrants(), "PNG"), 6, 1)))
+    assert reply.keys() == {"seconds", "answers"}
+    assert threads == loaded
+    assert classifier.predicted == ([] if loaded else [6])
 
 
 def test_an_image_that_is_corrupt_is_refused() -> None:
