@@ -1,7 +1,7 @@
 """The server of a checkout: by itself, and as an arm of a comparison side by side."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import requests
 
@@ -23,13 +23,18 @@ def server_of(arm: Arm, module: str = "service.server") -> ServerProcess:
 
 
 @contextmanager
-def fresh_server_arm(arm: Arm, module: str = "service.server") -> Iterator[ApiContender]:
-    """The server of a checkout, ready to take turns with another."""
-    with (
-        server_of(arm, module) as server,
-        open_api_contender(server, cat_workload(cat_jpeg()), _ARM_WARMUP_S) as contender,
-    ):
-        yield contender
+def launch_server_arm(arm: Arm, module: str = "service.server") -> Iterator[Callable[[], ApiContender]]:
+    """The server of a checkout: starts it; what this gives waits until it is ready to take turns with another."""
+    with ExitStack() as parts:
+        server = server_of(arm, module)
+        parts.callback(server.stop)
+        server.launch()
+
+        def wait_until_ready() -> ApiContender:
+            server.wait_until_ready()
+            return parts.enter_context(open_api_contender(server, cat_workload(cat_jpeg()), _ARM_WARMUP_S))
+
+        yield wait_until_ready
 
 
 def server_details(server: ServerProcess) -> dict[str, str]:

@@ -8,13 +8,13 @@ import argparse
 import math
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 
-from perf_tests.api_instrument import fresh_server_arm
+from perf_tests.api_instrument import launch_server_arm
 from perf_tests.photos import cat_workload, large_cat_jpeg
 from perfgate.bursts import ApiBurstLoad, ApiContender
 from perfgate.errors import PerfgateError
@@ -38,11 +38,16 @@ class PhotoContender:
 
 
 @contextmanager
-def open_server(arm: Arm) -> Iterator[PhotoContender]:
+def launch_server(arm: Arm) -> Iterator[Callable[[], PhotoContender]]:
     """Start the arm's server."""
-    with fresh_server_arm(arm, _MODULES[arm.name]) as contender:
-        large = replace(contender, workload=cat_workload(large_cat_jpeg()))
-        yield PhotoContender({"api": contender, "photo": large})
+    with launch_server_arm(arm, _MODULES[arm.name]) as launched:
+
+        def wait_until_ready() -> PhotoContender:
+            contender = launched()
+            large = replace(contender, workload=cat_workload(large_cat_jpeg()))
+            return PhotoContender({"api": contender, "photo": large})
+
+        yield wait_until_ready
 
 
 def table(figures: Mapping[Cell, Sequence[PairFigure]]) -> list[str]:
@@ -77,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
             print(f"pair {number} of {options.pairs}: {text}", file=sys.stderr, flush=True)
 
         try:
-            pair = measure_pair(open_server, plain, service, CELLS, schedule, random.Random(), show)
+            pair = measure_pair(launch_server, plain, service, CELLS, schedule, random.Random(), show)
         except PerfgateError as error:
             print(error, file=sys.stderr)
             return 1

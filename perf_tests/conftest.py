@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 
-from perf_tests.api_instrument import fresh_server_arm, server_details
+from perf_tests.api_instrument import launch_server_arm, server_details
 from perf_tests.photos import cat_jpeg, cat_workload
-from perf_tests.worker_instrument import MODEL_JOB, WorkerJob, fresh_worker
+from perf_tests.worker_instrument import MODEL_JOB, WorkerJob, fresh_worker, launch_worker
 from perfgate.group import Group
 from perfgate.measure import ApiInstrument, OpenLoopInstrument, open_api_instrument
 from perfgate.processes import ServerProcess
@@ -39,8 +39,8 @@ def pipeline_group(gate_settings: GateSettings) -> Group:
 
 
 def _worker_group(name: str, job: WorkerJob, settings: GateSettings) -> Group:
-    open_arm = partial(fresh_worker, name, job)
-    return Group(name, "images", partial(open_arm, Arm("head", settings.root, sys.executable)), open_arm)
+    here = Arm("head", settings.root, sys.executable)
+    return Group(name, "images", partial(fresh_worker, name, job, here), partial(launch_worker, name, job))
 
 
 class FreshServers:
@@ -79,7 +79,7 @@ def fresh_servers(request: pytest.FixtureRequest, gate_settings: GateSettings) -
 @pytest.fixture(scope="session")
 def api_group(fresh_servers: FreshServers) -> Group:
     """The whole service."""
-    return Group("api", "requests", fresh_servers.instrument, fresh_server_arm, fresh_servers.release)
+    return Group("api", "requests", fresh_servers.instrument, launch_server_arm, fresh_servers.release)
 
 
 @pytest.fixture(scope="session")

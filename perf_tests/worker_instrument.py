@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -119,9 +119,26 @@ class WorkerBurstLoad:
 
 
 @contextmanager
-def fresh_worker(name: str, job: WorkerJob, arm: Arm) -> Iterator[WorkerInstrument]:
-    """Start the worker of a checkout; `name` is what its details and errors call it."""
+def launch_worker(name: str, job: WorkerJob, arm: Arm) -> Iterator[Callable[[], WorkerInstrument]]:
+    """Start the worker of a checkout; what this gives waits until it is ready.
+
+    Parameters
+    ----------
+    name:
+        What its details and errors call it.
+    """
     command = [arm.python, *job.arguments]
     with ManagedProcess(command, cwd=arm.folder, env={}, name=f"the {name} worker", pipes=True) as worker:
-        ready = json.loads(worker.read_line(_READY_DEADLINE_S))["ready"]
-        yield WorkerInstrument(worker, job, {f"{name} {key}": str(value) for key, value in ready.items()})
+
+        def wait_until_ready() -> WorkerInstrument:
+            ready = json.loads(worker.read_line(_READY_DEADLINE_S))["ready"]
+            return WorkerInstrument(worker, job, {f"{name} {key}": str(value) for key, value in ready.items()})
+
+        yield wait_until_ready
+
+
+@contextmanager
+def fresh_worker(name: str, job: WorkerJob, arm: Arm) -> Iterator[WorkerInstrument]:
+    """The worker of a checkout, ready; as in `launch_worker`."""
+    with launch_worker(name, job, arm) as wait_until_ready:
+        yield wait_until_ready()

@@ -145,7 +145,7 @@ class Gate:
 
     def _compare(self, group: Group, cells: Sequence[Cell], reference: str) -> None:
         """Judge the cells side by side with another commit."""
-        if group.open_arm is None:
+        if group.launch_arm is None:
             raise BaseError(f"the group {group.name!r} can't start another checkout")
         settings = self.settings
         group.release()
@@ -153,7 +153,7 @@ class Gate:
         with materialise(settings.root, reference) as folder:
             python = environment_python(settings.root, folder, settings.lock, same=settings.same_env)
             compared = compare_cells(
-                group.open_arm,
+                group.launch_arm,
                 Arm("base", folder, python),
                 Arm("head", settings.root, sys.executable),
                 cells,

@@ -60,7 +60,9 @@ class Contender(Protocol):
         """Warm the cell up."""
 
 
-OpenArm = Callable[[Arm], AbstractContextManager[Contender]]
+# Entering it starts a fresh process of a checkout without waiting for it, so that two can start at a time; what it
+# gives waits until the process is ready; leaving it ends the process.
+LaunchArm = Callable[[Arm], AbstractContextManager[Callable[[], Contender]]]
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Group:
         What throughput counts, as in `images`.
     fresh_process:
         Starts one; its context ends the process.
-    open_arm:
+    launch_arm:
         Starts a fresh process of a checkout; None if other checkouts can't be started.
     release:
         Ends what the group shares between its processes, before arms are started.
@@ -84,5 +86,5 @@ class Group:
     name: str
     unit: str
     fresh_process: Callable[[], AbstractContextManager[Instrument]]
-    open_arm: OpenArm | None = None
+    launch_arm: LaunchArm | None = None
     release: Callable[[], None] = lambda: None

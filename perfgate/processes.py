@@ -24,12 +24,18 @@ _PORT_FREE_DEADLINE_S = 10.0
 _open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
+_ports_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A TCP port on 127.0.0.1 that nobody listens on now, and a new one each time: who got one may not listen yet."""
+    while True:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port: int = listener.getsockname()[1]
+        if port not in _ports_given:
+            _ports_given.add(port)
+            return port
 
 
 def is_port_free(port: int) -> bool:
@@ -243,17 +249,25 @@ class ServerProcess:
             raise ProcessError("the server is stopped")
         return self._process
 
-    def start(self) -> None:
-        """Start it on a free port and wait until it is ready."""
+    def launch(self) -> None:
+        """Start it on a free port, and don't wait for it."""
         self.stop()
         self.port = free_port()
         command = [*self._command, "--host", "127.0.0.1", "--port", str(self.port)]
         self._process = ManagedProcess(command, cwd=self._cwd, env=self._env, name="the server")
+
+    def wait_until_ready(self) -> None:
+        """Wait for what was launched; if it doesn't get ready it is stopped."""
         try:
-            self._process.wait_until_ready(f"{self.url}/health", self._ready_deadline_s)
+            self.process.wait_until_ready(f"{self.url}/health", self._ready_deadline_s)
         except BaseException:
             self.stop()
             raise
+
+    def start(self) -> None:
+        """Start it on a free port and wait until it is ready."""
+        self.launch()
+        self.wait_until_ready()
 
     def stop(self) -> None:
         """Stop it, if it runs, and check that its port is free again.

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from perfgate.errors import BaseError, PerfgateError
-from perfgate.group import Contender, OpenArm
+from perfgate.group import Contender, LaunchArm
 from perfgate.judge import Policy, describe_failures, judge_pairs, why_invalid
 from perfgate.measure import describe_duration
 from perfgate.pair_figure import PairFigure, pair_figure
@@ -52,7 +52,7 @@ class Comparison:
 
 
 def compare_cells(
-    open_arm: OpenArm,
+    launch_arm: LaunchArm,
     base: Arm,
     head: Arm,
     cells: Sequence[Cell],
@@ -81,7 +81,7 @@ def compare_cells(
             break
         show = _progress_of_pair(progress, policy, pair, time.monotonic() - start_s)
         pair_start_s = time.monotonic()
-        for cell, figure in measure_pair(open_arm, base, head, undecided, schedule, order, show).items():
+        for cell, figure in measure_pair(launch_arm, base, head, undecided, schedule, order, show).items():
             figures[cell].append(figure)
         now_s = time.monotonic()
         last = pair == policy.looks[-1] or now_s + (now_s - pair_start_s) > start_s + schedule.budget_s
@@ -140,7 +140,7 @@ def _judge(policy: Policy, figures: Sequence[PairFigure], *, at_look: bool, last
 
 
 def measure_pair(
-    open_arm: OpenArm,
+    launch_arm: LaunchArm,
     base: Arm,
     head: Arm,
     cells: Sequence[Cell],
@@ -148,7 +148,7 @@ def measure_pair(
     order: random.Random,
     progress: Callable[[str], None],
 ) -> dict[Cell, PairFigure]:
-    """Start one fresh process an arm and compare them on every cell.
+    """Start one fresh process an arm, both at a time, and compare them on every cell.
 
     Parameters
     ----------
@@ -166,11 +166,15 @@ def measure_pair(
     """
     start_s = time.monotonic()
     with ExitStack() as processes:
-        contenders: dict[str, Contender] = {}
+        progress("both start")
+        launched: list[tuple[Arm, Callable[[], Contender]]] = []
         for arm in order.sample([base, head], 2):
-            progress(f"{arm.name} starts")
             with _blamed_on(arm, base):
-                contenders[arm.name] = processes.enter_context(open_arm(arm))
+                launched.append((arm, processes.enter_context(launch_arm(arm))))
+        contenders: dict[str, Contender] = {}
+        for arm, wait_until_ready in launched:
+            with _blamed_on(arm, base):
+                contenders[arm.name] = wait_until_ready()
         start_seconds = time.monotonic() - start_s
         figures = {}
         for cell in order.sample(list(cells), len(cells)):

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from perf_tests.api_instrument import fresh_server_arm
+from perf_tests.api_instrument import launch_server_arm
 from perf_tests.calibration.pairs import CellPair, PairRecord
 from perf_tests.calibration.slowdowns import Slowdown
-from perf_tests.worker_instrument import MODEL_JOB, fresh_worker
+from perf_tests.worker_instrument import MODEL_JOB, launch_worker
 from perfgate.checkout import materialise
-from perfgate.group import OpenArm
+from perfgate.group import LaunchArm
 from perfgate.records import Arm, Cell
 from perfgate.versus import Schedule, measure_pair
 
@@ -26,7 +26,7 @@ KINDS: dict[str, Slowdown | None] = {
         for stage in ("predict", "decode")
     },
 }
-_OPENERS: dict[str, OpenArm] = {"model": partial(fresh_worker, "model", MODEL_JOB), "api": fresh_server_arm}
+_LAUNCHERS: dict[str, LaunchArm] = {"model": partial(launch_worker, "model", MODEL_JOB), "api": launch_server_arm}
 
 
 def record_pair(
@@ -37,7 +37,7 @@ def record_pair(
     schedule: Schedule,
     progress: Callable[[str], None],
 ) -> PairRecord:
-    """Start a base and a head in folders of their own and compare them once on every cell.
+    """Start a base and a head in folders of their own and compare them once on every cell that the slowdown may reach.
 
     Raises
     ------
@@ -51,10 +51,11 @@ def record_pair(
         slowdown = KINDS[kind]
         if slowdown is not None:
             slowdown.put_into(head)
+            cells = [cell for cell in cells if cell.group in slowdown.groups]
         figures = {}
         for group in dict.fromkeys(cell.group for cell in cells):
             pair = measure_pair(
-                _OPENERS[group],
+                _LAUNCHERS[group],
                 Arm("base", base, sys.executable),
                 Arm("head", head, sys.executable),
                 [cell for cell in cells if cell.group == group],

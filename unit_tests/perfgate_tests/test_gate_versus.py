@@ -1,6 +1,6 @@
 """What the stored baseline can't clear is compared side by side with its commit before anybody is accused."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ class Service:
 
     @property
     def group(self) -> Group:
-        return Group("api", "requests", self.fresh_process, self.open_arm, lambda: self.events.append("released"))
+        return Group("api", "requests", self.fresh_process, self.launch_arm, lambda: self.events.append("released"))
 
     @contextmanager
     def fresh_process(self) -> Iterator["_Process"]:
@@ -41,12 +41,12 @@ class Service:
         yield _Process(self, None)
 
     @contextmanager
-    def open_arm(self, arm: Arm) -> Iterator["_Process"]:
+    def launch_arm(self, arm: Arm) -> Iterator[Callable[[], "_Process"]]:
         if self.error is not None and arm.name == self.failing_arm:
             raise self.error
         self.events.append(f"compared {arm.name}")
         self.folders[arm.name] = arm.folder
-        yield _Process(self, arm.name)
+        yield lambda: _Process(self, arm.name)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ class TwoArms:
     throughput_per_s: Mapping[str, float]
     stalled_burst: int | None = None
     failing_arm: str | None = None
+    never_ready_arm: str | None = None
     wrong_arm: str | None = None
     dying_arm: str | None = None
     shortest_burst_s: Mapping[str, float] = field(default_factory=dict)
@@ -36,12 +37,19 @@ class TwoArms:
     burst_s: set[float] = field(default_factory=set)
 
     @contextmanager
-    def open(self, arm: Arm) -> Iterator["_Contender"]:
+    def launch(self, arm: Arm) -> Iterator[Callable[[], "_Contender"]]:
         self.log.append((arm.name, "start"))
         if arm.name == self.failing_arm:
             raise ProcessError("it does not start")
+
+        def wait_until_ready() -> "_Contender":
+            if arm.name == self.never_ready_arm:
+                raise ProcessError("it is never ready")
+            self.log.append((arm.name, "ready"))
+            return _Contender(arm.name, self)
+
         try:
-            yield _Contender(arm.name, self)
+            yield wait_until_ready
         finally:
             self.log.append((arm.name, "stop"))
 
@@ -91,7 +99,7 @@ def _silent(_: str) -> None:
 def compare(arms: TwoArms, *, blocks: int = 4, seed: int = 0) -> float:
     """The log ratio of one pair."""
     figures = measure_pair(
-        arms.open,
+        arms.launch,
         BASE,
         HEAD,
         [CELL],
@@ -129,6 +137,12 @@ def test_which_arm_starts_first_is_random() -> None:
     assert min(first["base"], first["head"]) >= 10
 
 
+def test_both_arms_start_at_a_time() -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0})
+    compare(arms)
+    assert [what for _, what in arms.log[:4]] == ["start", "start", "ready", "ready"]
+
+
 def test_the_base_stands_still_last() -> None:
     """It may be a far slower server, and another that stands still meanwhile would lose its connections."""
     arms = TwoArms({"base": 100.0, "head": 100.0})
@@ -161,6 +175,14 @@ def test_an_arm_that_does_not_start_leaves_nothing_running(arm: str, error: type
         compare(arms)
     started = Counter(name for name, what in arms.log if what == "start" and name != arm)
     assert started == Counter(name for name, what in arms.log if what == "stop")
+
+
+@pytest.mark.parametrize(("arm", "error"), [("base", BaseError), ("head", ProcessError)])
+def test_an_arm_that_is_never_ready_leaves_nothing_running(arm: str, error: type[Exception]) -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0}, never_ready_arm=arm)
+    with pytest.raises(error, match="never ready"):
+        compare(arms)
+    assert {name for name, what in arms.log if what == "stop"} == {"base", "head"}
 
 
 @pytest.mark.parametrize(("arm", "error"), [("base", BaseError), ("head", ProcessError)])
