@@ -55,6 +55,11 @@ def pairs(count: int, kind: str = "same", effect: float = 0.0, noise: float = 0.
     return [pair(rng, kind, effect, noise) for _ in range(count)]
 
 
+def only_api(recorded: list[PairRecord]) -> list[PairRecord]:
+    """As pairs of a slowdown that the model alone doesn't meet."""
+    return [replace(one, cells={cell: one.cells[cell] for cell in CELLS[1:]}) for one in recorded]
+
+
 def make_pair_figure() -> PairFigure:
     """Two blocks, one of which stood still."""
     sample = make_sample(100.0)
@@ -192,6 +197,18 @@ class TestNoise:
     def test_what_is_not_a_cell_of_a_pair_is_its_start(self) -> None:
         assert Noise.from_pairs(pairs(3)).start_s == {"model": 10.0, "api": 20.0}
 
+    def test_cells_that_not_every_pair_has_are_left_out(self) -> None:
+        noise = Noise.from_pairs([*pairs(3), *only_api(pairs(3))])
+        assert noise.cells == CELLS[1:]
+        assert noise.start_s == {"api": 20.0}
+
+    def test_the_noise_of_some_cells_is_theirs(self) -> None:
+        noise = Noise.from_pairs(pairs(5))
+        part = noise.only(CELLS[2:])
+        assert part.cells == CELLS[2:]
+        assert part.log_ratios.ravel() == pytest.approx(noise.log_ratios[:, 2])
+        assert part.variances.ravel() == pytest.approx(noise.variances[:, 2])
+
 
 class TestSimulatedRun:
     """One whole run on drawn pairs."""
@@ -228,6 +245,18 @@ class TestStockRules:
         recorded, slower = pairs(40), pairs(40, "predict+10%", effect=-0.1)
         red = red_runs(recorded, slower)
         assert np.mean(red[RETRIED]) < np.mean(red["pytest-benchmark mean:5%"])
+
+
+def test_the_certificate_of_a_slowdown_in_some_cells() -> None:
+    """The others run beside it as identical code: they take time, and aren't found."""
+    recorded = [*pairs(12, noise=0.01), *only_api(pairs(6, "decode+10%", effect=-0.1, noise=0.01))]
+    certificate = certify(recorded, [], POLICY, budget_min=30, runs_simulated=20, bootstraps=2)
+    decode = certificate["simulated"]["power"]["noise of a slower decode"]["20%"]
+    everywhere = certificate["simulated"]["power"]["noise of identical code"]["20%"]
+    assert list(decode["regressed"]) == list(CELLS[1:])
+    assert decode["median_minutes"] == everywhere["median_minutes"]
+    assert list(certificate["injected"]["decode+10%"]) == list(CELLS[1:])
+    assert certificate["stock_rules"]["pytest-benchmark mean:5%"]["decode+10%"]["of"] == 5
 
 
 def test_the_certificate_has_what_was_measured_beside_what_was_simulated(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from perf_tests.calibration.live import RunRecord
-from perf_tests.calibration.pairs import PairRecord
+from perf_tests.calibration.pairs import PairRecord, common_cells
 from perf_tests.calibration.simulate import Noise, Outcome, simulate_run
 from perf_tests.calibration.stock_rules import red_runs
 from perfgate.judge import Policy
@@ -57,12 +57,14 @@ def certify(
             "identical_code": _with_intervals(same, identical, runs_simulated, bootstraps, rng),
             "identical_code_at_a_tenth_of_the_noise": _summary(identical(same.scaled(0.1), runs_simulated)),
             "power": {
-                name: {f"{size:.0%}": _power(policy, noise, size, budget_min, runs_simulated, rng) for size in SIZES}
+                name: {
+                    f"{size:.0%}": _power(policy, noise, same, size, budget_min, runs_simulated, rng) for size in SIZES
+                }
                 for name, noise in _noises(by_kind, same)
             },
         },
         "injected": {
-            kind: {cell: _effect(records, cell) for cell in same.cells}
+            kind: {cell: _effect(records, cell) for cell in common_cells(records)}
             for kind, records in by_kind.items()
             if kind != "same"
         },
@@ -76,11 +78,12 @@ def _noises(by_kind: Mapping[str, Sequence[PairRecord]], same: Noise) -> Iterabl
     for stage in ("decode", "predict"):
         slowed = [pairs for kind, pairs in by_kind.items() if kind.startswith(stage) and len(pairs) > 1]
         if sum(map(len, slowed)) >= _LEAST_PAIRS:
-            noises = [Noise.from_pairs(pairs) for pairs in slowed]
+            cells = common_cells([pair for pairs in slowed for pair in pairs])
+            noises = [Noise.from_pairs(pairs).only(cells) for pairs in slowed]
             yield (
                 f"noise of a slower {stage}",
                 replace(
-                    same,
+                    same.only(cells),
                     log_ratios=np.concatenate([noise.log_ratios for noise in noises]),
                     variances=np.concatenate([noise.variances for noise in noises]),
                 ),
@@ -132,11 +135,18 @@ def _with_intervals(
 
 
 def _power(
-    policy: Policy, noise: Noise, size: float, budget_min: float, runs: int, rng: np.random.Generator
+    policy: Policy, noise: Noise, same: Noise, size: float, budget_min: float, runs: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """How often each cell that is slower by so much is found, and how long that takes when all are."""
+    """How often each of the noise's cells is found when it is slower by so much, and how long that takes when all are.
+
+    The other cells of the run are as fast as before; they take their time.
+    """
     effects = dict.fromkeys(noise.cells, float(np.log1p(-size)))
-    outcomes = [simulate_run(policy, noise, effects, budget_min, rng) for _ in range(runs)]
+    others = same.only([cell for cell in same.cells if cell not in noise.cells])
+    outcomes = []
+    for _ in range(runs):
+        slower, alike = (simulate_run(policy, part, effects, budget_min, rng) for part in (noise, others))
+        outcomes.append(Outcome({**slower.statuses, **alike.statuses}, slower.minutes + alike.minutes))
     return {
         "regressed": {
             cell: _share(outcome.statuses[cell] is Status.REGRESSED for outcome in outcomes) for cell in noise.cells

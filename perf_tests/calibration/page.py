@@ -132,9 +132,13 @@ def _svg(figure: Figure) -> str:
 
 def _injected(injected: Mapping[str, Any]) -> str:
     kinds = list(injected)
-    cells = list(injected[kinds[0]]) if kinds else []
+    cells = dict.fromkeys(cell for kind in kinds for cell in injected[kind])
     return _table(
-        ("cell", *kinds), [(cell, *(f"{injected[kind][cell]['change']:+.1%}" for kind in kinds)) for cell in cells]
+        ("cell", *kinds),
+        [
+            (cell, *(f"{injected[kind][cell]['change']:+.1%}" if cell in injected[kind] else "" for kind in kinds))
+            for cell in cells
+        ],
     )
 
 

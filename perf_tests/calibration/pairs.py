@@ -1,6 +1,6 @@
 """Recorded pairs of fresh processes: one JSON object a line, committed, so that the record grows run by run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class PairRecord:
     burst_s, blocks:
         The schedule; pairs of different ones are different noise.
     cells:
-        By the cell's name.
+        By the cell's name; of a slowdown perhaps only those that it reaches.
     """
 
     kind: str
@@ -76,6 +76,11 @@ def read_pairs(path: Path) -> list[PairRecord]:
 def append_pair(path: Path, pair: PairRecord) -> None:
     """Add a pair, after it was measured as a whole."""
     append_line(path, asdict(pair))
+
+
+def common_cells(pairs: Sequence[PairRecord]) -> tuple[str, ...]:
+    """Those that each of the pairs has, in their order."""
+    return tuple(cell for cell in pairs[0].cells if all(cell in pair.cells for pair in pairs))
 
 
 def _pair(record: dict[str, Any]) -> PairRecord:

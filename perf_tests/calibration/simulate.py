@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from perf_tests.calibration.pairs import PairRecord
+from perf_tests.calibration.pairs import PairRecord, common_cells
 from perfgate.judge import Policy, judge_pairs
 from perfgate.records import Status
 from perfgate.stats import midmean_variance
@@ -39,8 +39,8 @@ class Noise:
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[PairRecord]) -> "Noise":
-        """Fit to recorded pairs of one kind; what a slowdown did on average is taken out."""
-        cells = tuple(pairs[0].cells)
+        """Fit to recorded pairs of one kind, in the cells that all have; a slowdown's own effect is taken out."""
+        cells = common_cells(pairs)
         ratios = np.array([[pair.cells[cell].log_ratio for cell in cells] for pair in pairs])
         variances = np.array([[midmean_variance(pair.cells[cell].blocks) for cell in cells] for pair in pairs])
         if pairs[0].kind != "same":
@@ -48,9 +48,21 @@ class Noise:
         cell_s = {cell: float(np.median([pair.cells[cell].seconds for pair in pairs])) for cell in cells}
         start_s = {
             group: float(np.median([pair.cells[cell].start_seconds for pair in pairs]))
-            for group, cell in {cell.partition("[")[0]: cell for cell in cells}.items()
+            for group, cell in {_group(cell): cell for cell in cells}.items()
         }
         return cls(cells, ratios, variances, start_s, cell_s)
+
+    def only(self, cells: Sequence[str]) -> "Noise":
+        """That of these cells."""
+        places = [self.cells.index(cell) for cell in cells]
+        groups = {_group(cell) for cell in cells}
+        return replace(
+            self,
+            cells=tuple(cells),
+            log_ratios=self.log_ratios[:, places],
+            variances=self.variances[:, places],
+            start_s={group: seconds for group, seconds in self.start_s.items() if group in groups},
+        )
 
     def resampled(self, rng: np.random.Generator) -> "Noise":
         """Whole pairs drawn with replacement, for a bootstrap's intervals."""
@@ -76,6 +88,10 @@ class Noise:
         others = self.log_ratios[rng.integers(len(self.log_ratios), size=(pairs, 8))]
         blur = (others * rng.standard_normal((pairs, 8, 1))).sum(axis=1) / np.sqrt(8)
         return (chosen + _BLUR * blur) / np.sqrt(1 + _BLUR**2), self.variances[numbers]
+
+
+def _group(cell: str) -> str:
+    return cell.partition("[")[0]
 
 
 @dataclass(frozen=True)
@@ -111,7 +127,7 @@ def simulate_run(
     statuses: dict[str, Status] = {}
     total_s = 0.0
     for group, start_s in noise.start_s.items():
-        open_cells = [cell for cell in noise.cells if cell.startswith(group)]
+        open_cells = [cell for cell in noise.cells if _group(cell) == group]
         elapsed_s = 0.0
         for pair in range(1, policy.looks[-1] + 1):
             pair_s = start_s + sum(noise.cell_s[cell] for cell in open_cells)

@@ -10,6 +10,8 @@ _STAGES = {
     "decode": ("service/images.py", "ImageReader.read"),
     "predict": ("service/model.py", "Classifier.predict"),
 }
+# Of cells, those in which the stage is at work.
+_GROUPS = {"decode": ("api",), "predict": ("model", "api")}
 
 # Hashing large pieces releases the interpreter's lock, as decoding and predicting do.
 _CODE = """
@@ -52,6 +54,11 @@ class Slowdown:
 
     stage: str
     share: float
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Groups of cells that the stage is at work in."""
+        return _GROUPS[self.stage]
 
     def put_into(self, folder: Path) -> None:
         """Append it to the stage's file in a copy of the project."""

@@ -5,7 +5,7 @@ from statistics import fmean, median
 
 from scipy.stats import mannwhitneyu
 
-from perf_tests.calibration.pairs import PairRecord
+from perf_tests.calibration.pairs import PairRecord, common_cells
 
 # Of the rounds of one cell before and now, in seconds.
 Rule = Callable[[Sequence[float], Sequence[float]], bool]
@@ -41,15 +41,13 @@ def red_runs(before: Sequence[PairRecord], now: Sequence[PairRecord]) -> dict[st
     before:
         Pairs whose base arm is the run before; shifted by one, so that the two were never interleaved.
     now:
-        Pairs whose head arm is the run that is judged.
+        Pairs whose head arm is the run that is judged, by the cells that they have.
     """
+    cells = common_cells([*before, *now])
     runs = list(zip(before[:-1], now[1:], strict=True))
     red = {
         name: [
-            any(
-                rule(_rounds_s(one.cells[cell].base_per_s), _rounds_s(other.cells[cell].head_per_s))
-                for cell in one.cells
-            )
+            any(rule(_rounds_s(one.cells[cell].base_per_s), _rounds_s(other.cells[cell].head_per_s)) for cell in cells)
             for one, other in runs
         ]
         for name, rule in RULES.items()
@@ -61,7 +59,7 @@ def red_runs(before: Sequence[PairRecord], now: Sequence[PairRecord]) -> dict[st
                 mean(_rounds_s(one.cells[cell].base_per_s), _rounds_s(tried.cells[cell].head_per_s))
                 for tried in _retries(now, place)
             )
-            for cell in one.cells
+            for cell in cells
         )
         for place, (one, _) in enumerate(runs)
     ]
