@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate.errors import CheckoutError
+from perfgate.guard import guard
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,15 @@ def identify(root: Path, service: str, lock: str) -> CheckoutId:
         raise CheckoutError(f"the lock file {lock} can't be read: {error.strerror}") from None
     # With ./ git looks from `root` on, which may be a folder of a larger repository.
     return CheckoutId(_git(root, "rev-parse", "HEAD"), _git(root, "rev-parse", f"HEAD:./{service}"), lock_sha256)
+
+
+def read_head(root: Path) -> tuple[str | None, bool]:
+    """HEAD's full hash, and whether the working tree differs from it; (None, False) where git can't say."""
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit, bool(_git(root, "status", "--porcelain"))
+    except CheckoutError:
+        return None, False
 
 
 def require_clean(root: Path, allowed: Path) -> None:
@@ -127,7 +137,7 @@ def materialise(root: Path, reference: str) -> Iterator[Path]:
         When there is no such commit here.
     """
     commit = resolve_commit(root, reference)
-    with tempfile.TemporaryDirectory(prefix="perfgate-base-") as folder:
+    with tempfile.TemporaryDirectory(prefix="commit-", dir=guard().folder) as folder:
         archive = Path(folder) / "commit.tar"
         files = Path(folder) / "files"
         _git(root, "archive", f"--output={archive}", commit)
@@ -170,7 +180,8 @@ def environment_python(root: Path, base: Path, lock: str, *, same: bool) -> str:
             [sys.executable, "-m", "venv", "--clear", str(folder)],
             [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(base_lock)],
         ):
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            env = {**os.environ, **guard().environment}
+            result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
             if result.returncode != 0:
                 raise CheckoutError(f"the base's environment can't be built: {result.stderr.strip()[-500:]}")
         complete.touch()

@@ -3,9 +3,11 @@
 PerfgateError
 ├── SettingsError          an option or ini value is wrong, or options contradict each other
 ├── ProcessError           a measured process did not start, died or did not stop
+├── DeployedError          a service that runs elsewhere can't be reached, or doesn't let us in
 ├── MeasurementError       measuring itself failed: no figure, so no verdict
 ├── BaselineError          a stored baseline can't be used
 │   └── NoBaselineError    there is none for this class of machine
+├── ReportError            the report can't be written
 ├── CheckoutError          the working tree or its git history is not as needed
 └── BaseError              the other checkout of a comparison side by side can't be measured
 """
@@ -23,6 +25,10 @@ class ProcessError(PerfgateError):
     """A measured process did not start, died or did not stop. The message ends with the tail of its log."""
 
 
+class DeployedError(PerfgateError):
+    """A service that runs elsewhere can't be reached, or doesn't let us in; nothing was measured."""
+
+
 class MeasurementError(PerfgateError):
     """Measuring itself failed: there is no figure, so there is no verdict."""
 
@@ -33,6 +39,10 @@ class BaselineError(PerfgateError):
 
 class NoBaselineError(BaselineError):
     """There is no stored baseline for this class of machine."""
+
+
+class ReportError(PerfgateError):
+    """The report can't be written."""
 
 
 class CheckoutError(PerfgateError):

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from perfgate.errors import ProcessError
+from perfgate.guard import guard
 
 _POLL_S = 0.05
 _LOG_LINES_SHOWN = 25
@@ -66,7 +67,7 @@ class ManagedProcess:
         self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], name: str, pipes: bool = False
     ) -> None:
         self.name = name
-        descriptor, log_path = tempfile.mkstemp(prefix="perfgate-", suffix=".log")
+        descriptor, log_path = tempfile.mkstemp(prefix="process-", suffix=".log", dir=guard().folder)
         self._log_path = Path(log_path)
         pipe = subprocess.PIPE if pipes else None
         try:
@@ -74,7 +75,7 @@ class ManagedProcess:
                 self._process = subprocess.Popen(
                     command,
                     cwd=cwd,
-                    env={**os.environ, **env},
+                    env={**os.environ, **guard().environment, **env},
                     stdin=pipe or subprocess.DEVNULL,
                     stdout=pipe or log,
                     stderr=log,

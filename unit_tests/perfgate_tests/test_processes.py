@@ -4,11 +4,11 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,10 +23,10 @@ DEADLINE_S = 60.0
 
 @pytest.fixture(autouse=True)
 def log_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go in these tests."""
+    """Where logs go in these tests."""
     folder = tmp_path / "logs"
     folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(processes, "guard", lambda: SimpleNamespace(folder=folder, environment={}))
     return folder
 
 
