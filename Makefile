@@ -6,10 +6,10 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test perf perf-quick perf-plain profile calibrate accept serve check lock
+.PHONY: help setup test test-browser perf perf-quick perf-plain profile screenshots calibrate accept serve check lock
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(READY) ## install the pinned packages and the project into .venv
 
@@ -24,6 +24,9 @@ $(READY): requirements.lock pyproject.toml
 test: $(READY) ## run the unit tests, in parallel
 	$(BIN)/pytest unit_tests -n 2 --dist loadfile $(ARGS)
 
+test-browser: $(READY) ## test the report in Chromium, which must be installed
+	$(BIN)/pytest unit_tests -m browser $(ARGS)
+
 perf: $(READY) ## measure every cell and compare with this machine's baseline
 	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)
 
@@ -35,6 +38,9 @@ perf-plain: $(READY) ## compare the service with a plain LitServe server, side b
 
 profile: $(READY) ## where the time of a request goes, by stage and by process
 	$(BIN)/python -m perf_tests.profile_request $(ARGS)
+
+screenshots: $(READY) ## pictures of the last run's report, by Chromium, into docs/images
+	$(BIN)/python -m perf_tests.browser $(ARGS)
 
 calibrate: $(READY) ## measure the gate itself for an hour, and write its certificate
 	$(BIN)/python -m perf_tests.calibration $(ARGS)

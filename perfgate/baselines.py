@@ -42,6 +42,12 @@ class Baseline:
     checkout: CheckoutId
     details: Mapping[str, str]
 
+    def differences(self, details: Mapping[str, str]) -> list[tuple[str, str, str]]:
+        """Name, then and now of each detail of the machine that is another."""
+        names = sorted(self.details.keys() | details.keys())
+        pairs = [(name, self.details.get(name, "none"), details.get(name, "none")) for name in names]
+        return [(name, then, now) for name, then, now in pairs if then != now]
+
 
 def baseline_path(folder: Path, machine_class: str) -> Path:
     """Where the baseline of a machine class is kept."""

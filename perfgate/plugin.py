@@ -1,61 +1,27 @@
 """pytest hooks of perfgate; composes the other modules."""
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from pluggy import Result
 
-from perfgate.baselines import Baseline, baseline_path, read_baseline, write_baseline
-from perfgate.checkout import identify, require_clean, resolve_commit
-from perfgate.errors import BaselineError, NoBaselineError, PerfgateError, SettingsError
+from perfgate.errors import PerfgateError
 from perfgate.gate import CellFailedError, Gate
 from perfgate.group import Group
-from perfgate.machine import read_fingerprint
 from perfgate.options import add_options
-from perfgate.records import Cell, Fingerprint
+from perfgate.records import Cell
 from perfgate.replay import replay, replayed_clock
 from perfgate.report.figures import benchmark_figures
-from perfgate.report.terminal import Progress, write_summary
+from perfgate.report.terminal import write_summary
+from perfgate.run import Run
 from perfgate.settings import GateSettings
 from perfgate.usage import check_usage, performance_paths
 
 _MARKER = "perf_cell"
 _SETTINGS = pytest.StashKey[GateSettings]()
-_GATE = pytest.StashKey["_Run"]()
+_GATE = pytest.StashKey[Run]()
 _CELL = pytest.StashKey[Cell]()
-
-
-class _Run:
-    """A run that measures: the gate, the machine, and what is said about the baseline."""
-
-    def __init__(self, config: pytest.Config, settings: GateSettings) -> None:
-        self.settings = settings
-        self.fingerprint = read_fingerprint(settings.packages, settings.measuring)
-        self.notes: list[str] = []
-        self.gate = Gate(settings, self._find_baseline(), Progress(config))
-
-    def _find_baseline(self) -> Baseline | None:
-        if self.settings.accept:
-            require_clean(self.settings.root, self.settings.baselines)
-            identify(self.settings.root, self.settings.service, self.settings.lock)
-        if self.settings.versus is not None:
-            resolve_commit(self.settings.root, self.settings.versus)  # a wrong name is told before anything is measured
-            return None
-        if not self.settings.judged:
-            return None
-        try:
-            return read_baseline(self.settings.baselines, self.fingerprint.machine_class)
-        except NoBaselineError as error:
-            self.notes.append(f"NO_BASELINE: {error}")
-            self.notes.append("accept one on this machine with: make accept  (pytest perf_tests --perf-accept)")
-            return None
-
-    @property
-    def complete_fingerprint(self) -> Fingerprint:
-        """With what the measured processes said of themselves."""
-        return replace(self.fingerprint, details={**self.fingerprint.details, **self.gate.details})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -77,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
             # One voice: stock comparison would judge by its own rule, and its table repeats ours.
             config.option.benchmark_compare = None
             config.option.benchmark_quiet = not config.option.benchmark_verbose
-            config.stash[_GATE] = _Run(config, settings)
+            config.stash[_GATE] = Run(config, settings)
     except PerfgateError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -199,16 +165,8 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     run = session.config.stash.get(_GATE, None)
-    if run is None or not run.settings.accept or not run.gate.results:
-        return
-    if exitstatus != pytest.ExitCode.OK:
-        run.notes.append("not accepted: only a run in which every test passes becomes a baseline")
-        return
-    try:
-        run.notes.append(f"accepted: {_accept(session.config, run)}; commit it to keep it")
-    except PerfgateError as error:
-        run.notes.append(f"not accepted: {error}")
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if run is not None:
+        session.exitstatus = run.finish(exitstatus)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -221,35 +179,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(note)
     if not (run.settings.judged or run.settings.accept):
         terminalreporter.write_line("not judged: compare with the baseline with --benchmark-compare")
-
-
-def _accept(config: pytest.Config, run: _Run) -> str:
-    settings = run.settings
-    require_clean(settings.root, settings.baselines)
-    path = baseline_path(settings.baselines, run.fingerprint.machine_class)
-    lost = _stored_cells(run) - {str(cell) for cell in run.gate.results}
-    if lost:
-        raise SettingsError(
-            f"the stored baseline has cells that this run did not measure: {', '.join(sorted(lost))}; "
-            f"measure all, or remove {path} first"
-        )
-    session: Any = config.pluginmanager.get_plugin("pytest-benchmark")
-    machine_info = session.get_machine_info()
-    machine_info.pop("node", None)  # a host's name is nobody's business
-    machine_info["perfgate"] = vars(run.complete_fingerprint)
-    document = config.hook.pytest_benchmark_generate_json(
-        config=config,
-        benchmarks=session.benchmarks,
-        include_data=True,
-        machine_info=machine_info,
-        commit_info=config.hook.pytest_benchmark_generate_commit_info(config=config),
-    )
-    checkout = identify(settings.root, settings.service, settings.lock)
-    return str(write_baseline(settings.baselines, run.complete_fingerprint, checkout, document))
-
-
-def _stored_cells(run: _Run) -> set[str]:
-    try:
-        return set(read_baseline(run.settings.baselines, run.fingerprint.machine_class).throughput_per_s)
-    except BaselineError:
-        return set()  # none, or one that can't be used and is replaced, as its message advises

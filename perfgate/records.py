@@ -101,6 +101,8 @@ class Sample:
         Images or requests that a round completes.
     answers, failures:
         Answers that were checked, and what was wrong with those that failed.
+    telemetry:
+        None where the measured process runs on another machine.
     client_cpu_cores:
         CPU of the process that makes the load; None where the measured process makes its own.
     """
@@ -110,7 +112,7 @@ class Sample:
     latency: Latency
     answers: int
     failures: tuple[str, ...]
-    telemetry: Telemetry
+    telemetry: Telemetry | None
     client_cpu_cores: float | None = None
 
     @property
@@ -129,8 +131,10 @@ class Sample:
         return self.units_per_round * len(self.rounds_s) / sum(self.rounds_s)
 
     @property
-    def core_ms_per_unit(self) -> float:
-        """CPU time of the measured processes and of the client that loads them, in ms a unit."""
+    def core_ms_per_unit(self) -> float | None:
+        """CPU time of the measured processes and of the client that loads them, in ms a unit; None if not known."""
+        if self.telemetry is None:
+            return None
         cpu_cores = self.telemetry.cpu_cores + (self.client_cpu_cores or 0.0)
         return cpu_cores / self.mean_throughput_per_s * 1e3
 

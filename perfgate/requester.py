@@ -54,13 +54,18 @@ class Requester:
     def _check(self, status: int, body: bytes) -> str | None:
         if status == 200 and body in self._right_bodies:
             return None
-        if status != 200:
-            return f"status {status}: {body[:200].decode(errors='replace')}"
-        try:
-            answer = json.loads(body)
-        except ValueError:
-            return f"not JSON: {body[:200]!r}"
-        wrong = difference(self._workload.expected, answer, self._workload.tolerance)
+        wrong = wrong_answer(self._workload, status, body)
         if wrong is None:
             self._right_bodies.add(body)
         return wrong
+
+
+def wrong_answer(workload: Workload, status: int, body: bytes) -> str | None:
+    """What is wrong with an answer; None if it is the expected one."""
+    if status != 200:
+        return f"status {status}: {body[:200].decode(errors='replace')}"
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return f"not JSON: {body[:200]!r}"
+    return difference(workload.expected, answer, workload.tolerance)

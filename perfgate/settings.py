@@ -25,6 +25,8 @@ class GateSettings:
         Groups whose cells are measured and shown; only a wrong answer fails them.
     paths, baselines:
         Folders, absolute.
+    report:
+        Folder of the run's report, absolute; None for none.
     processes, seconds, warmup_seconds:
         How each cell is measured.
     judged:
@@ -42,6 +44,7 @@ class GateSettings:
     informing: frozenset[str]
     paths: tuple[Path, ...]
     baselines: Path
+    report: Path | None
     processes: int
     seconds: float
     warmup_seconds: float
@@ -97,6 +100,7 @@ class GateSettings:
             informing=_informing(values["perf_informing"], sources["perf_informing"], cells),
             paths=tuple(root / path for path in values["perf_paths"]),
             baselines=root / values["perf_baselines"],
+            report=root / values["perf_report"] if values["perf_report"] else None,
             processes=processes,
             seconds=values["perf_seconds"],
             warmup_seconds=values["perf_warmup_seconds"],

@@ -1,15 +1,86 @@
-"""A cell's figures as they stand in pytest-benchmark's JSON."""
+"""A cell's figures: one each over its processes, and all of them as they stand in pytest-benchmark's JSON."""
 
-from dataclasses import asdict
-from statistics import fmean
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, median
 
 from perfgate.gate import CellResult
+from perfgate.records import Sample
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A cell's fresh processes in one figure each; None where no process has the figure.
+
+    Attributes
+    ----------
+    latency_p50_ms, latency_p95_ms, latency_p99_ms:
+        Medians over the processes.
+    success_rate:
+        The least, 0..1.
+    cpu_cores, client_cpu_cores:
+        Means, in cores.
+    core_ms_per_unit:
+        CPU time of service and client for an image or a request, the median.
+    memory_bytes, gpu_memory_bytes:
+        The most.
+    gpu_utilisation_percent, gpu_power_w, gpu_energy_j_per_unit:
+        Means, over all GPUs.
+    """
+
+    latency_p50_ms: float
+    latency_p95_ms: float
+    latency_p99_ms: float
+    success_rate: float
+    cpu_cores: float | None
+    client_cpu_cores: float | None
+    core_ms_per_unit: float | None
+    memory_bytes: int | None
+    gpu_utilisation_percent: float | None
+    gpu_memory_bytes: int | None
+    gpu_power_w: float | None
+    gpu_energy_j_per_unit: float | None
+
+
+def summary_of(samples: Sequence[Sample]) -> Summary | None:
+    """None without a sample."""
+    if not samples:
+        return None
+    measured = [sample for sample in samples if sample.rounds_s]
+    telemetry = [sample.telemetry for sample in samples if sample.telemetry is not None]
+    gpus = [used.gpu for used in telemetry if used.gpu is not None]
+    core_ms = [core_ms for sample in measured if (core_ms := sample.core_ms_per_unit) is not None]
+    return Summary(
+        latency_p50_ms=median(sample.latency.p50_ms for sample in samples),
+        latency_p95_ms=median(sample.latency.p95_ms for sample in samples),
+        latency_p99_ms=median(sample.latency.p99_ms for sample in samples),
+        success_rate=min(sample.success_rate for sample in samples),
+        cpu_cores=_mean([used.cpu_cores for used in telemetry]),
+        client_cpu_cores=_mean([sample.client_cpu_cores for sample in samples]),
+        core_ms_per_unit=median(core_ms) if core_ms else None,
+        memory_bytes=max((used.memory_bytes for used in telemetry), default=None),
+        gpu_utilisation_percent=_mean([gpu.utilisation_percent for gpu in gpus]),
+        gpu_memory_bytes=max((gpu.memory_bytes for gpu in gpus), default=None),
+        gpu_power_w=_mean([gpu.power_w for gpu in gpus]),
+        gpu_energy_j_per_unit=_mean([_energy_j_per_unit(sample) for sample in measured]),
+    )
+
+
+def _energy_j_per_unit(sample: Sample) -> float | None:
+    gpu = sample.telemetry.gpu if sample.telemetry is not None else None
+    return gpu.power_w / sample.mean_throughput_per_s if gpu is not None and gpu.power_w is not None else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def benchmark_figures(result: CellResult) -> dict[str, object]:
     """The gate's figures beside pytest-benchmark's own; lists have one entry a process."""
     samples = [sample for sample in result.samples if sample.rounds_s]
-    gpus = [sample.telemetry.gpu for sample in samples if sample.telemetry.gpu is not None]
+    telemetry = [sample.telemetry for sample in samples if sample.telemetry is not None]
+    gpus = [used.gpu for used in telemetry if used.gpu is not None]
     client = [sample.client_cpu_cores for sample in samples if sample.client_cpu_cores is not None]
     return {
         "cell": str(result.cell),
@@ -21,8 +92,8 @@ def benchmark_figures(result: CellResult) -> dict[str, object]:
         "latency_p95_ms": [sample.latency.p95_ms for sample in samples],
         "latency_p99_ms": [sample.latency.p99_ms for sample in samples],
         "success_rate": fmean(sample.success_rate for sample in result.samples) if result.samples else None,
-        "cpu_cores": [sample.telemetry.cpu_cores for sample in samples],
-        "memory_bytes": [sample.telemetry.memory_bytes for sample in samples],
+        "cpu_cores": [used.cpu_cores for used in telemetry],
+        "memory_bytes": [used.memory_bytes for used in telemetry],
         "client_cpu_cores": client,
         "gpu_utilisation_percent": [gpu.utilisation_percent for gpu in gpus],
         "gpu_memory_bytes": [gpu.memory_bytes for gpu in gpus],

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median
 
 import pytest
 
 from perfgate.baselines import Baseline
 from perfgate.gate import CellResult
-from perfgate.records import Sample, Status
+from perfgate.records import Status
+from perfgate.report.figures import summary_of
 
 _COLUMNS = ("cell", "per s", "p50", "p95", "p99", "ok", "CPU", "GPU", "change", "verdict")
 _LEGEND = (
@@ -63,38 +63,27 @@ def write_summary(
                 reporter.write_line(f"    {line}")
     if baseline is not None:
         reporter.write_line(f"baseline: commit {baseline.checkout.commit[:12]}, {baseline.path}")
-        for name in sorted(baseline.details.keys() | details.keys()):
-            then, now = baseline.details.get(name, "none"), details.get(name, "none")
-            if then != now:
-                reporter.write_line(f"differs from the baseline's machine: {name} {then} -> {now}")
+        for name, then, now in baseline.differences(details):
+            reporter.write_line(f"differs from the baseline's machine: {name} {then} -> {now}")
 
 
 def _row(result: CellResult) -> tuple[str, ...]:
-    verdict, samples = result.verdict, result.samples
-    if not samples:
+    verdict, summary = result.verdict, summary_of(result.samples)
+    if summary is None:
         return (str(result.cell), *["-"] * (len(_COLUMNS) - 2), verdict.status)
-    success_rate = min(sample.success_rate for sample in samples)
+    utilisation = summary.gpu_utilisation_percent
     return (
         str(result.cell),
         _number(verdict.now_per_s),
-        _number(median(sample.latency.p50_ms for sample in samples)),
-        _number(median(sample.latency.p95_ms for sample in samples)),
-        _number(median(sample.latency.p99_ms for sample in samples)),
-        "-" if success_rate == 1 else f"{success_rate:.1%}",
-        f"{fmean(sample.telemetry.cpu_cores for sample in samples):.2f}",
-        _gpu(samples),
+        _number(summary.latency_p50_ms),
+        _number(summary.latency_p95_ms),
+        _number(summary.latency_p99_ms),
+        "-" if summary.success_rate == 1 else f"{summary.success_rate:.1%}",
+        "-" if summary.cpu_cores is None else f"{summary.cpu_cores:.2f}",
+        "-" if utilisation is None else f"{utilisation:.0f} %",
         "-" if verdict.change is None else f"{verdict.change.estimate:+.1%}",
         verdict.status,
     )
-
-
-def _gpu(samples: Sequence[Sample]) -> str:
-    percents = [
-        sample.telemetry.gpu.utilisation_percent
-        for sample in samples
-        if sample.telemetry.gpu is not None and sample.telemetry.gpu.utilisation_percent is not None
-    ]
-    return f"{fmean(percents):.0f} %" if percents else "-"
 
 
 def _number(value: float | None) -> str:
@@ -127,13 +116,14 @@ def _shares(results: Sequence[CellResult]) -> list[str]:
             lines.append(
                 f"{best.cell} reaches {share:.0%} of {most.cell}: "
                 f"{best.verdict.now_per_s:.1f} {best.unit}/s of {most.verdict.now_per_s:.1f} {most.unit}/s, "
-                f"{_core_ms(best.samples)} core-ms of CPU each against {_core_ms(most.samples)}"
+                f"{_core_ms(best)} core-ms of CPU each against {_core_ms(most)}"
             )
     return lines
 
 
-def _core_ms(samples: Sequence[Sample]) -> str:
-    return f"{median(sample.core_ms_per_unit for sample in samples):.1f}"
+def _core_ms(result: CellResult) -> str:
+    summary = summary_of(result.samples)
+    return _number(summary.core_ms_per_unit if summary else None)
 
 
 def _best(results: Sequence[CellResult], group: str) -> CellResult | None:

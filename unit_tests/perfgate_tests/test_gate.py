@@ -26,6 +26,7 @@ SETTINGS = GateSettings(
     informing=frozenset(),
     paths=(Path("/project/perf_tests"),),
     baselines=Path("/project/perf_tests/baselines"),
+    report=None,
     processes=2,
     seconds=5.0,
     warmup_seconds=1.0,

@@ -27,6 +27,7 @@ perf_cells =
     model=8
     api=1,8
 perf_processes = 3
+perf_report =
 """
 
 # The last three are pytester's own.
