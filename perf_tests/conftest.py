@@ -11,8 +11,9 @@ import pytest
 from perf_tests.api_instrument import launch_server_arm, server_details
 from perf_tests.photos import cat_jpeg, cat_workload
 from perf_tests.worker_instrument import MODEL_JOB, WorkerJob, fresh_worker, launch_worker
+from perfgate.errors import SettingsError
 from perfgate.group import Group
-from perfgate.measure import ApiInstrument, OpenLoopInstrument, open_api_instrument
+from perfgate.measure import ApiInstrument, OpenLoopInstrument, open_api_instrument, open_deployed_instrument
 from perfgate.processes import ServerProcess
 from perfgate.records import Arm
 from perfgate.settings import GateSettings
@@ -39,8 +40,14 @@ def pipeline_group(gate_settings: GateSettings) -> Group:
 
 
 def _worker_group(name: str, job: WorkerJob, settings: GateSettings) -> Group:
+    _require_here(name, settings)
     here = Arm("head", settings.root, sys.executable)
     return Group(name, "images", partial(fresh_worker, name, job, here), partial(launch_worker, name, job))
+
+
+def _require_here(name: str, settings: GateSettings) -> None:
+    if settings.deployed is not None:
+        raise SettingsError(f"the group {name!r} can't be measured at a URL, only 'api'; leave it out of --perf-cells")
 
 
 class FreshServers:
@@ -77,14 +84,19 @@ def fresh_servers(request: pytest.FixtureRequest, gate_settings: GateSettings) -
 
 
 @pytest.fixture(scope="session")
-def api_group(fresh_servers: FreshServers) -> Group:
-    """The whole service."""
+def api_group(fresh_servers: FreshServers, gate_settings: GateSettings) -> Group:
+    """The whole service; the one that runs elsewhere if the command line names it."""
+    deployed = gate_settings.deployed
+    if deployed is not None:
+        workload, warmup_s = cat_workload(cat_jpeg()), gate_settings.warmup_seconds
+        return Group("api", "requests", partial(open_deployed_instrument, deployed, workload, warmup_s))
     return Group("api", "requests", fresh_servers.instrument, launch_server_arm, fresh_servers.release)
 
 
 @pytest.fixture(scope="session")
-def latency_group(fresh_servers: FreshServers) -> Group:
+def latency_group(fresh_servers: FreshServers, gate_settings: GateSettings) -> Group:
     """The whole service under requests that come at random times."""
+    _require_here("latency", gate_settings)
 
     @contextmanager
     def fresh() -> Iterator[OpenLoopInstrument]:

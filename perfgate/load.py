@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
+from perfgate.deployed import tls_context
 from perfgate.open_loop import send_at_random
 from perfgate.requester import Requester
 from perfgate.workload import Workload
@@ -47,6 +48,8 @@ class LoadJob:
     rate_per_s:
         Requests a second on average, sent at random times over the connections; None: a closed loop, in which each
         connection sends its next request when the last is answered.
+    ca_file:
+        Certificates of the authorities that are trusted; None for the system's.
     """
 
     url: str
@@ -55,6 +58,7 @@ class LoadJob:
     warmup_s: float
     measure_s: float | None
     rate_per_s: float | None = None
+    ca_file: str | None = None
 
     @property
     def longest_s(self) -> float:
@@ -237,7 +241,8 @@ def cut_windows(completed_at_s: list[float], concurrency: int) -> tuple[list[flo
 
 
 async def _run(job: LoadJob) -> LoadResult | SteadyResult:
-    connector = aiohttp.TCPConnector(limit=job.concurrency, keepalive_timeout=_KEEP_ALIVE_S)
+    ssl = tls_context(job.ca_file) if job.url.startswith("https:") else False
+    connector = aiohttp.TCPConnector(limit=job.concurrency, keepalive_timeout=_KEEP_ALIVE_S, ssl=ssl)
     timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         load = _Load(job, session)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from perfgate.deployed import Deployed
 from perfgate.errors import MeasurementError
 from perfgate.group import Group
-from perfgate.load import LoadJob, parse_result
+from perfgate.load import LoadJob, LoadResult, parse_result
 from perfgate.processes import ManagedProcess, ServerProcess
-from perfgate.records import Cell, Latency, Sample
+from perfgate.records import Cell, Latency, Sample, Telemetry
 from perfgate.telemetry import TelemetrySampler
 from perfgate.workload import Workload
 
@@ -83,20 +84,55 @@ class ApiInstrument:
             result = parse_result(self.client.read_line(deadline_s))
         if self.server.process.returncode is not None:
             raise self.server.process.error(f"died while {cell} was measured")
-        if not result.rounds_s and not result.failures:
-            raise MeasurementError(
-                f"{cell}: {len(result.latencies_ms)} answers were too few to measure; "
-                "the server is far too slow, or --perf-seconds too short"
-            )
-        return Sample(
-            rounds_s=tuple(result.rounds_s),
-            units_per_round=result.requests_per_round,
-            latency=summarise_latency(result.latencies_ms),
-            answers=len(result.latencies_ms) + len(result.failures),
-            failures=tuple(result.failures),
-            telemetry=telemetry.record,
-            client_cpu_cores=result.client_cpu_cores,
+        return sample_of(cell, result, telemetry.record)
+
+
+@dataclass(frozen=True)
+class DeployedInstrument:
+    """Closed-loop load on a service that runs elsewhere; a cell's value is the concurrency."""
+
+    deployed: Deployed
+    client: ManagedProcess
+    workload: Workload
+    warmup_s: float
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """Nothing: it is not asked what it is."""
+        return {}
+
+    def measure(self, cell: Cell, seconds: float) -> Sample:
+        """As `ApiInstrument.measure`; what it costs there nobody here can see."""
+        ca_file = str(self.deployed.ca_file) if self.deployed.ca_file else None
+        workload = self.deployed.with_key(self.workload)
+        job = LoadJob(self.deployed.url, workload, cell.value, self.warmup_s, seconds, ca_file=ca_file)
+        deadline_s = job.longest_s + _CLIENT_DEADLINE_S
+        self.client.exchange(job.to_json(), deadline_s)
+        return sample_of(cell, parse_result(self.client.read_line(deadline_s)), None)
+
+
+def sample_of(cell: Cell, result: LoadResult, telemetry: Telemetry | None) -> Sample:
+    """What a load and the telemetry beside it come to.
+
+    Raises
+    ------
+    MeasurementError
+        When there is no figure in it.
+    """
+    if not result.rounds_s and not result.failures:
+        raise MeasurementError(
+            f"{cell}: {len(result.latencies_ms)} answers were too few to measure; "
+            "the server is far too slow, or --perf-seconds too short"
         )
+    return Sample(
+        rounds_s=tuple(result.rounds_s),
+        units_per_round=result.requests_per_round,
+        latency=summarise_latency(result.latencies_ms),
+        answers=len(result.latencies_ms) + len(result.failures),
+        failures=tuple(result.failures),
+        telemetry=telemetry,
+        client_cpu_cores=result.client_cpu_cores,
+    )
 
 
 @dataclass(frozen=True)
@@ -133,6 +169,20 @@ def open_api_instrument(
     """Start the load client for a running server; it ends with the context."""
     with load_client() as client:
         yield ApiInstrument(server, client, workload, warmup_s, details)
+
+
+@contextmanager
+def open_deployed_instrument(deployed: Deployed, workload: Workload, warmup_s: float) -> Iterator[DeployedInstrument]:
+    """Send one request to see whether the service is there and lets us in, then start the load client.
+
+    Raises
+    ------
+    DeployedError
+        When it doesn't answer rightly; no load was sent.
+    """
+    deployed.check(workload)
+    with load_client() as client:
+        yield DeployedInstrument(deployed, client, workload, warmup_s)
 
 
 def load_client() -> ManagedProcess:

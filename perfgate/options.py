@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from perfgate.deployed import KEY_VARIABLE
+
 MIN_ACCEPTED_PROCESSES = 8
 
 
@@ -113,6 +115,19 @@ def add_options(parser: pytest.Parser) -> None:
         "--perf-same-env",
         action="store_true",
         help="the other checkout shares this environment, whatever its lock says",
+    )
+    group.addoption(
+        "--perf-server-url",
+        default=None,
+        metavar="URL",
+        help="measure the service that runs there, with the load that --perf-cells names and no more; "
+        f"its API key stands in the variable {KEY_VARIABLE}",
+    )
+    group.addoption(
+        "--perf-server-ca",
+        default=None,
+        metavar="FILE",
+        help="certificates to trust at that URL instead of the system's",
     )
     group.addoption(
         "--perf-accept",

@@ -88,9 +88,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # A cell without a figure, as after a wrong answer, has nothing to hand to pytest-benchmark.
         item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
     if _GATE in config.stash:
+        _select(config, items)
         # Groups in the order of perf_cells: the model is measured before a server runs beside it.
         groups = list(config.stash[_SETTINGS].cells)
         items.sort(key=lambda item: groups.index(item.stash[_CELL].group) if _CELL in item.stash else -1)
+
+
+def _select(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the groups that this run doesn't measure."""
+    groups = config.stash[_SETTINGS].selected_groups
+    if groups is None:
+        return
+    left_out = [item for item in items if _CELL in item.stash and item.stash[_CELL].group not in groups]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

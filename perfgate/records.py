@@ -197,6 +197,8 @@ class Fingerprint:
 
     Attributes
     ----------
+    place:
+        Host and port of a service that runs elsewhere, which is a class of its own; None for this machine.
     details:
         Versions and settings by name, shown where they differ from the baseline's.
     """
@@ -206,11 +208,17 @@ class Fingerprint:
     gpu_name: str | None
     gpu_count: int
     details: Mapping[str, str] = field(default_factory=dict)
+    place: str | None = None
 
     @property
     def machine_class(self) -> str:
         """A folder name for machines of this hardware."""
+        if self.place is not None:
+            return _as_name(f"deployed {self.place}")
         gpu = f"{self.gpu_count}x {self.gpu_name}" if self.gpu_name else "no gpu"
         cores = f"{self.usable_cores} core" + ("s" if self.usable_cores != 1 else "")
-        text = f"{self.cpu_model} {cores} {gpu}".lower()
-        return "-".join("".join(letter if letter.isalnum() else " " for letter in text).split())
+        return _as_name(f"{self.cpu_model} {cores} {gpu}")
+
+
+def _as_name(text: str) -> str:
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in text.lower()).split())

@@ -35,6 +35,8 @@ class Run:
     def __init__(self, config: pytest.Config, settings: GateSettings) -> None:
         self.settings = settings
         self.fingerprint = read_fingerprint(settings.packages, settings.measuring)
+        if settings.deployed is not None:
+            self.fingerprint = replace(self.fingerprint, place=settings.deployed.name)
         self.notes: list[str] = []
         self.gate = Gate(settings, self._find_baseline(), Progress(config))
         self._config = config

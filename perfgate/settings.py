@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from perfgate.deployed import Deployed
 from perfgate.errors import SettingsError
 from perfgate.judge import Policy
 from perfgate.options import CELLS, MIN_ACCEPTED_PROCESSES, OPTIONS, Option
@@ -35,6 +36,10 @@ class GateSettings:
         Whether what the stored baseline can't clear is compared side by side with its commit.
     versus:
         The commit to compare with side by side, instead of the stored baseline.
+    deployed:
+        A service that runs already, and is measured instead of fresh processes; None for those.
+    selected_groups:
+        The only groups that are measured; None for all.
     strict, accept, same_env:
         See `--help`.
     """
@@ -57,6 +62,8 @@ class GateSettings:
     strict: bool
     accept: bool
     versus: str | None
+    deployed: Deployed | None
+    selected_groups: frozenset[str] | None
     confirm: bool
     same_env: bool
     looks: tuple[int, ...]
@@ -93,6 +100,7 @@ class GateSettings:
         strict = bool(config.getoption("perf_strict"))
         if strict and not judged:
             raise SettingsError("--perf-strict judges nothing without --benchmark-compare or --perf-versus")
+        deployed = _deployed(config, versus)
         root = config.rootpath
         return cls(
             root=root,
@@ -113,7 +121,9 @@ class GateSettings:
             strict=strict,
             accept=accept,
             versus=versus,
-            confirm=values["perf_confirm"],
+            deployed=deployed,
+            selected_groups=frozenset(values["perf_cells"]) if deployed else None,
+            confirm=values["perf_confirm"] and deployed is None,
             same_env=bool(config.getoption("perf_same_env")),
             looks=values["perf_pairs"],
             burst_seconds=values["perf_burst_seconds"],
@@ -142,6 +152,8 @@ class GateSettings:
         if self.versus is not None:
             mode = f"judge side by side with {self.versus}"
             how = f"looks after {', '.join(map(str, self.looks))} pairs of fresh processes"
+        if self.deployed is not None:
+            mode += f", the service at {self.deployed.url}"
         if self.strict:
             mode += ", strict"
         return f"perfgate: {mode}; {how}; margin {self.margin:.0%}, error {self.error_level:g}"
@@ -154,6 +166,21 @@ class GateSettings:
         if self.versus is not None:
             return f"--perf-versus {self.versus}"
         return "--benchmark-compare" if self.judged else ""
+
+
+def _deployed(config: pytest.Config, versus: str | None) -> Deployed | None:
+    url, ca_file = config.getoption("perf_server_url"), config.getoption("perf_server_ca")
+    if url is None:
+        if ca_file is not None:
+            raise SettingsError("--perf-server-ca is for a service elsewhere; name that with --perf-server-url")
+        return None
+    if versus is not None:
+        raise SettingsError("--perf-versus starts two services here; leave out --perf-server-url")
+    if config.getoption(CELLS.name) is None:
+        raise SettingsError(
+            "--perf-server-url loads a service that others may use: name the load, as in --perf-cells 'api=1,8'"
+        )
+    return Deployed.from_options(url, ca_file)
 
 
 def _read(config: pytest.Config, option: Option) -> tuple[Any, str]:
