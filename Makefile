@@ -6,17 +6,17 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-browser perf perf-quick perf-plain profile screenshots calibrate accept serve check lock
+.PHONY: help setup test test-browser test-wheel perf perf-quick perf-plain profile screenshots calibrate accept serve check lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(READY) ## install the pinned packages and the project into .venv
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-tools.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock --requirement requirements-tools.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -26,6 +26,9 @@ test: $(READY) ## run the unit tests, in parallel
 
 test-browser: $(READY) ## test the report in Chromium, which must be installed
 	$(BIN)/pytest unit_tests -m browser $(ARGS)
+
+test-wheel: $(READY) ## test perfgate's wheel alone, on the example service
+	$(BIN)/pytest unit_tests -m wheel $(ARGS)
 
 perf: $(READY) ## measure every cell and compare with this machine's baseline
 	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)
@@ -56,10 +59,18 @@ check: $(READY) ## lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet --pedantic .github/workflows
 
-lock: ## renew requirements.lock from pyproject.toml
+# Tools that the service doesn't run with are pinned in a file of their own: the gate takes a commit with another
+# requirements.lock for one that needs another environment.
+MARK := s/^\(nvidia-[a-z0-9-]*\|cuda-[a-z-]*\|triton\)\(==.*\)/\1\2 ; sys_platform == "linux" and platform_machine == "x86_64"/;s/^\(nvidia-ml-py==[0-9.]*\) .*/\1/
+FREEZE := build/lock/bin/python -m pip freeze --all --exclude pip --exclude perfgate | sed '$(MARK)'
+
+lock: ## renew the lock files from pyproject.toml
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet '.[service,dev]'
-	build/lock/bin/python -m pip freeze --all --exclude pip --exclude perfgate | \
-	sed 's/^\(nvidia-[a-z0-9-]*\|cuda-[a-z-]*\|triton\)\(==.*\)/\1\2 ; sys_platform == "linux" and platform_machine == "x86_64"/;s/^\(nvidia-ml-py==[0-9.]*\) .*/\1/' > requirements.lock
+	$(FREEZE) > requirements.lock
+	build/lock/bin/python -m pip install --quiet '.[service,dev,tools]'
+	$(FREEZE) | grep --invert-match --line-regexp --fixed-strings --file requirements.lock > requirements-tools.lock

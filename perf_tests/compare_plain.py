@@ -11,15 +11,17 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 
-from perf_tests.api_instrument import launch_server_arm
-from perf_tests.photos import cat_workload, large_cat_jpeg
+from perf_tests.api_instrument import server_of
+from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
 from perfgate.bursts import ApiBurstLoad, ApiContender
 from perfgate.errors import PerfgateError
 from perfgate.pair_figure import PairFigure
 from perfgate.records import Arm, Cell
+from perfgate.server_group import launch_server_arm
 from perfgate.versus import Schedule, measure_pair
 
 CELLS = (*(Cell("api", "concurrency", value) for value in (1, 8, 64)), Cell("photo", "concurrency", 8))
@@ -40,7 +42,8 @@ class PhotoContender:
 @contextmanager
 def launch_server(arm: Arm) -> Iterator[Callable[[], PhotoContender]]:
     """Start the arm's server."""
-    with launch_server_arm(arm, _MODULES[arm.name]) as launched:
+    server = partial(server_of, module=_MODULES[arm.name])
+    with launch_server_arm(server, cat_workload(cat_jpeg()), arm) as launched:
 
         def wait_until_ready() -> PhotoContender:
             contender = launched()

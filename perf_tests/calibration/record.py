@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from perf_tests.api_instrument import launch_server_arm
+from perf_tests.api_instrument import server_of
 from perf_tests.calibration.pairs import CellPair, PairRecord
 from perf_tests.calibration.slowdowns import Slowdown
+from perf_tests.photos import cat_jpeg, cat_workload
 from perf_tests.worker_instrument import MODEL_JOB, launch_worker
 from perfgate.checkout import materialise
 from perfgate.group import LaunchArm
 from perfgate.records import Arm, Cell
+from perfgate.server_group import launch_server_arm
 from perfgate.versus import Schedule, measure_pair
 
 # A stage's share of a request differs; so does how much of it overlaps. What a slowdown costs a cell is measured.
@@ -26,7 +28,10 @@ KINDS: dict[str, Slowdown | None] = {
         for stage in ("predict", "decode")
     },
 }
-_LAUNCHERS: dict[str, LaunchArm] = {"model": partial(launch_worker, "model", MODEL_JOB), "api": launch_server_arm}
+_LAUNCHERS: dict[str, LaunchArm] = {
+    "model": partial(launch_worker, "model", MODEL_JOB),
+    "api": partial(launch_server_arm, server_of, cat_workload(cat_jpeg())),
+}
 
 
 def record_pair(

@@ -1,0 +1,32 @@
+"""What is measured: how the server of a checkout starts, and the request that is sent to it."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from perfgate.processes import ServerProcess
+from perfgate.records import Arm
+from perfgate.server_group import FreshServers, server_group
+from perfgate.workload import Workload
+
+REVIEW = "A great film with a boring end. I love it."
+BODY = json.dumps({"text": REVIEW}).encode()
+WORKLOAD = Workload("/predict", BODY, {"Content-Type": "application/json"}, expected={"score": 0.4}, tolerance=0.001)
+
+
+def server_of(arm):
+    return ServerProcess([arm.python, "-m", "service.server"], cwd=arm.folder, ready_deadline_s=60)
+
+
+@pytest.fixture(scope="session")
+def server():
+    with server_of(Arm("head", Path(__file__).parents[1], sys.executable)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def api_group(request, gate_settings):
+    servers = FreshServers(lambda: request.getfixturevalue("server"), WORKLOAD, gate_settings.warmup_seconds)
+    return server_group(servers, server_of, gate_settings)
