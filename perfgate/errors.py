@@ -8,6 +8,7 @@ PerfgateError
 ├── BaselineError          a stored baseline can't be used
 │   └── NoBaselineError    there is none for this class of machine
 ├── ReportError            the report can't be written
+├── HistoryError           the results of past runs can't be kept or read
 ├── CheckoutError          the working tree or its git history is not as needed
 └── BaseError              the other checkout of a comparison side by side can't be measured
 """
@@ -43,6 +44,10 @@ class NoBaselineError(BaselineError):
 
 class ReportError(PerfgateError):
     """The report can't be written."""
+
+
+class HistoryError(PerfgateError):
+    """The results of past runs can't be kept or read."""
 
 
 class CheckoutError(PerfgateError):

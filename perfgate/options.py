@@ -82,6 +82,7 @@ OPTIONS = (
     Option("perf_paths", "perf_tests", "folders with performance tests", lambda text: tuple(text.split())),
     Option("perf_baselines", "perf_tests/baselines", "folder of the stored baselines", Path),
     Option("perf_report", "perf-report", "folder that a run's report is written to; empty for none", str),
+    Option("perf_history", "", "folder that keeps each run's results, for `perfgate trend`; empty for none", str),
     Option("perf_processes", "3", "fresh processes that measure each cell", _whole_number(1, 1000)),
     Option("perf_seconds", "5", "seconds of measuring for a cell in a process", _number(0.1, 3600)),
     Option("perf_warmup_seconds", "1", "seconds of load before measuring a cell", _number(0, 600)),

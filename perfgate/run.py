@@ -10,6 +10,7 @@ from perfgate.baselines import Baseline, baseline_path, read_baseline, write_bas
 from perfgate.checkout import identify, read_head, require_clean, resolve_commit
 from perfgate.errors import BaselineError, NoBaselineError, PerfgateError, SettingsError
 from perfgate.gate import Gate
+from perfgate.history import keep
 from perfgate.machine import read_fingerprint
 from perfgate.records import Fingerprint
 from perfgate.report.folder import write_report
@@ -96,9 +97,6 @@ class Run:
         return exit_status
 
     def _report(self, exit_status: int) -> None:
-        folder = self.settings.report
-        if folder is None:
-            return
         facts = RunFacts(
             began=self._began,
             ended=datetime.now(UTC),
@@ -109,9 +107,14 @@ class Run:
             fingerprint=self.complete_fingerprint,
             notes=tuple(self.notes),
         )
+        document = results_document(facts, self.gate)
+        report, history = self.settings.report, self.settings.history
         try:
-            write_report(folder, results_document(facts, self.gate))
-            self.notes.append(f"report: {folder / 'index.html'}")
+            if history is not None:
+                keep(history, document)
+            if report is not None:
+                write_report(report, document)
+                self.notes.append(f"report: {report / 'index.html'}")
         except PerfgateError as error:  # a verdict is no other for want of a report
             self.notes.append(str(error))
 

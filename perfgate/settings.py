@@ -28,6 +28,8 @@ class GateSettings:
         Folders, absolute.
     report:
         Folder of the run's report, absolute; None for none.
+    history:
+        Folder that keeps each run's results, absolute; None for none.
     processes, seconds, warmup_seconds:
         How each cell is measured.
     judged:
@@ -50,6 +52,7 @@ class GateSettings:
     paths: tuple[Path, ...]
     baselines: Path
     report: Path | None
+    history: Path | None
     processes: int
     seconds: float
     warmup_seconds: float
@@ -109,6 +112,7 @@ class GateSettings:
             paths=tuple(root / path for path in values["perf_paths"]),
             baselines=root / values["perf_baselines"],
             report=root / values["perf_report"] if values["perf_report"] else None,
+            history=root / values["perf_history"] if values["perf_history"] else None,
             processes=processes,
             seconds=values["perf_seconds"],
             warmup_seconds=values["perf_warmup_seconds"],

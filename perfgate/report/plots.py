@@ -1,39 +1,16 @@
-"""Plots of a run's document as SVG that takes its text colour from the page, so that it suits light and dark."""
+"""The plots of a run's document."""
 
-import io
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+from perfgate.report.svg import BLUE, GREEN, GREY, HEIGHT_IN, ORANGE, TEXT, render_svg
 
 Cells = Sequence[Mapping[str, Any]]
 
-# Stands for the page's own text colour until the SVG is written.
-_TEXT = "#010203"
-_STYLE: dict[str, Any] = {
-    "axes.edgecolor": _TEXT,
-    "axes.facecolor": "none",
-    "axes.labelcolor": _TEXT,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.facecolor": "none",
-    "font.size": 9.0,
-    "legend.frameon": False,
-    "legend.labelcolor": _TEXT,
-    "svg.fonttype": "none",
-    "text.color": _TEXT,
-    "xtick.color": _TEXT,
-    "ytick.color": _TEXT,
-}
-# Told apart by people who see colours differently (Okabe and Ito), and on white as on black.
-_BLUE, _ORANGE, _GREEN, _GREY = "#3a8fd0", "#e0762a", "#1fa37c", "#8a8a8a"
-_COLOUR_OF = {"REGRESSED": _ORANGE, "INVALID": _ORANGE, "IMPROVED": _GREEN, "PASS": _BLUE}
-_WIDTH_IN = 5.2
-_HEIGHT_IN = 3.0
+_COLOUR_OF = {"REGRESSED": ORANGE, "INVALID": ORANGE, "IMPROVED": GREEN, "PASS": BLUE}
 
 
 def plots_of(document: Mapping[str, Any]) -> dict[str, str]:
@@ -50,46 +27,31 @@ def plots_of(document: Mapping[str, Any]) -> dict[str, str]:
         changes = partial(_changes, cells=changed, margin=document["rule"]["margin"])
         plots["Change of throughput, with 95 % intervals"] = _height_in(changed), changes
     for name, group in series.items():
-        plots[f"Throughput: {name}"] = _HEIGHT_IN, partial(_throughput, cells=group)
+        plots[f"Throughput: {name}"] = HEIGHT_IN, partial(_throughput, cells=group)
     if series and len(groups) > 1:
-        plots["Throughput: one against the other"] = _HEIGHT_IN, partial(_ceilings, groups=groups)
+        plots["Throughput: one against the other"] = HEIGHT_IN, partial(_ceilings, groups=groups)
     for name, group in series.items():
-        plots[f"Latency: {name}"] = _HEIGHT_IN, partial(_latency, cells=group)
+        plots[f"Latency: {name}"] = HEIGHT_IN, partial(_latency, cells=group)
     if cells:
         plots["CPU in use"] = _height_in(cells), partial(_cpu, cells=cells)
     if on_gpu:
         plots["GPU in use"] = _height_in(on_gpu), partial(_gpu, cells=on_gpu)
-    return {title: _svg(title, *plot) for title, plot in plots.items()}
+    return {title: render_svg(title, *plot) for title, plot in plots.items()}
 
 
 def _height_in(rows: Cells) -> float:
     return 0.9 + 0.27 * len(rows)
 
 
-def _svg(title: str, height_in: float, draw: Callable[[Axes], None]) -> str:
-    # The salt makes names in the SVG the same for the same figures, and others than those of the page's other plots.
-    style: Any = {**_STYLE, "svg.hashsalt": title}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
-        draw(figure.subplots())
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = file.getvalue()
-    svg = text[text.index("<svg") :].replace(_TEXT, "currentColor")
-    # A name must be unique in the page: only those that are referred to are kept.
-    named = set(re.findall(r"#([\w-]+)", svg))
-    return re.sub(r' id="([\w.-]+)"', lambda match: match[0] if match[1] in named else "", svg)
-
-
 def _changes(axes: Axes, cells: Cells, margin: float) -> None:
     rows = range(len(cells), 0, -1)
     for row, cell in zip(rows, cells, strict=True):
         low, estimate, high = (100 * cell["change"][key] for key in ("low", "estimate", "high"))
-        colour = _COLOUR_OF.get(cell["status"], _GREY)
+        colour = _COLOUR_OF.get(cell["status"], GREY)
         axes.plot([low, high], [row, row], color=colour, linewidth=2)
         axes.plot([estimate], [row], color=colour, marker="o")
-    axes.axvline(0, color=_TEXT, linewidth=0.8)
-    axes.axvline(-100 * margin, color=_TEXT, linewidth=0.8, linestyle=":")
+    axes.axvline(0, color=TEXT, linewidth=0.8)
+    axes.axvline(-100 * margin, color=TEXT, linewidth=0.8, linestyle=":")
     axes.set_yticks(list(rows), [cell["cell"] for cell in cells])
     axes.set_xlabel("change in %; dotted: the margin")
     axes.set_ylim(0.4, len(cells) + 0.6)
@@ -97,10 +59,10 @@ def _changes(axes: Axes, cells: Cells, margin: float) -> None:
 
 def _throughput(axes: Axes, cells: Cells) -> None:
     places, unit = range(len(cells)), cells[0]["unit"]
-    axes.plot(places, [cell["now_per_s"] for cell in cells], color=_BLUE, marker="o", label="now")
+    axes.plot(places, [cell["now_per_s"] for cell in cells], color=BLUE, marker="o", label="now")
     if all(cell["baseline_per_s"] is not None for cell in cells):
         before = [cell["baseline_per_s"] for cell in cells]
-        axes.plot(places, before, color=_GREY, marker="s", linestyle="--", label="baseline")
+        axes.plot(places, before, color=GREY, marker="s", linestyle="--", label="baseline")
         axes.legend(loc="lower right")
     _label(axes, cells, f"{unit} per s")
 
@@ -108,7 +70,7 @@ def _throughput(axes: Axes, cells: Cells) -> None:
 def _ceilings(axes: Axes, groups: Mapping[str, Cells]) -> None:
     """Groups of several cells as lines over the number of images or requests at a time, others as a level."""
     values = sorted({cell["value"] for group in groups.values() for cell in group if len(group) > 1})
-    for colour, (name, group) in zip((_BLUE, _ORANGE, _GREEN, _GREY), groups.items(), strict=False):
+    for colour, (name, group) in zip((BLUE, ORANGE, GREEN, GREY), groups.items(), strict=False):
         if len(group) > 1:
             ordered = sorted(group, key=lambda cell: cell["value"])
             places = [values.index(cell["value"]) for cell in ordered]
@@ -123,7 +85,7 @@ def _ceilings(axes: Axes, groups: Mapping[str, Cells]) -> None:
 
 def _latency(axes: Axes, cells: Cells) -> None:
     places = range(len(cells))
-    for colour, name in ((_GREEN, "p50"), (_BLUE, "p95"), (_ORANGE, "p99")):
+    for colour, name in ((GREEN, "p50"), (BLUE, "p95"), (ORANGE, "p99")):
         now = [cell["now"][f"latency_{name}_ms"] for cell in cells]
         axes.plot(places, now, color=colour, marker="o", label=name)
         if all(cell["base"] is not None for cell in cells):
@@ -140,9 +102,9 @@ def _cpu(axes: Axes, cells: Cells) -> None:
     rows = range(len(cells), 0, -1)
     server = [cell["now"]["cpu_cores"] for cell in cells]
     client = [cell["now"]["client_cpu_cores"] or 0.0 for cell in cells]
-    axes.barh(rows, server, color=_BLUE, height=0.6, label="measured process")
+    axes.barh(rows, server, color=BLUE, height=0.6, label="measured process")
     if any(client):
-        axes.barh(rows, client, left=server, color=_ORANGE, height=0.6, label="client")
+        axes.barh(rows, client, left=server, color=ORANGE, height=0.6, label="client")
     axes.set_yticks(list(rows), [cell["cell"] for cell in cells])
     axes.set_xlabel("cores")
     axes.figure.legend(loc="outside upper right", ncols=2)
@@ -150,7 +112,7 @@ def _cpu(axes: Axes, cells: Cells) -> None:
 
 def _gpu(axes: Axes, cells: Cells) -> None:
     rows = range(len(cells), 0, -1)
-    axes.barh(rows, [cell["now"]["gpu_utilisation_percent"] for cell in cells], color=_GREEN, height=0.6)
+    axes.barh(rows, [cell["now"]["gpu_utilisation_percent"] for cell in cells], color=GREEN, height=0.6)
     axes.set_yticks(list(rows), [cell["cell"] for cell in cells])
     axes.set(xlabel="utilisation in %", xlim=(0, 100))
 

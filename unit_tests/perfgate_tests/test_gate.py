@@ -27,6 +27,7 @@ SETTINGS = GateSettings(
     paths=(Path("/project/perf_tests"),),
     baselines=Path("/project/perf_tests/baselines"),
     report=None,
+    history=None,
     processes=2,
     seconds=5.0,
     warmup_seconds=1.0,
