@@ -6,10 +6,10 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-browser test-wheel perf perf-quick perf-plain profile screenshots calibrate accept serve check lock
+.PHONY: help setup test test-browser test-wheel perf perf-quick perf-plain compare-engines profile screenshots calibrate accept serve check lock
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(READY) ## install the pinned packages and the project into .venv
 
@@ -38,6 +38,9 @@ perf-quick: $(READY) ## compare with this machine's baseline alone: a first look
 
 perf-plain: $(READY) ## compare the service with a plain LitServe server, side by side
 	$(BIN)/python -m perf_tests.compare_plain $(ARGS)
+
+compare-engines: $(READY) ## the built-in load client and Locust on the same server, in turns
+	$(BIN)/python -m perf_tests.compare_engines $(ARGS)
 
 profile: $(READY) ## where the time of a request goes, by stage and by process
 	$(BIN)/python -m perf_tests.profile_request $(ARGS)

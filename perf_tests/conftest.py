@@ -11,6 +11,7 @@ import pytest
 from perf_tests.api_instrument import server_details, server_of
 from perf_tests.photos import cat_jpeg, cat_workload
 from perf_tests.worker_instrument import MODEL_JOB, WorkerJob, fresh_worker, launch_worker
+from perfgate.engines import LoadEngine
 from perfgate.errors import SettingsError
 from perfgate.group import Group
 from perfgate.measure import OpenLoopInstrument
@@ -73,7 +74,7 @@ def latency_group(fresh_servers: FreshServers, gate_settings: GateSettings) -> G
 
     @contextmanager
     def fresh() -> Iterator[OpenLoopInstrument]:
-        with fresh_servers.instrument() as instrument:
+        with fresh_servers.instrument(LoadEngine()) as instrument:
             yield OpenLoopInstrument(instrument, _SATURATING)
 
     return Group("latency", "requests", fresh)

@@ -16,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from perf_tests.api_instrument import server_details, server_of
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
+from perfgate.engines import LoadEngine
 from perfgate.errors import PerfgateError
 from perfgate.load import LoadJob, parse_result
-from perfgate.measure import load_client
 from perfgate.processes import ManagedProcess, ServerProcess
 from perfgate.records import Arm
 from perfgate.workload import Workload
@@ -156,7 +156,10 @@ def main(arguments: Sequence[str]) -> int:
         ("11 megapixels, concurrency 8", large, 8),
     ]
     try:
-        with server_of(Arm("head", Path(__file__).parent.parent, sys.executable)) as server, load_client() as client:
+        with (
+            server_of(Arm("head", Path(__file__).parent.parent, sys.executable)) as server,
+            LoadEngine().start() as client,
+        ):
             print(", ".join(f"{name} {value}" for name, value in server_details(server).items()))
             profiles = [
                 profile(server, client, name, LoadJob(server.url, workload, concurrency, _WARMUP_S, options.seconds))

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perfgate.engines import LoadEngine
 from perfgate.group import BurstRecord
 from perfgate.load import LoadJob, parse_steady_result
-from perfgate.measure import load_client, summarise_latency
+from perfgate.measure import summarise_latency
 from perfgate.processes import ManagedProcess, ServerProcess
 from perfgate.records import Cell, Sample, Telemetry
 from perfgate.telemetry import TelemetrySampler, combine
@@ -48,7 +49,7 @@ class ApiContender:
 def open_api_contender(server: ServerProcess, workload: Workload, warmup_s: float) -> Iterator[ApiContender]:
     """Stop a running server where it stands and start a client for it; the client ends with the context."""
     server.process.pause()
-    with load_client() as client:
+    with LoadEngine().start() as client:
         yield ApiContender(server, client, workload, warmup_s)
 
 

@@ -1,16 +1,15 @@
 """Measure the cells of a group in several fresh processes."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from perfgate.deployed import Deployed
+from perfgate.engines import LoadEngine
 from perfgate.errors import MeasurementError
 from perfgate.group import Group
 from perfgate.load import LoadJob, LoadResult, parse_result
@@ -164,15 +163,21 @@ class OpenLoopInstrument:
 
 @contextmanager
 def open_api_instrument(
-    server: ServerProcess, workload: Workload, warmup_s: float, details: Mapping[str, str]
+    server: ServerProcess,
+    workload: Workload,
+    warmup_s: float,
+    details: Mapping[str, str],
+    engine: LoadEngine = LoadEngine(),  # noqa: B008  (frozen)
 ) -> Iterator[ApiInstrument]:
     """Start the load client for a running server; it ends with the context."""
-    with load_client() as client:
+    with engine.start() as client:
         yield ApiInstrument(server, client, workload, warmup_s, details)
 
 
 @contextmanager
-def open_deployed_instrument(deployed: Deployed, workload: Workload, warmup_s: float) -> Iterator[DeployedInstrument]:
+def open_deployed_instrument(
+    deployed: Deployed, workload: Workload, warmup_s: float, engine: LoadEngine
+) -> Iterator[DeployedInstrument]:
     """Send one request to see whether the service is there and lets us in, then start the load client.
 
     Raises
@@ -181,14 +186,8 @@ def open_deployed_instrument(deployed: Deployed, workload: Workload, warmup_s: f
         When it doesn't answer rightly; no load was sent.
     """
     deployed.check(workload)
-    with load_client() as client:
+    with engine.start() as client:
         yield DeployedInstrument(deployed, client, workload, warmup_s)
-
-
-def load_client() -> ManagedProcess:
-    """The process that makes the load: jobs on its stdin, results on its stdout."""
-    command = [sys.executable, "-m", "perfgate.load"]
-    return ManagedProcess(command, cwd=Path.cwd(), env={}, name="the load client", pipes=True)
 
 
 def describe_duration(seconds: float) -> str:

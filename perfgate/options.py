@@ -68,6 +68,19 @@ def _yes_or_no(text: str) -> bool:
     return text == "yes"
 
 
+def _engine(text: str) -> str:
+    if text not in ("builtin", "locust"):
+        raise ValueError("must be builtin or locust")
+    return text
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if text and not (host and colon and port.isdecimal()):
+        raise ValueError("must look like 0.0.0.0:5557")
+    return text
+
+
 def _looks(text: str) -> tuple[int, ...]:
     looks = tuple(int(part) for part in text.split())
     if not looks or looks[0] < 2 or any(one >= other for one, other in pairwise(looks)):
@@ -93,6 +106,10 @@ OPTIONS = (
     Option("perf_burst_seconds", "0.25", "seconds of load in a burst of a comparison", _number(0.05, 600)),
     Option("perf_blocks", "8", "blocks of four bursts for a cell in a pair", _whole_number(2, 1000)),
     Option("perf_budget_minutes", "30", "minutes after which a group's comparison ends", _number(0, 6000)),
+    Option("perf_load_engine", "builtin", "what makes the load of a closed loop: builtin or locust", _engine),
+    Option("perf_locust_workers", "2", "Locust workers that are started here", _whole_number(0, 1000)),
+    Option("perf_locust_remote_workers", "0", "Locust workers that others start", _whole_number(0, 1000)),
+    Option("perf_locust_bind", "", "HOST:PORT where they find the master; empty for 127.0.0.1", _address),
     Option("perf_service", "service", "folder of the service that is measured", str),
     Option("perf_lock", "requirements.lock", "file that pins the service's packages", str),
     Option("perf_packages", "", "packages whose versions are recorded", lambda text: tuple(text.split())),

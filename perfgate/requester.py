@@ -8,7 +8,7 @@ import aiohttp
 
 from perfgate.workload import Workload, difference
 
-_MAX_FAILURES = 5
+MAX_FAILURES = 5
 
 
 class Requester:
@@ -48,7 +48,7 @@ class Requester:
             self.completions.append((end_s, end_s - since_s))
         else:
             self.failures.append(wrong)
-            if len(self.failures) >= _MAX_FAILURES:
+            if len(self.failures) >= MAX_FAILURES:
                 self.gave_up.set()
 
     def _check(self, status: int, body: bytes) -> str | None:

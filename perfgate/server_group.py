@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from perfgate.bursts import ApiContender, open_api_contender
+from perfgate.engines import LoadEngine
 from perfgate.group import Group
 from perfgate.measure import ApiInstrument, open_api_instrument, open_deployed_instrument
 from perfgate.processes import ServerProcess
@@ -50,14 +51,14 @@ class FreshServers:
         self._server: ServerProcess | None = None
 
     @contextmanager
-    def instrument(self) -> Iterator[ApiInstrument]:
-        """A server that has measured nothing before."""
+    def instrument(self, engine: LoadEngine) -> Iterator[ApiInstrument]:
+        """A server that has measured nothing before, and what loads it."""
         if self._server is None:
             self._server = self._session_server()
         else:
             self._server.start()
         details = self._details_of(self._server)
-        with open_api_instrument(self._server, self.workload, self.warmup_s, details) as instrument:
+        with open_api_instrument(self._server, self.workload, self.warmup_s, details, engine) as instrument:
             yield instrument
 
     def release(self) -> None:
@@ -72,10 +73,12 @@ def server_group(servers: FreshServers, server_of: ServerOf, settings: GateSetti
     Where the command line names a service that runs elsewhere, that one is measured.
     """
     if settings.deployed is not None:
-        deployed = partial(open_deployed_instrument, settings.deployed, servers.workload, servers.warmup_s)
+        deployed = partial(
+            open_deployed_instrument, settings.deployed, servers.workload, servers.warmup_s, settings.engine
+        )
         return Group("api", "requests", deployed)
     launch = partial(launch_server_arm, server_of, servers.workload)
-    return Group("api", "requests", servers.instrument, launch, servers.release)
+    return Group("api", "requests", partial(servers.instrument, settings.engine), launch, servers.release)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from perfgate.deployed import Deployed
+from perfgate.engines import LoadEngine
 from perfgate.errors import SettingsError
 from perfgate.judge import Policy
 from perfgate.options import CELLS, MIN_ACCEPTED_PROCESSES, OPTIONS, Option
@@ -40,6 +41,8 @@ class GateSettings:
         The commit to compare with side by side, instead of the stored baseline.
     deployed:
         A service that runs already, and is measured instead of fresh processes; None for those.
+    engine:
+        What makes the load of a closed loop; side by side it is always the built-in client.
     selected_groups:
         The only groups that are measured; None for all.
     strict, accept, same_env:
@@ -66,6 +69,7 @@ class GateSettings:
     accept: bool
     versus: str | None
     deployed: Deployed | None
+    engine: LoadEngine
     selected_groups: frozenset[str] | None
     confirm: bool
     same_env: bool
@@ -104,6 +108,13 @@ class GateSettings:
         if strict and not judged:
             raise SettingsError("--perf-strict judges nothing without --benchmark-compare or --perf-versus")
         deployed = _deployed(config, versus)
+        engine = LoadEngine(
+            values["perf_load_engine"],
+            values["perf_locust_workers"],
+            values["perf_locust_remote_workers"],
+            values["perf_locust_bind"],
+        )
+        engine.require()
         root = config.rootpath
         return cls(
             root=root,
@@ -126,6 +137,7 @@ class GateSettings:
             accept=accept,
             versus=versus,
             deployed=deployed,
+            engine=engine,
             selected_groups=frozenset(values["perf_cells"]) if deployed else None,
             confirm=values["perf_confirm"] and deployed is None,
             same_env=bool(config.getoption("perf_same_env")),

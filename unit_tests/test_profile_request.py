@@ -10,9 +10,9 @@ import pytest
 from perf_tests.api_instrument import server_of
 from perf_tests.photos import cat_jpeg, cat_workload
 from perf_tests.profile_request import ROLES, STAGES, Profile, profile, table
+from perfgate.engines import LoadEngine
 from perfgate.errors import PerfgateError
 from perfgate.load import LoadJob
-from perfgate.measure import load_client
 from perfgate.processes import ServerProcess
 from perfgate.records import Arm
 
@@ -27,7 +27,7 @@ def server() -> Iterator[ServerProcess]:
 
 def test_a_requests_time_is_split_without_remainder(server: ServerProcess) -> None:
     """Every stage and every process took some, and no more than the whole."""
-    with load_client() as client:
+    with LoadEngine().start() as client:
         measured = profile(server, client, "two", LoadJob(server.url, cat_workload(cat_jpeg()), 2, 0.5, 2.0))
     assert list(measured.stages_ms) == list(STAGES)
     assert all(value > 0 for value in measured.stages_ms.values())
@@ -40,7 +40,7 @@ def test_a_requests_time_is_split_without_remainder(server: ServerProcess) -> No
 
 def test_a_wrong_answer_is_no_profile(server: ServerProcess) -> None:
     workload = cat_workload(json.dumps({"image": "no photo"}).encode())
-    with load_client() as client, pytest.raises(PerfgateError, match="two: status 415"):
+    with LoadEngine().start() as client, pytest.raises(PerfgateError, match="two: status 415"):
         profile(server, client, "two", LoadJob(server.url, workload, 2, 0.5, 0.5))
 
 

@@ -49,7 +49,7 @@ def test_a_few_disturbed_runs_are_no_change() -> None:
 
 
 def test_a_step_is_found_at_its_run() -> None:
-    values = [100.0] * 20 + [90.0] * 20
+    values = np.array([100.0] * 20 + [90.0] * 20)
     rng = np.random.default_rng(3)
     (shift,) = find_shifts((values * np.exp(0.3 * noise(rng, 40))).tolist(), 0.03)
     assert (shift.first, shift.last, shift.end) == (20, 20, 20)

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from perfgate.deployed import KEY_VARIABLE, Deployed
+from perfgate.engines import LoadEngine
 from perfgate.errors import DeployedError, SettingsError
 from perfgate.measure import open_deployed_instrument
 from perfgate.processes import free_port
@@ -144,7 +145,7 @@ class TestMeasuring:
     """Load through a real client."""
 
     def test_every_answer_is_checked_and_what_it_costs_there_is_not_known(self, secure: Site) -> None:
-        with open_deployed_instrument(secure.target(), WORKLOAD, 0.1) as instrument:
+        with open_deployed_instrument(secure.target(), WORKLOAD, 0.1, LoadEngine()) as instrument:
             sample = instrument.measure(Cell("api", "concurrency", 4), 0.3)
         assert sample.failures == ()
         assert sample.answers > 8
@@ -155,7 +156,7 @@ class TestMeasuring:
     def test_who_is_not_let_in_sends_no_load(self, secure: Site) -> None:
         with (
             pytest.raises(DeployedError, match="refuses the key"),
-            open_deployed_instrument(secure.target(api_key="wrong"), WORKLOAD, 0.1),
+            open_deployed_instrument(secure.target(api_key="wrong"), WORKLOAD, 0.1, LoadEngine()),
         ):
             pass
         assert len(secure.requests) == 1

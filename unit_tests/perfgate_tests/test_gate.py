@@ -9,6 +9,7 @@ import pytest
 
 from perfgate.baselines import Baseline
 from perfgate.checkout import CheckoutId
+from perfgate.engines import LoadEngine
 from perfgate.errors import MeasurementError, PerfgateError, ProcessError
 from perfgate.gate import CellFailedError, Gate
 from perfgate.group import Group
@@ -41,6 +42,7 @@ SETTINGS = GateSettings(
     accept=False,
     versus=None,
     deployed=None,
+    engine=LoadEngine(),
     selected_groups=None,
     confirm=False,
     same_env=False,
