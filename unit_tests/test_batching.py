@@ -1,5 +1,6 @@
 """A batch is closed when nobody else is on the way, each free worker gets its share, and nobody waits too long."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -175,7 +176,8 @@ def test_the_counts_are_those_of_all_processes(tmp_path: Path) -> None:
     """Two spawned processes that count at the same time lose nothing."""
     (tmp_path / "program.py").write_text(_COUNT_IN_CHILDREN)
     command = [sys.executable, str(tmp_path / "program.py")]
-    finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    finished = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=120)
     assert finished.stdout == "200 2\n"
 
 

@@ -1,5 +1,6 @@
 """Pixels come out of a slot as they went in, in whichever process, and its slot is free again."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -94,7 +95,8 @@ def test_what_one_process_puts_another_takes(tmp_path: Path) -> None:
     """Also a spawned one; and what it frees is free for the first."""
     (tmp_path / "program.py").write_text(_TAKE_IN_A_CHILD)
     command = [sys.executable, str(tmp_path / "program.py")]
-    finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    finished = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=120)
     [*taken, missing] = finished.stdout.splitlines()
     assert sorted(line.split(maxsplit=1)[1] for line in taken) == ["{7}", "{9}"]
     assert missing == "0"
