@@ -97,12 +97,15 @@ def _cpu_s_by_role(server: ServerProcess) -> dict[str, float]:
     """
     seconds = dict.fromkeys(ROLES, 0.0)
     for process in psutil.Process(server.process.pid).children(recursive=True):
-        times = process.cpu_times()
-        role = (
-            "workers" if any("spawn_main" in argument for argument in process.cmdline())
-            else "queues" if any("listener-" in str(item.laddr) for item in process.net_connections("unix"))
-            else "HTTP"
-        )  # fmt: skip
+        try:
+            times = process.cpu_times()
+            role = (
+                "workers" if any("spawn_main" in argument for argument in process.cmdline())
+                else "queues" if any("listener-" in str(item.laddr) for item in process.net_connections("unix"))
+                else "HTTP"
+            )  # fmt: skip
+        except psutil.NoSuchProcess:
+            continue  # it has ended since the tree was listed
         seconds[role] += times.user + times.system
     return seconds
 
