@@ -84,16 +84,20 @@ def _reasons(cells: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _table_of_cells(cells: Sequence[Mapping[str, Any]]) -> str:
-    """Columns without a figure in any cell are left out."""
-    columns = [column for column in _COLUMNS if any(_at(cell, column[1]) is not None for cell in cells)]
+    """Columns without a figure in any cell are left out, and that of right answers where all were."""
+    columns = [
+        (name, path, form)
+        for name, path, form in _COLUMNS
+        if {_at(cell, path) for cell in cells} - {None, 1.0 if path[-1] == "success_rate" else None}
+    ]
     heading = "".join(f"<th>{text(name)}</th>" for name, _, _ in columns)
     rows = "".join(
-        f"<tr><td>{text(cell['cell'])}</td>"
+        f'<tr><td>{text(cell["cell"])}</td><td class="text {text(cell["status"])}">{text(cell["status"])}</td>'
         + "".join(f"<td>{_figure(cell, number, path, form)}</td>" for _, path, form in columns)
-        + f'<td class="{text(cell["status"])}">{text(cell["status"])}</td></tr>'
+        + "</tr>"
         for number, cell in enumerate(cells)
     )
-    return f'<div class="wide"><table><tr><th>cell</th>{heading}<th>verdict</th></tr>{rows}</table></div>'
+    return f'<div class="wide"><table><tr><th>cell</th><th class="text">verdict</th>{heading}</tr>{rows}</table></div>'
 
 
 def _figure(cell: Mapping[str, Any], number: int, path: Sequence[str], form: Callable[[float], str]) -> str:

@@ -28,8 +28,10 @@ def plots_of(document: Mapping[str, Any]) -> dict[str, str]:
         plots["Change of throughput, with 95 % intervals"] = _height_in(changed), changes
     for name, group in series.items():
         plots[f"Throughput: {name}"] = HEIGHT_IN, partial(_throughput, cells=group)
-    if series and len(groups) > 1:
-        plots["Throughput: one against the other"] = HEIGHT_IN, partial(_ceilings, groups=groups)
+    # Under a given load, throughput is the load's.
+    ceilings = {name: group for name, group in groups.items() if group[0]["parameter"] != "load"}
+    if series and len(ceilings) > 1:
+        plots["Throughput: one against the other"] = HEIGHT_IN, partial(_ceilings, groups=ceilings)
     for name, group in series.items():
         plots[f"Latency: {name}"] = HEIGHT_IN, partial(_latency, cells=group)
     if cells:
