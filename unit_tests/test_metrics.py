@@ -1,6 +1,8 @@
 """Stage times, batch sizes and answers are counted over all processes of the service, and nothing is left behind."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,8 @@ from service import metrics
 from unit_tests.observing import growth, read_samples
 
 _ROOT = Path(__file__).parent.parent
+# Of the middleware: there once a request has come.
+_COUNTED_BY_REQUESTS = {"classifier_requests_total", "classifier_requests_in_flight"}
 
 
 def _samples() -> dict[str, float]:
@@ -128,3 +132,15 @@ def test_a_process_that_inherits_the_folder_leaves_it(tmp_path: Path) -> None:
     """A worker that ends must not take its parent's metrics with it."""
     _python("from service import metrics; metrics.observe_batch_size(1)", {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
     assert list(tmp_path.glob("*.db"))
+
+
+def test_the_dashboard_asks_only_for_metrics_that_there_are() -> None:
+    """docs/grafana-dashboard.json; a histogram's parts count by its name."""
+    metrics.observe_stage("decode", 0.001)
+    metrics.observe_batch_size(1)
+    there = set(re.findall(r"^# TYPE (\S+) ", metrics.exposition().decode(), re.MULTILINE))
+    dashboard = json.loads((_ROOT / "docs" / "grafana-dashboard.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked = {name for expression in expressions for name in re.findall(r"classifier_\w+", expression)}
+    assert len(asked) >= 6
+    assert {re.sub("_(bucket|sum|count)$", "", name) for name in asked} <= there | _COUNTED_BY_REQUESTS
