@@ -62,7 +62,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     settings = metafunc.config.stash.get(_SETTINGS, None)
     if marker is None or settings is None:
         return
+    if set(marker.kwargs) != {"group", "parameter"} or marker.args:
+        raise pytest.UsageError(
+            f"{metafunc.definition.nodeid}: write pytest.mark.{_MARKER}(group=..., parameter=...), as in "
+            "group='api', parameter='concurrency'"
+        )
     group, parameter = marker.kwargs["group"], marker.kwargs["parameter"]
+    if parameter not in metafunc.fixturenames:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid} takes no {parameter!r}, which its {_MARKER} names")
     if group not in settings.cells:
         raise pytest.UsageError(f"perf_cells in pytest.ini has no values for the group {group!r}")
     metafunc.parametrize(parameter, settings.cells[group])

@@ -202,6 +202,24 @@ class TestWrongTests:
         assert result.ret == pytest.ExitCode.INTERRUPTED
         assert "perf_cells in pytest.ini has no values for the group 'new'" in result.stdout.str()
 
+    @pytest.mark.parametrize(
+        ("marker", "message"),
+        [
+            ("perf_cell", r"*test_new.py::test_new: write pytest.mark.perf_cell(group=..., parameter=...)*"),
+            ("perf_cell('api', 'concurrency')", r"*write pytest.mark.perf_cell(group=..., parameter=...)*"),
+            ("perf_cell(group='api')", r"*write pytest.mark.perf_cell(group=..., parameter=...)*"),
+            ("perf_cell(group='api', parameter='size')", r"*test_new takes no 'size', which its perf_cell names*"),
+        ],
+    )
+    def test_a_marker_that_names_no_cell_is_a_usage_error(
+        self, tiny_project: TinyProject, marker: str, message: str
+    ) -> None:
+        test = f"import pytest\n\n@pytest.mark.{marker}\ndef test_new(concurrency, gate):\n    pass\n"
+        tiny_project.write("perf_tests/test_new.py", test)
+        result = tiny_project.run("perf_tests")
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+        result.stdout.fnmatch_lines([message.replace("[", "[[]")])
+
     def test_a_test_without_the_marker_has_no_gate(self, tiny_project: TinyProject) -> None:
         tiny_project.write("perf_tests/test_new.py", "def test_new(gate):\n    pass\n")
         result = tiny_project.run("perf_tests/test_new.py")
