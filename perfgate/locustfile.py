@@ -29,7 +29,11 @@ class _Worker:
     """What this process does and has seen."""
 
     def __init__(self) -> None:
-        self.job: LoadJob | None = None
+        self.begin(None)
+
+    def begin(self, job: LoadJob | None) -> None:
+        """Forget the job before."""
+        self.job = job
         self.is_ending = False
         self.completions: list[tuple[float, float]] = []
         self.failures: list[str] = []
@@ -82,8 +86,8 @@ def _listen(runner: Runner, **_: Any) -> None:
 
 
 def _begin(environment: Environment, msg: Any, **_: Any) -> None:  # noqa: ARG001  (locust passes both by name)
-    _worker.__init__()  # type: ignore[misc]
-    job = _worker.job = LoadJob.from_json(msg.data["job"])
+    job = LoadJob.from_json(msg.data["job"])
+    _worker.begin(job)
     Connection.host = job.url
     Connection.network_timeout = Connection.connection_timeout = 60.0
     Connection.ssl_context_factory = staticmethod(lambda: tls_context(job.ca_file))

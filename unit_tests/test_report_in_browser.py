@@ -2,13 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from perf_tests.browser import look_at, main
 from perfgate.report.folder import write_report
-from unit_tests.perfgate_tests.test_report import document
+from unit_tests.perfgate_tests.test_report import document, figure_at
 
 pytestmark = pytest.mark.browser
 
@@ -34,11 +33,7 @@ def test_every_figure_in_the_page_is_the_documents(report: Path) -> None:
     made = json.loads((report / "results.json").read_text())
     figures = look_at(report / "index.html", 1280, dark=False).figures
     assert len(figures) > 60
-    for place, value in figures:
-        found: Any = made
-        for key in place.split("."):
-            found = found[int(key)] if key.isdigit() else found[key]
-        assert float(value) == found
+    assert all(float(value) == figure_at(made, place) for place, value in figures)
 
 
 def test_what_is_wrong_with_a_page_is_seen(tmp_path: Path) -> None:

@@ -83,6 +83,13 @@ def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str,
     return results_document(RunFacts(**known), gate)
 
 
+def figure_at(made: Any, place: str) -> float:
+    """The figure that a page names, as in `cells.0.now_per_s`."""
+    for key in place.split("."):
+        made = made[int(key)] if key.isdigit() else made[key]
+    return float(made)
+
+
 class TestDocument:
     """What results.json holds."""
 
@@ -178,11 +185,7 @@ class TestPage:
         made = document()
         figures = re.findall(r'<data value="([^"]+)" data-place="([^"]+)">', render_page(made))
         assert len(figures) > 60
-        for value, place in figures:
-            found: Any = made
-            for key in place.split("."):
-                found = found[int(key)] if key.isdigit() else found[key]
-            assert float(value) == found
+        assert all(float(value) == figure_at(made, place) for value, place in figures)
 
     def test_it_fetches_nothing_and_runs_nothing(self) -> None:
         page = render_page(document())
