@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from perfgate.errors import HistoryError
-
-_SCHEMA = 1
+from perfgate.report.results import SCHEMA
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,6 @@ def _read(path: Path) -> Mapping[str, Any]:
         schema = document["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HistoryError(f"{path} is no run's results ({error!r}); remove it") from None
-    if schema != _SCHEMA:
-        raise HistoryError(f"{path} has schema {schema}, this perfgate reads {_SCHEMA}")
+    if schema != SCHEMA:
+        raise HistoryError(f"{path} has schema {schema}, this perfgate reads {SCHEMA}")
     return document

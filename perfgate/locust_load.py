@@ -28,6 +28,7 @@ from perfgate.requester import MAX_FAILURES
 # Longer than a request may take.
 _WORKERS_DEADLINE_S = 70.0
 _PATIENCE = 8.0
+_EVERY_ADDRESS = ("0.0.0.0", "*")
 _POLL_S = 0.02
 
 
@@ -128,14 +129,8 @@ def main(arguments: Sequence[str]) -> int:
     host, _, port = (options.bind or f"127.0.0.1:{free_port()}").rpartition(":")
     master = Master((host, int(port)), options.workers + options.remote_workers)
     command = [sys.executable, "-m", "locust", "--worker", "--headless", "--loglevel", "WARNING"]
-    command += [
-        "--locustfile",
-        str(Path(__file__).with_name("locustfile.py")),
-        "--master-host",
-        "127.0.0.1",
-        "--master-port",
-        port,
-    ]
+    command += ["--locustfile", str(Path(__file__).with_name("locustfile.py"))]
+    command += ["--master-host", "127.0.0.1" if host in _EVERY_ADDRESS else host, "--master-port", port]
     workers = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr) for _ in range(options.workers)]
     try:
         master.wait_for_workers()

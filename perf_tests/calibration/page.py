@@ -1,23 +1,15 @@
 """The certificate as one page without scripts or network: what the gate can do on a class of machine, and what not."""
 
-import html
-import io
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .2rem .8rem; border-bottom: 1px solid #8884; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-figure { margin: 1rem 0; background: #fff; border-radius: 6px; padding: .5rem; }
-svg { max-width: 100%; height: auto; }
-"""
+from perfgate.report.skeleton import render, render_plots, text
+from perfgate.report.svg import TEXT, render_svg
+
 # A slowdown of this size and more must be found this often.
 _WANTED_POWER = {"5%": 0.80, "10%": 0.95}
 
@@ -33,9 +25,9 @@ def write_page(path: Path, certificate: Mapping[str, Any]) -> None:
     simulated = certificate["simulated"]
     identical, power = simulated["identical_code"], simulated["power"]
     sections = [
-        f"<h1>Does the gate tell the truth?</h1><p>Machine class <b>{_text(certificate['machine_class'])}</b>, "
-        f"commit {_text(certificate['commit'][:12])}. Recorded pairs of fresh processes: "
-        f"{_text(', '.join(f'{kind} {count}' for kind, count in certificate['recorded_pairs'].items()))}.</p>",
+        f"<h1>Does the gate tell the truth?</h1><p>Machine class <b>{text(certificate['machine_class'])}</b>, "
+        f"commit {text(certificate['commit'][:12])}. Recorded pairs of fresh processes: "
+        f"{text(', '.join(f'{kind} {count}' for kind, count in certificate['recorded_pairs'].items()))}.</p>",
         "<h2>Identical code</h2><p>Whole runs side by side under --perf-strict, <b>simulated</b> on noise drawn from "
         "the recorded pairs; 90 % intervals by bootstrap over whole pairs.</p>",
         _table(
@@ -73,11 +65,7 @@ def write_page(path: Path, certificate: Mapping[str, Any]) -> None:
             ],
         ),
     ]
-    body = "\n".join(sections)
-    path.write_text(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>The gate's certificate</title><style>{_STYLE}</style><body>{body}</body></html>\n"
-    )
+    path.write_text(render("The gate's certificate", sections), encoding="utf-8")
 
 
 def _live(live: Mapping[str, Any]) -> str:
@@ -104,30 +92,29 @@ def _power(name: str, sizes: Mapping[str, Any]) -> str:
     rows.append(
         ("median minutes, all cells slower", *(f"{figures['median_minutes']:.1f}" for figures in sizes.values()))
     )
-    return f"<h3>{_text(name.capitalize())}</h3>" + _table(("cell", *sizes), rows)
+    return f"<h3>{text(name.capitalize())}</h3>" + _table(("cell", *sizes), rows)
 
 
 def _power_plot(power: Mapping[str, Any]) -> str:
     """Power over size, a line a cell, for the first kind of noise."""
     sizes = next(iter(power.values()))
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    axes = figure.subplots()
+    return render_plots(
+        {
+            "Share of runs REGRESSED; the bars: what is wanted": render_svg(
+                "power", 3.6, partial(_draw_power, sizes=sizes)
+            )
+        }
+    )
+
+
+def _draw_power(axes: Axes, sizes: Mapping[str, Any]) -> None:
     positions = [float(size.rstrip("%")) for size in sizes]
     for cell in next(iter(sizes.values()))["regressed"]:
         axes.plot(positions, [figures["regressed"][cell] for figures in sizes.values()], marker="o", label=cell)
     for size, wanted in _WANTED_POWER.items():
-        axes.plot([float(size.rstrip("%"))], [wanted], marker="_", markersize=24, color="black")
+        axes.plot([float(size.rstrip("%"))], [wanted], marker="_", markersize=24, color=TEXT)
     axes.set(xlabel="true slowdown (%)", ylabel="share of runs REGRESSED", ylim=(-0.02, 1.02))
     axes.legend(fontsize="small", loc="lower right")
-    return f"<figure>{_svg(figure)}<figcaption>The black bars: what is wanted.</figcaption></figure>"
-
-
-def _svg(figure: Figure) -> str:
-    file = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "perfgate", "svg.fonttype": "none"}):  # the same for the same figures
-        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = file.getvalue()
-    return text[text.index("<svg") :]
 
 
 def _injected(injected: Mapping[str, Any]) -> str:
@@ -166,10 +153,6 @@ def _interval(name: str, value: Mapping[str, float]) -> str:
 
 
 def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in heading)
-    lines = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{lines}</table>"
-
-
-def _text(text: str) -> str:
-    return html.escape(text)
+    head = "".join(f"<th>{text(cell)}</th>" for cell in heading)
+    lines = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="wide"><table><tr>{head}</tr>{lines}</table></div>'

@@ -66,6 +66,11 @@ def summary_of(samples: Sequence[Sample]) -> Summary | None:
     )
 
 
+def short(value: float) -> str:
+    """With as many digits as a reader needs."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
+
+
 def _energy_j_per_unit(sample: Sample) -> float | None:
     gpu = sample.telemetry.gpu if sample.telemetry is not None else None
     return gpu.power_w / sample.mean_throughput_per_s if gpu is not None and gpu.power_w is not None else None

@@ -4,16 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from shlex import join
 from typing import Any
 
+from perfgate.report.figures import short
 from perfgate.report.plots import plots_of
 from perfgate.report.skeleton import render, render_plots, text
 from perfgate.report.summary import headline, said_of
 
 # Heading, where a cell has the figure, and how it is shown.
 _Column = tuple[str, tuple[str, ...], Callable[[float], str]]
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
 
 
 def _percent(value: float) -> str:
@@ -33,23 +30,23 @@ def _mib(value: float) -> str:
 
 
 _COLUMNS: Sequence[_Column] = (
-    ("now, per s", ("now_per_s",), _short),
-    ("baseline", ("baseline_per_s",), _short),
+    ("now, per s", ("now_per_s",), short),
+    ("baseline", ("baseline_per_s",), short),
     ("change", ("change", "estimate"), _signed),
     ("95 % from", ("change", "low"), _signed),
     ("to", ("change", "high"), _signed),
-    ("p50, ms", ("now", "latency_p50_ms"), _short),
-    ("p95, ms", ("now", "latency_p95_ms"), _short),
-    ("p99, ms", ("now", "latency_p99_ms"), _short),
+    ("p50, ms", ("now", "latency_p50_ms"), short),
+    ("p95, ms", ("now", "latency_p95_ms"), short),
+    ("p99, ms", ("now", "latency_p99_ms"), short),
     ("right answers", ("now", "success_rate"), _percent),
     ("CPU, cores", ("now", "cpu_cores"), _cores),
     ("client, cores", ("now", "client_cpu_cores"), _cores),
-    ("core-ms each", ("now", "core_ms_per_unit"), _short),
+    ("core-ms each", ("now", "core_ms_per_unit"), short),
     ("memory, MiB", ("now", "memory_bytes"), _mib),
-    ("GPU, %", ("now", "gpu_utilisation_percent"), _short),
+    ("GPU, %", ("now", "gpu_utilisation_percent"), short),
     ("GPU memory, MiB", ("now", "gpu_memory_bytes"), _mib),
-    ("GPU, W", ("now", "gpu_power_w"), _short),
-    ("GPU, J each", ("now", "gpu_energy_j_per_unit"), _short),
+    ("GPU, W", ("now", "gpu_power_w"), short),
+    ("GPU, J each", ("now", "gpu_energy_j_per_unit"), short),
 )
 
 

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from perfgate.report.figures import short
+
 _QUIET = ("PASS", "not judged", "informs")
 
 
@@ -68,9 +70,7 @@ def _change(change: Mapping[str, float] | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
+    return "" if value is None else short(value)
 
 
 def _safe(text: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from perfgate.baselines import Baseline
 from perfgate.gate import CellResult
 from perfgate.records import Status
-from perfgate.report.figures import summary_of
+from perfgate.report.figures import short, summary_of
 
 _COLUMNS = ("cell", "per s", "p50", "p95", "p99", "ok", "CPU", "GPU", "change", "verdict")
 _LEGEND = (
@@ -89,7 +89,7 @@ def _row(result: CellResult) -> tuple[str, ...]:
 def _number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "-"
-    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
+    return short(value)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
