@@ -18,7 +18,9 @@ import pathlib, signal, sys, time
 from perfgate.guard import guard
 from perfgate.processes import ManagedProcess
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
+# A shell's background job starts with SIGINT ignored, and what nohup starts with SIGHUP.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 parent, runaway, file = sys.argv[1:]
 command = [sys.executable, "-c", parent, runaway, file]
 process = ManagedProcess(command, cwd=pathlib.Path.cwd(), env={}, name="it")
@@ -40,7 +42,10 @@ def test_what_a_run_has_started_ends_with_it(number: signal.Signals, tmp_path: P
         assert is_running(int(parent))
         assert is_running(int(child))
         run.send_signal(number)
-        run.wait(60)
+        try:
+            run.wait(60)
+        finally:
+            run.kill()  # or the context would wait for a run that has outlived its signal
     wait_until(lambda: not is_running(int(parent)), "the paused process is gone")
     wait_until(lambda: not is_running(int(child)), "the child that had left is gone")
     wait_until(lambda: not Path(folder).exists(), "its files are gone")
