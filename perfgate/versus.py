@@ -63,7 +63,7 @@ def compare_cells(
 ) -> dict[Cell, Comparison]:
     """Compare cells pair by pair until each is decided, or the last look or the time budget is reached.
 
-    A cell that is decided at a look is not measured again.
+    A cell that is decided at a look is not measured again. What comes back is in the order of the cells.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def compare_cells(
                 decided[cell] = Comparison(verdict, tuple(figures[cell]))
         if last:
             break
-    return decided
+    return {cell: decided[cell] for cell in cells}
 
 
 def _progress_of_pair(

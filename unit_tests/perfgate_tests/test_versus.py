@@ -1,5 +1,6 @@
 """Two arms side by side: turns, balance, robustness, and what is left behind."""
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from perfgate import versus
 from perfgate.errors import BaseError, MeasurementError, ProcessError
 from perfgate.group import BurstRecord
-from perfgate.pair_figure import pair_figure
-from perfgate.records import Arm, Cell
-from perfgate.versus import Schedule, balanced_blocks, measure_pair
+from perfgate.judge import Policy
+from perfgate.pair_figure import PairFigure, pair_figure
+from perfgate.records import Arm, Cell, Status
+from perfgate.versus import Schedule, balanced_blocks, compare_cells, measure_pair
 from unit_tests.perfgate_tests.samples import make_sample
 
 BASE = Arm("base", Path("base"), "python")
@@ -191,6 +194,36 @@ def test_an_arm_that_dies_while_it_is_measured_is_blamed_alone(arm: str, error: 
     with pytest.raises(error, match="it died"):
         compare(arms)
     assert [name for name, what in arms.log if what == "stop"] == [name for name, _ in reversed(arms.log[:2])]
+
+
+def test_comparisons_come_in_the_order_of_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the second is decided two pairs before the first."""
+    noisy, quiet = CELL, Cell("model", "batch", 1)
+    ratios = itertools.cycle([0.2, -0.2])
+    measured: list[set[Cell]] = []
+
+    def fake_pair(*arguments: object) -> dict[Cell, PairFigure]:
+        cells = arguments[3]
+        assert isinstance(cells, list)
+        measured.append(set(cells))
+        sample = make_sample(100.0)
+        figures = {quiet: 0.0, noisy: next(ratios)}
+        return {cell: PairFigure(figures[cell], (0.0, 0.001), sample, sample, seconds=0.0) for cell in cells}
+
+    monkeypatch.setattr(versus, "measure_pair", fake_pair)
+    compared = compare_cells(
+        TwoArms({}).launch,
+        BASE,
+        HEAD,
+        [noisy, quiet],
+        Policy(looks=(2, 4)),
+        Schedule(0.1, 2, 60),
+        random.Random(),
+        _silent,
+    )
+    assert measured == [{noisy, quiet}] * 2 + [{noisy}] * 2
+    assert list(compared) == [noisy, quiet]
+    assert [comparison.verdict.status for comparison in compared.values()] == [Status.INCONCLUSIVE, Status.PASS]
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 5, 8])
