@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,35 +129,58 @@ def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
     assert result.stdout.split() == ["(3,", "5,", "8,", "12,", "18)", *model, *api]
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize(
+    ("stage", "file", "name"),
+    [("decode", "images.py", "ImageReader.read"), ("predict", "model.py", "Classifier.predict")],
+)
+def test_a_slowed_stage_takes_longer_by_its_share(
+    stage: str, file: str, name: str, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock of its own, on which the stage takes a second and reading it a millisecond."""
+    owner, method = name.split(".")
+    now_s = 0.0
+
+    def read_clock() -> float:
+        nonlocal now_s
+        now_s += 0.001
+        return now_s
+
+    def take_a_second() -> None:
+        nonlocal now_s
+        now_s += 1.0
+
+    (tmp_path / "service").mkdir()
+    source = tmp_path / "service" / file
+    source.write_text(f"class {owner}:\n    def {method}(self):\n        take_a_second()\n        return 'answer'\n")
+    Slowdown(stage, share).put_into(tmp_path)
+    module: dict[str, Any] = {"take_a_second": take_a_second}
+    exec(source.read_text(), module)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "perf_counter", read_clock)
+        answer = getattr(module[owner](), method)()
+    assert answer == "answer"
+    assert now_s == pytest.approx(1 + share, abs=0.01)
+
+
 @pytest.mark.parametrize("stage", ["decode", "predict"])
-def test_a_slowed_stage_takes_longer_by_its_share_and_answers_alike(stage: str, tmp_path: Path) -> None:
-    """In a copy of the service, by the stage's own clock; everything else stays as it is."""
+def test_a_slowed_stage_of_the_service_answers_alike(stage: str, tmp_path: Path) -> None:
+    """In a copy of the service: what is slowed is what the service calls, and its answers stay as they are."""
     shutil.copytree(ROOT / "service", tmp_path / "service")
     Slowdown(stage, 1.0).put_into(tmp_path)
     program = f"""
-import json, time
 import numpy as np
 from perf_tests.photos import cat_jpeg
 if {stage!r} == "decode":
-    from service.images import ImageReader
-    work = lambda: ImageReader().read(cat_jpeg()).sum().item()
-    original = ImageReader.read.__wrapped__
-    plain = lambda: original(ImageReader(), cat_jpeg()).sum().item()
+    from service.images import ImageReader as owner
+    stage, arguments = "read", (owner(), cat_jpeg())
 else:
-    from service.model import Classifier
+    from service.model import Classifier as owner
     from service.settings import load_settings
-    classifier = Classifier.from_settings(load_settings(["--engine", "eager"], "test"), "cpu")
-    images = np.zeros((4, 224, 224, 3), np.uint8)
-    work = lambda: classifier.predict(images).tolist()
-    plain = lambda: Classifier.predict.__wrapped__(classifier, images).tolist()
-def timed(call):
-    start_s = time.perf_counter()
-    answer = call()
-    return time.perf_counter() - start_s, answer
-timed(work)
-timed(plain)
-ratios = [timed(work)[0] / timed(plain)[0] for _ in range(9)]
-print(json.dumps([sorted(ratios)[4], timed(work)[1] == timed(plain)[1]]))
+    classifier = owner.from_settings(load_settings(["--engine", "eager"], "test"), "cpu")
+    stage, arguments = "predict", (classifier, np.zeros((4, 224, 224, 3), np.uint8))
+slowed = getattr(owner, stage)
+assert slowed(*arguments).tolist() == slowed.__wrapped__(*arguments).tolist()
 """
     result = subprocess.run(
         [sys.executable, "-c", program],
@@ -166,9 +191,6 @@ print(json.dumps([sorted(ratios)[4], timed(work)[1] == timed(plain)[1]]))
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    ratio, alike = json.loads(result.stdout)
-    assert alike
-    assert 1.3 < ratio < 4  # twice as long, as far as a busy machine can tell
 
 
 class TestNoise:
