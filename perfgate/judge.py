@@ -48,7 +48,7 @@ class Policy:
     error_level: float = 0.01
     gated_cells: int = 1
     exclusions: tuple[Exclusion, ...] = (Exclusion(0.10, 0.95), Exclusion(0.05, 0.80))
-    looks: tuple[int, ...] = (3, 5, 8, 12, 18)
+    looks: tuple[int, ...] = (3, 5, 8, 12, 20)
     client_ceiling_cores: float = 0.9
 
     @property

@@ -84,7 +84,7 @@ def _address(text: str) -> str:
 def _looks(text: str) -> tuple[int, ...]:
     looks = tuple(int(part) for part in text.split())
     if not looks or looks[0] < 2 or any(one >= other for one, other in pairwise(looks)):
-        raise ValueError("must be whole numbers that rise, from 2 on, as in: 3 5 8 12 18")
+        raise ValueError("must be whole numbers that rise, from 2 on, as in: 3 5 8 12 20")
     return looks
 
 
@@ -101,7 +101,7 @@ OPTIONS = (
     Option("perf_warmup_seconds", "1", "seconds of load before measuring a cell", _number(0, 600)),
     Option("perf_margin_percent", "3", "smallest change of throughput that is accused", _number(0.1, 90)),
     Option("perf_error_percent", "1", "how often a run of identical code may be accused", _number(0.01, 50)),
-    Option("perf_pairs", "3 5 8 12 18", "after how many pairs of fresh processes a comparison is judged", _looks),
+    Option("perf_pairs", "3 5 8 12 20", "after how many pairs of fresh processes a comparison is judged", _looks),
     Option("perf_confirm", "yes", "compare side by side with the baseline's commit what it can't clear", _yes_or_no),
     Option("perf_burst_seconds", "0.25", "seconds of load in a burst of a comparison", _number(0.05, 600)),
     Option("perf_blocks", "8", "blocks of four bursts for a cell in a pair", _whole_number(2, 1000)),

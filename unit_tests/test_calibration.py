@@ -126,7 +126,7 @@ def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
     )
     sizes = (1, 8, 32, 64)
     model, api = [f"model[batch={size}]" for size in sizes], [f"api[concurrency={size}]" for size in sizes]
-    assert result.stdout.split() == ["(3,", "5,", "8,", "12,", "18)", *model, *api]
+    assert result.stdout.split() == ["(3,", "5,", "8,", "12,", "20)", *model, *api]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])

@@ -103,6 +103,33 @@ def test_few_pairs_are_judged_by_what_their_blocks_say_as_well() -> None:
     assert many.p_lower() == pytest.approx(stats.ttest_1samp(values, 0.0, alternative="less").pvalue, abs=0.01)
 
 
+def test_a_noisy_pair_says_less_than_calm_ones() -> None:
+    """By the inverse of its variance, which lies halfway between its own and the mean of all, and 1 % squared."""
+    together = mean_of_pairs([-0.05, -0.05, 0.15], [0.0002, 0.0002, 0.0302])
+    weights = np.array([1 / (0.0052 + 0.0001), 1 / (0.0052 + 0.0001), 1 / (0.0202 + 0.0001)])
+    mean = np.average([-0.05, -0.05, 0.15], weights=weights)
+    assert together.difference == pytest.approx(mean)
+    factor = (6 + (weights * (np.array([-0.05, -0.05, 0.15]) - mean) ** 2).sum()) / 8
+    assert together.standard_error == pytest.approx(math.sqrt(factor / weights.sum()))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_weighted_mean_is_hartungs_and_knapps_where_nothing_is_known_before(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their variance of a weighted mean, sum w (y - mean)^2 / ((k - 1) sum w) on k - 1 degrees, by numpy."""
+    monkeypatch.setattr("perfgate.stats._PRIOR_DEGREES", 0)
+    rng = np.random.default_rng(seed)
+    variances = rng.uniform(0.0001, 0.01, 9)
+    values = rng.normal(0.02, np.sqrt(variances))
+    weights = 1 / ((variances + variances.mean()) / 2 + 0.01**2)
+    mean = np.average(values, weights=weights)
+    squared = np.average((values - mean) ** 2, weights=weights) / 8
+    ours = mean_of_pairs(values.tolist(), variances.tolist())
+    assert (ours.difference, ours.standard_error) == pytest.approx((mean, math.sqrt(squared)))
+    assert ours.degrees_of_freedom == 8
+
+
 @pytest.mark.parametrize(("differences", "variances"), [([0.1], [0.1]), ([0.1, 0.2], [0.1]), ([], [])])
 def test_pairs_without_a_variance_are_refused(differences: list[float], variances: list[float]) -> None:
     with pytest.raises(ValueError, match=f"got {len(differences)} and {len(variances)}"):
