@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from perfgate.bursts import burst_record
 from perfgate.errors import MeasurementError
 from perfgate.group import BurstRecord
 from perfgate.measure import summarise_latency
+from perfgate.observed import ObservedTree, observe
 from perfgate.processes import ManagedProcess
 from perfgate.records import Arm, Cell, Sample, Telemetry
 from perfgate.telemetry import TelemetrySampler
@@ -54,12 +55,13 @@ class WorkerInstrument:
     worker: ManagedProcess
     job: WorkerJob
     details: Mapping[str, str]
+    observed: ObservedTree
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """Run rounds for about this long, after two to warm up."""
         _, one_round_s = self.run(cell.value, 2).seconds
         rounds = max(_MIN_ROUNDS, math.ceil(seconds / one_round_s))
-        with TelemetrySampler(self.worker.pid) as telemetry:
+        with TelemetrySampler(self.observed) as telemetry:
             rounds_s, failures = self.run(cell.value, rounds, rounds * one_round_s)
         return Sample(
             rounds_s=() if failures else tuple(rounds_s),
@@ -102,7 +104,7 @@ class WorkerBurstLoad:
     def burst(self, seconds: float) -> None:
         """As many rounds as the time holds, one at least."""
         rounds = max(1, round(seconds / self.shortest_burst_s))
-        with TelemetrySampler(self._instrument.worker.pid) as telemetry:
+        with TelemetrySampler(self._instrument.observed) as telemetry:
             self._bursts.append(self._instrument.run(self._batch_size, rounds, seconds))
         self._telemetry.append(telemetry.record)
 
@@ -128,11 +130,15 @@ def launch_worker(name: str, job: WorkerJob, arm: Arm) -> Iterator[Callable[[], 
         What its details and errors call it.
     """
     command = [arm.python, *job.arguments]
-    with ManagedProcess(command, cwd=arm.folder, env={}, name=f"the {name} worker", pipes=True) as worker:
+    with ExitStack() as parts:
+        worker = parts.enter_context(
+            ManagedProcess(command, cwd=arm.folder, env={}, name=f"the {name} worker", pipes=True)
+        )
 
         def wait_until_ready() -> WorkerInstrument:
             ready = json.loads(worker.read_line(_READY_DEADLINE_S))["ready"]
-            return WorkerInstrument(worker, job, {f"{name} {key}": str(value) for key, value in ready.items()})
+            details = {f"{name} {key}": str(value) for key, value in ready.items()}
+            return WorkerInstrument(worker, job, details, parts.enter_context(observe(worker.pid)))
 
         yield wait_until_ready
 

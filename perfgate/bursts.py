@@ -5,9 +5,9 @@ burst: no burst has a ramp or a tail, however short it is, and an idle server's 
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from perfgate.engines import LoadEngine
 from perfgate.group import BurstRecord
 from perfgate.load import LoadJob, parse_steady_result
 from perfgate.measure import summarise_latency
+from perfgate.observed import ObservedTree, observe
 from perfgate.processes import ManagedProcess, ServerProcess
-from perfgate.records import Cell, Sample, Telemetry
+from perfgate.records import Cell, Sample, StageTime, Telemetry
+from perfgate.server_timing import StageSpan, mean_stages, parse_server_timing
 from perfgate.telemetry import TelemetrySampler, combine
 from perfgate.workload import Workload
 
@@ -34,6 +36,7 @@ class ApiContender:
     client: ManagedProcess
     workload: Workload
     warmup_s: float
+    observed: ObservedTree
 
     def start_load(self, cell: Cell) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""
@@ -42,15 +45,15 @@ class ApiContender:
         self.server.process.resume()
         self.client.exchange(job.to_json(), job.longest_s + _CLIENT_DEADLINE_S)
         self.server.process.pause()
-        return ApiBurstLoad(self.server, self.client, cell, (began_s, time.monotonic()))
+        return ApiBurstLoad(self.server, self.client, self.observed, cell, (began_s, time.monotonic()))
 
 
 @contextmanager
 def open_api_contender(server: ServerProcess, workload: Workload, warmup_s: float) -> Iterator[ApiContender]:
     """Stop a running server where it stands and start a client for it; the client ends with the context."""
     server.process.pause()
-    with LoadEngine().start() as client:
-        yield ApiContender(server, client, workload, warmup_s)
+    with LoadEngine().start() as client, observe(server.process.pid) as observed:
+        yield ApiContender(server, client, workload, warmup_s, observed)
 
 
 class ApiBurstLoad:
@@ -65,10 +68,16 @@ class ApiBurstLoad:
     shortest_burst_s = 0.0
 
     def __init__(
-        self, server: ServerProcess, client: ManagedProcess, cell: Cell, warmed_s: tuple[float, float]
+        self,
+        server: ServerProcess,
+        client: ManagedProcess,
+        observed: ObservedTree,
+        cell: Cell,
+        warmed_s: tuple[float, float],
     ) -> None:
         self._server = server
         self._client = client
+        self._observed = observed
         self._cell = cell
         # When the server ran: the warm-up, then each burst.
         self._ran_s = [warmed_s]
@@ -77,7 +86,7 @@ class ApiBurstLoad:
     def burst(self, seconds: float) -> None:
         """Let the server go on where it stood."""
         # The sampler's own work falls before and after the burst.
-        with TelemetrySampler(self._server.process.pid) as telemetry:
+        with TelemetrySampler(self._observed) as telemetry:
             began_s = time.monotonic()
             self._server.process.resume()
             time.sleep(seconds)
@@ -94,7 +103,8 @@ class ApiBurstLoad:
         result = parse_steady_result(self._client.exchange("stop", _CLIENT_DEADLINE_S))
         self._server.process.pause()
         ran_s = np.array([*self._ran_s, (began_s, time.monotonic())])
-        completed_s, took_s = np.asarray(result.completions).reshape(-1, 2).T
+        completed_s = np.array([item.at_s for item in result.completions])
+        took_s = np.array([item.took_s for item in result.completions])
         began_at_s = running_time(completed_s - took_s, ran_s)
         ended_at_s = running_time(completed_s, ran_s)
         edges_s = np.cumsum(ran_s[:, 1] - ran_s[:, 0])
@@ -108,6 +118,13 @@ class ApiBurstLoad:
             failures=result.failures,
             telemetry=self._telemetry,
             client_cpu_cores=result.client_cpu_s / float(edges_s[-1] - edges_s[0]),
+            stages=mean_stages(
+                [
+                    without_pauses(parse_server_timing(item.server_timing), ran_s)
+                    for item, inside in zip(result.completions, in_bursts, strict=True)
+                    if inside
+                ]
+            ),
         )
 
 
@@ -125,6 +142,18 @@ def running_time(moments_s: Floats, ran_s: Floats) -> Floats:
     begins_at_s = np.concatenate([[0.0], ends_at_s[:-1]])
     run_s: Floats = np.interp(moments_s, ran_s.ravel(), np.column_stack([begins_at_s, ends_at_s]).ravel())
     return run_s
+
+
+def without_pauses(spans: Sequence[StageSpan], ran_s: Floats) -> list[StageSpan]:
+    """A request's stages in running time, see `running_time`; those whose end the service doesn't tell are left out."""
+    unix_s = time.time() - time.monotonic()
+    running = []
+    for span in spans:
+        if span.ended_at_s is not None:
+            end_s = span.ended_at_s - unix_s
+            began_at_s, ended_at_s = running_time(np.array([end_s - span.took_s, end_s]), ran_s)
+            running.append(replace(span, took_s=float(ended_at_s - began_at_s)))
+    return running
 
 
 def share_out(began_s: Floats, ended_s: Floats, edges_s: Floats) -> list[float]:
@@ -152,6 +181,7 @@ def burst_record(
     failures: Sequence[str] = (),
     telemetry: Sequence[Telemetry],
     client_cpu_cores: float | None = None,
+    stages: Mapping[str, StageTime] | None = None,
 ) -> BurstRecord:
     """A record whose sample has a round for each burst: the time that it took for `units_per_round`.
 
@@ -172,5 +202,6 @@ def burst_record(
         failures=tuple(failures),
         telemetry=combine(telemetry),
         client_cpu_cores=client_cpu_cores,
+        stages=stages or {},
     )
     return BurstRecord(tuple(units), tuple(seconds), sample)

@@ -193,7 +193,7 @@ def _change(difference: MeanDifference) -> Change:
 
 
 def why_invalid(policy: Policy, samples: Sequence[Sample]) -> str | None:
-    """Why these samples can't be judged: wrong answers, or a client at its ceiling; None if they can."""
+    """Why these samples can't be judged: wrong answers, a client at its ceiling, a GPU that slowed itself down."""
     failures = describe_failures(samples)
     if failures:
         return failures
@@ -203,6 +203,12 @@ def why_invalid(policy: Policy, samples: Sequence[Sample]) -> str | None:
             f"the client used {busiest:.2f} of its one core (ceiling {policy.client_ceiling_cores:g}): "
             "it was the bottleneck, not the service"
         )
+    gpus = [sample.telemetry.gpu for sample in samples if sample.telemetry is not None and sample.telemetry.gpu]
+    slowed_by = dict.fromkeys(reason for gpu in gpus for reason in gpu.slowed_by)
+    if slowed_by:
+        hottest_c = max((gpu.temperature_c for gpu in gpus if gpu.temperature_c is not None), default=None)
+        heat = "" if hottest_c is None else f" at up to {hottest_c:.0f} degrees Celsius"
+        return f"the GPU was slowed by {', '.join(slowed_by)}{heat}: what was measured is its cooling or its power"
     return None
 
 

@@ -12,7 +12,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,7 +22,9 @@ import numpy as np
 
 from perfgate.deployed import tls_context
 from perfgate.open_loop import send_at_random
-from perfgate.requester import Requester
+from perfgate.records import StageTime
+from perfgate.requester import Completion, Requester
+from perfgate.server_timing import mean_stages, parse_server_timing
 from perfgate.workload import Workload
 
 _WINDOW_S = 0.5
@@ -94,6 +96,8 @@ class LoadResult:
         What was wrong with each failed request; the load stops after a few.
     client_cpu_cores:
         CPU-seconds a second of the client.
+    stages:
+        Of these requests on average; empty where the service doesn't tell.
     """
 
     rounds_s: list[float]
@@ -101,6 +105,23 @@ class LoadResult:
     latencies_ms: list[float]
     failures: list[str]
     client_cpu_cores: float
+    stages: Mapping[str, StageTime]
+
+    @classmethod
+    def of(
+        cls, completions: Sequence[Completion], concurrency: int, failures: list[str], client_cpu_cores: float
+    ) -> "LoadResult":
+        """Cut the completions of a load into windows, see `cut_windows`."""
+        completions = sorted(completions)
+        rounds_s, requests_per_round = cut_windows([item.at_s for item in completions], concurrency)
+        return cls(
+            rounds_s=[] if failures else rounds_s,
+            requests_per_round=requests_per_round,
+            latencies_ms=[item.took_s * 1e3 for item in completions],
+            failures=failures,
+            client_cpu_cores=client_cpu_cores,
+            stages=mean_stages([parse_server_timing(item.server_timing) for item in completions]),
+        )
 
 
 @dataclass(frozen=True)
@@ -110,14 +131,14 @@ class SteadyResult:
     Attributes
     ----------
     completions:
-        (completed at, took) of each request since the warm-up, in seconds; the first on the system's monotonic clock.
+        Of each request since the warm-up, on the system's monotonic clock.
     failures:
         What was wrong with each failed request; the load stops after a few.
     client_cpu_s:
         CPU-seconds of the client since the warm-up.
     """
 
-    completions: list[tuple[float, float]]
+    completions: list[Completion]
     failures: list[str]
     client_cpu_s: float
 
@@ -135,8 +156,8 @@ class _Load:
         async with self._connections() as cpu:
             await self._wait(seconds, completions=2 * self._job.concurrency + 1)
             end_s, cpu_cores = time.monotonic(), cpu.cores
-        completions = [item for item in self._requester.completions if item[0] <= end_s]
-        return self._result(completions, self._job.concurrency, cpu_cores)
+        completions = [item for item in self._requester.completions if item.at_s <= end_s]
+        return LoadResult.of(completions, self._job.concurrency, self._requester.failures, cpu_cores)
 
     async def run_until_told(self) -> SteadyResult:
         """Connections as above, until a line comes."""
@@ -165,20 +186,8 @@ class _Load:
         cpu = _Cpu()
         requests += await send_at_random(self._requester, rate_per_s, seconds, rng)
         await asyncio.gather(*requests)
-        measured = [(at_s, took_s) for at_s, took_s in self._requester.completions if at_s - took_s >= cpu.start_s]
-        return self._result(measured, 1, cpu.cores)
-
-    def _result(self, completions: list[tuple[float, float]], concurrency: int, cpu_cores: float) -> LoadResult:
-        completions = sorted(completions)
-        rounds_s, requests_per_round = cut_windows([at_s for at_s, _ in completions], concurrency)
-        failures = self._requester.failures
-        return LoadResult(
-            rounds_s=[] if failures else rounds_s,
-            requests_per_round=requests_per_round,
-            latencies_ms=[took_s * 1e3 for _, took_s in completions],
-            failures=failures,
-            client_cpu_cores=cpu_cores,
-        )
+        measured = [item for item in self._requester.completions if item.at_s - item.took_s >= cpu.start_s]
+        return LoadResult.of(measured, 1, self._requester.failures, cpu.cores)
 
     async def _wait(self, seconds: float, completions: int) -> None:
         """Until the time is over and enough requests have completed, or the load failed, or patience ends."""
@@ -255,14 +264,15 @@ async def _run(job: LoadJob) -> LoadResult | SteadyResult:
 
 def parse_result(line: str) -> LoadResult:
     """The result line of the client process."""
-    document: Mapping[str, Any] = json.loads(line)
-    return LoadResult(**document["result"])
+    result: dict[str, Any] = json.loads(line)["result"]
+    stages = {name: StageTime(**stage) for name, stage in result.pop("stages").items()}
+    return LoadResult(**result, stages=stages)
 
 
 def parse_steady_result(line: str) -> SteadyResult:
     """The result line of a client that was told to stop."""
-    document: Mapping[str, Any] = json.loads(line)
-    return SteadyResult(**document["result"])
+    result: dict[str, Any] = json.loads(line)["result"]
+    return SteadyResult([Completion(*item) for item in result.pop("completions")], **result)
 
 
 def main() -> int:

@@ -19,11 +19,11 @@ from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from perfgate.load import LoadJob, LoadResult, cut_windows
+from perfgate.load import LoadJob, LoadResult
 from perfgate.locust_cpu import cpu_cores
 from perfgate.locustfile import END, JOB, SEEN, Connection
 from perfgate.processes import free_port
-from perfgate.requester import MAX_FAILURES
+from perfgate.requester import MAX_FAILURES, Completion
 
 # Longer than a request may take.
 _WORKERS_DEADLINE_S = 70.0
@@ -105,17 +105,12 @@ class Master:
         self._seen.append(msg.data)
 
     def _result(self, concurrency: int, begin_s: float, end_s: float) -> LoadResult:
-        measured = sorted(
-            (at_s, took_s) for seen in self._seen for at_s, took_s in seen["completions"] if begin_s <= at_s <= end_s
-        )
-        failures = [failure for seen in self._seen for failure in seen["failures"]]
-        rounds_s, requests_per_round = cut_windows([at_s for at_s, _ in measured], concurrency)
-        return LoadResult(
-            rounds_s=[] if failures else rounds_s,
-            requests_per_round=requests_per_round,
-            latencies_ms=[took_s * 1e3 for _, took_s in measured],
-            failures=failures,
-            client_cpu_cores=max(cpu_cores(seen["cpu"], begin_s, end_s) for seen in self._seen),
+        completions = [Completion(*item) for seen in self._seen for item in seen["completions"]]
+        return LoadResult.of(
+            [item for item in completions if begin_s <= item.at_s <= end_s],
+            concurrency,
+            [failure for seen in self._seen for failure in seen["failures"]],
+            max(cpu_cores(seen["cpu"], begin_s, end_s) for seen in self._seen),
         )
 
 

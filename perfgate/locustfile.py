@@ -19,7 +19,8 @@ from locust.runners import Runner, WorkerRunner
 from perfgate.deployed import tls_context
 from perfgate.load import LoadJob
 from perfgate.locust_cpu import REPORT_S
-from perfgate.requester import MAX_FAILURES, wrong_answer
+from perfgate.requester import MAX_FAILURES, Completion, wrong_answer
+from perfgate.server_timing import HEADER
 
 # Messages of the master, and of a worker.
 JOB, END, SEEN = "perfgate-job", "perfgate-end", "perfgate-seen"
@@ -35,7 +36,7 @@ class _Worker:
         """Forget the job before."""
         self.job = job
         self.is_ending = False
-        self.completions: list[tuple[float, float]] = []
+        self.completions: list[Completion] = []
         self.failures: list[str] = []
         self.cpu: list[tuple[float, float]] = []
 
@@ -68,7 +69,8 @@ class Connection(FastHttpUser):
             else:
                 wrong = wrong_answer(workload, response.status_code, response.content or b"")
             if wrong is None:
-                _worker.completions.append((at_s, took_s))
+                server_timing = (response.headers or {}).get(HEADER, "")
+                _worker.completions.append(Completion(at_s, took_s, server_timing))
                 response.success()
             else:
                 _worker.failures.append(wrong)

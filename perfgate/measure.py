@@ -13,6 +13,7 @@ from perfgate.engines import LoadEngine
 from perfgate.errors import MeasurementError
 from perfgate.group import Group
 from perfgate.load import LoadJob, LoadResult, parse_result
+from perfgate.observed import observe
 from perfgate.processes import ManagedProcess, ServerProcess
 from perfgate.records import Cell, Latency, Sample, Telemetry
 from perfgate.telemetry import TelemetrySampler
@@ -79,7 +80,7 @@ class ApiInstrument:
         job = LoadJob(self.server.url, self.workload, connections, self.warmup_s, seconds, rate_per_s)
         deadline_s = job.longest_s + _CLIENT_DEADLINE_S
         self.client.exchange(job.to_json(), deadline_s)
-        with TelemetrySampler(self.server.process.pid) as telemetry:
+        with observe(self.server.process.pid) as observed, TelemetrySampler(observed) as telemetry:
             result = parse_result(self.client.read_line(deadline_s))
         if self.server.process.returncode is not None:
             raise self.server.process.error(f"died while {cell} was measured")
@@ -131,6 +132,7 @@ def sample_of(cell: Cell, result: LoadResult, telemetry: Telemetry | None) -> Sa
         failures=tuple(result.failures),
         telemetry=telemetry,
         client_cpu_cores=result.client_cpu_cores,
+        stages=result.stages,
     )
 
 

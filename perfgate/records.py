@@ -49,6 +49,22 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class StageTime:
+    """What one stage took of a request, on average.
+
+    Attributes
+    ----------
+    ms:
+        From its beginning to its end.
+    cpu_ms:
+        CPU time for one request, also where several share the stage; None if it only waits.
+    """
+
+    ms: float
+    cpu_ms: float | None
+
+
+@dataclass(frozen=True)
 class GpuUse:
     """What NVML reported while a cell ran, over all GPUs in use.
 
@@ -62,12 +78,21 @@ class GpuUse:
         Mean power of all GPUs together; None where the driver doesn't report it.
     energy_j:
         Energy of all GPUs together from start to end.
+    temperature_c:
+        The highest.
+    sm_clock_mhz:
+        Mean clock of the multiprocessors.
+    slowed_by:
+        Heat or power brake, by name, if a GPU was slowed by it for a moment at least.
     """
 
     utilisation_percent: float | None
     memory_bytes: int
     power_w: float | None
     energy_j: float | None
+    temperature_c: float | None = None
+    sm_clock_mhz: float | None = None
+    slowed_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,11 +107,19 @@ class Telemetry:
         Most resident memory at one time, shared pages counted in each process.
     gpu:
         None without a GPU.
+    own_cpu_s, observed_cpu_s:
+        CPU-seconds that observing took itself, and those that it saw.
     """
 
     cpu_cores: float
     memory_bytes: int
     gpu: GpuUse | None
+    own_cpu_s: float = 0.0
+    observed_cpu_s: float = 0.0
+
+
+# Of a request's parts, what lies outside of its stages: HTTP, queues and the client.
+REST = "rest"
 
 
 @dataclass(frozen=True)
@@ -105,6 +138,8 @@ class Sample:
         None where the measured process runs on another machine.
     client_cpu_cores:
         CPU of the process that makes the load; None where the measured process makes its own.
+    stages:
+        Of a request, by name and in its order; empty where the service doesn't tell.
     """
 
     rounds_s: tuple[float, ...]
@@ -114,6 +149,7 @@ class Sample:
     failures: tuple[str, ...]
     telemetry: Telemetry | None
     client_cpu_cores: float | None = None
+    stages: Mapping[str, StageTime] = field(default_factory=dict)
 
     @property
     def rates_per_s(self) -> list[float]:
@@ -137,6 +173,18 @@ class Sample:
             return None
         cpu_cores = self.telemetry.cpu_cores + (self.client_cpu_cores or 0.0)
         return cpu_cores / self.mean_throughput_per_s * 1e3
+
+    @property
+    def parts(self) -> Mapping[str, StageTime]:
+        """The stages, and as `rest` what none accounts for: the sum is the request's time, and the service's CPU."""
+        if not self.stages or not self.rounds_s:
+            return {}
+        cpu_ms = None
+        if self.telemetry is not None:
+            used_ms = self.telemetry.cpu_cores / self.mean_throughput_per_s * 1e3
+            cpu_ms = used_ms - sum(stage.cpu_ms or 0.0 for stage in self.stages.values())
+        rest = StageTime(self.latency.mean_ms - sum(stage.ms for stage in self.stages.values()), cpu_ms)
+        return {**self.stages, REST: rest}
 
     @property
     def success_rate(self) -> float:

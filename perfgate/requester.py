@@ -3,12 +3,32 @@
 import asyncio
 import json
 import time
+from typing import NamedTuple
 
 import aiohttp
 
+from perfgate.server_timing import HEADER
 from perfgate.workload import Workload, difference
 
 MAX_FAILURES = 5
+
+
+class Completion(NamedTuple):
+    """A right answer.
+
+    Attributes
+    ----------
+    at_s:
+        When it came, by the clock of whoever sent the request.
+    took_s:
+        Since the request was, or was to be, sent.
+    server_timing:
+        The answer's header of that name; empty without one.
+    """
+
+    at_s: float
+    took_s: float
+    server_timing: str
 
 
 class Requester:
@@ -17,7 +37,7 @@ class Requester:
     Attributes
     ----------
     completions:
-        (completed at, took), seconds of `time.monotonic()`, of each right answer.
+        Of each right answer, by `time.monotonic()`.
     failures:
         What was wrong with each other one.
     gave_up:
@@ -29,7 +49,7 @@ class Requester:
         self._url = url + workload.path
         self._workload = workload
         self._right_bodies: set[bytes] = set()
-        self.completions: list[tuple[float, float]] = []
+        self.completions: list[Completion] = []
         self.failures: list[str] = []
         self.gave_up = asyncio.Event()
 
@@ -39,13 +59,14 @@ class Requester:
         try:
             async with self._session.post(self._url, data=workload.body, headers=workload.headers) as response:
                 body = await response.read()
+                server_timing = response.headers.get(HEADER, "")
         except (aiohttp.ClientError, TimeoutError) as error:
             wrong: str | None = f"no answer: {error!r}"
         else:
             end_s = time.monotonic()
             wrong = self._check(response.status, body)
         if wrong is None:
-            self.completions.append((end_s, end_s - since_s))
+            self.completions.append(Completion(end_s, end_s - since_s, server_timing))
         else:
             self.failures.append(wrong)
             if len(self.failures) >= MAX_FAILURES:

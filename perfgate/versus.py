@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+from perfgate.attribution import compare_stages, describe_stages, name_stages
 from perfgate.errors import BaseError, PerfgateError
 from perfgate.group import Contender, LaunchArm
 from perfgate.judge import Policy, describe_failures, judge_pairs, why_invalid
@@ -132,11 +133,23 @@ def _judge(policy: Policy, figures: Sequence[PairFigure], *, at_look: bool, last
     )
     if verdict is None:
         return None
+    verdict = _with_stages(verdict, figures, policy.margin)
     return replace(
         verdict,
         now_per_s=geometric_mean([sample.mean_throughput_per_s for sample in head]),
         baseline_per_s=geometric_mean([sample.mean_throughput_per_s for sample in base]),
     )
+
+
+def _with_stages(verdict: Verdict, figures: Sequence[PairFigure], margin: float) -> Verdict:
+    """The stages' changes in the evidence; of a cell that changed, the one that moved in the reason."""
+    changes = compare_stages(figures)
+    if not changes:
+        return verdict
+    reason = verdict.reason
+    if verdict.status in (Status.REGRESSED, Status.IMPROVED):
+        reason += f"; {name_stages(changes, margin)}"
+    return replace(verdict, reason=reason, evidence=(*verdict.evidence, f"stages   {describe_stages(changes, margin)}"))
 
 
 def measure_pair(

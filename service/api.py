@@ -4,22 +4,24 @@ import signal
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
+from fastapi import Response
 from litserve import LitAPI
-from litserve.server import LIT_SERVER_API_KEY
 
 from service import metrics
-from service.answers import Answer, Probabilities, best_first
+from service.answers import Probabilities, best_first
 from service.batching import FairShareLoop, Occupancy
 from service.image_request import DecodedImage, ImageFromRequest
 from service.images import Pixels
 from service.pixel_slots import PixelSlots
 from service.settings import Settings
+from service.stages import StageSpan, server_timing
 
 
 async def _admit() -> None:
-    """Let everybody in, as LitServe's own function does; but that one takes a thread for each request."""
+    """Who may come in has been decided (`service.admission`); LitServe's own check takes a thread for each request."""
 
 
 def _discard(slots: PixelSlots, image: DecodedImage) -> None:
@@ -43,8 +45,7 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         self._slots = slots
         self._occupancy = occupancy
         self._others = settings.resolved_workers_per_device - 1
-        if not LIT_SERVER_API_KEY:
-            self.authorize = _admit
+        self.authorize = _admit
 
     def setup(self, device: str) -> None:
         """Load the model in the worker. Torch is imported here: the server's parent process stays free of it."""
@@ -58,29 +59,44 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         """The image that the dependency has read."""
         return request
 
-    def batch(self, inputs: Sequence[DecodedImage]) -> Pixels:
-        """Stack n images to uint8 of shape (n, size, size, 3)."""
-        now_s = time.monotonic()
-        for image in inputs:
-            metrics.observe_stage("queue", now_s - image.queued_at_s)
+    def batch(self, inputs: Sequence[DecodedImage], context: Sequence[dict[str, Any]]) -> Pixels:
+        """Stack n images to uint8 of shape (n, size, size, 3).
+
+        Parameters
+        ----------
+        context:
+            LitServe's, one a request; under `stages` each gets what its request has passed.
+        """
+        now_s, unix_s, batching = time.monotonic(), time.time(), StageSpan("batch", shared=len(inputs))
+        for image, own in zip(inputs, context, strict=True):
+            waiting = StageSpan("queue", now_s - image.queued_at_s, None, unix_s)
+            metrics.observe_stage(waiting)
+            own["stages"] = [image.decoding, waiting, batching]
         metrics.observe_batch_size(len(inputs))
-        with metrics.timed_stage("batch"):
+        with metrics.timed_stage(batching):
             size = self._settings.image_size
             images = np.empty((len(inputs), size, size, 3), np.uint8)
             for image, pixels in zip(inputs, images, strict=True):
                 self._slots.take(image.place, out=pixels)
             return images
 
-    def predict(self, x: Pixels) -> Probabilities:
+    def predict(self, x: Pixels, context: Sequence[dict[str, Any]]) -> Probabilities:
         """float32 probabilities of shape (n, labels)."""
-        with metrics.timed_stage("predict"):
+        predicting = StageSpan("predict", shared=len(x))
+        for own in context:
+            own["stages"].append(predicting)
+        # The model's threads are others than this one.
+        with metrics.timed_stage(predicting, cpu_clock=time.process_time):
             return self._classifier.predict(x, others_idle=self._occupancy.free_workers >= self._others)
 
     def unbatch(self, output: Probabilities) -> list[Probabilities]:
         """One row a request."""
         return list(output)
 
-    def encode_response(self, output: Probabilities) -> Answer:
-        """Labels with probabilities, best first."""
-        with metrics.timed_stage("encode"):
-            return best_first(self._classifier.labels, output)
+    def encode_response(self, output: Probabilities, context: dict[str, Any]) -> Response:
+        """Labels with probabilities, best first, as JSON; the stages in a header."""
+        encoding = StageSpan("encode")
+        with metrics.timed_stage(encoding):
+            body = best_first(self._classifier.labels, output).model_dump_json()
+        stages = [*context["stages"], encoding]
+        return Response(body, media_type="application/json", headers={"Server-Timing": server_timing(stages)})

@@ -24,6 +24,7 @@ from service.images import (
     UnsupportedImageError,
 )
 from service.pixel_slots import PixelSlots, Place
+from service.stages import StageSpan
 
 _STATUS_OF = {
     EmptyImageError: 422,
@@ -61,12 +62,15 @@ class DecodedImage:
     ----------
     place:
         Where its pixels are: uint8 RGB of shape (size, size, 3).
+    decoding:
+        What it took.
     queued_at_s:
         `time.monotonic()` when decoding was done; one clock for all processes of a machine.
     """
 
     # LitServe formats each request for a log line that is hardly ever written; an array's digits would take a while.
     place: Place = field(repr=False)
+    decoding: StageSpan = field(repr=False)
     queued_at_s: float
 
 
@@ -82,8 +86,10 @@ async def read_image_request(request: Request) -> DecodedImage:
     body = await _read_body(request, intake.max_body_bytes)
     content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
 
+    decoding = StageSpan("decode")
+
     def decode() -> Pixels:
-        with metrics.timed_stage("decode"):
+        with metrics.timed_stage(decoding):
             return _decode(body, content_type, intake)
 
     intake.occupancy.arrive()
@@ -93,7 +99,7 @@ async def read_image_request(request: Request) -> DecodedImage:
         intake.occupancy.leave()
         raise
     # Nothing is waited for from here to LitServe's queue, so that a slot can't get lost with its request.
-    return DecodedImage(intake.slots.put(pixels), time.monotonic())
+    return DecodedImage(intake.slots.put(pixels), decoding, time.monotonic())
 
 
 ImageFromRequest = Annotated[DecodedImage, Depends(read_image_request)]

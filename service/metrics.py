@@ -9,11 +9,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.stages import StageSpan
 
 _DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -31,8 +32,6 @@ from prometheus_client import (  # noqa: E402  (after the variable is set, see a
 )
 from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402
 
-Stage = Literal["decode", "queue", "batch", "predict", "encode"]
-
 _STAGE_SECONDS = Histogram(
     "classifier_stage_seconds",
     "Seconds in a stage: decode and queue for each request, batch, predict and encode for each batch.",
@@ -48,19 +47,19 @@ _REQUESTS = Counter("classifier_requests", "Answers of the prediction endpoint b
 _IN_FLIGHT = Gauge("classifier_requests_in_flight", "Requests that are not answered yet.", multiprocess_mode="livesum")
 
 
-def observe_stage(stage: Stage, seconds: float) -> None:
+def observe_stage(span: StageSpan) -> None:
     """Record how long a stage took."""
-    _STAGE_SECONDS.labels(stage).observe(seconds)
+    _STAGE_SECONDS.labels(span.stage).observe(span.took_s)
 
 
 @contextmanager
-def timed_stage(stage: Stage) -> Iterator[None]:
-    """Record how long the block takes, whether it succeeds or not."""
-    start_s = time.perf_counter()
+def timed_stage(span: StageSpan, cpu_clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
+    """Measure the block, see `StageSpan.measure`, and record how long it took, whether it succeeds or not."""
     try:
-        yield
+        with span.measure(cpu_clock):
+            yield
     finally:
-        observe_stage(stage, time.perf_counter() - start_s)
+        observe_stage(span)
 
 
 def observe_batch_size(requests: int) -> None:

@@ -4,11 +4,14 @@ import json
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fastapi import Response
 
+from perfgate.server_timing import parse_server_timing
 from service.answers import Answer
 from service.api import ImageClassifierAPI
 from service.image_request import DecodedImage
@@ -16,6 +19,7 @@ from service.images import Pixels
 from service.model import Classifier
 from service.server import build_server
 from service.settings import load_settings
+from service.stages import StageSpan
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +39,21 @@ def api() -> Iterator[ImageClassifierAPI]:
     torch.set_grad_enabled(True)
 
 
-def _answer_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Answer]:
+def _decoded(pixels: Pixels) -> DecodedImage:
+    return DecodedImage(pixels, StageSpan("decode", 0.002, 0.001, time.time()), time.monotonic())
+
+
+def _respond_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Response]:
     """What LitServe does with a batch, hook by hook."""
-    requests = [api.decode_request(DecodedImage(pixels, time.monotonic())) for pixels in images]
-    rows = api.unbatch(api.predict(api.batch(requests)))
+    requests = [api.decode_request(_decoded(pixels)) for pixels in images]
+    contexts: list[dict[str, Any]] = [{} for _ in images]
+    rows = api.unbatch(api.predict(api.batch(requests, contexts), contexts))
     assert len(rows) == len(images)
-    return [api.encode_response(row) for row in rows]
+    return [api.encode_response(row, context) for row, context in zip(rows, contexts, strict=True)]
+
+
+def _answer_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Answer]:
+    return [Answer.model_validate_json(bytes(response.body)) for response in _respond_all(api, images)]
 
 
 def test_the_batch_settings_reach_litserve(api: ImageClassifierAPI) -> None:
@@ -68,7 +81,7 @@ def test_the_hooks_answer_each_image_in_its_place(api: ImageClassifierAPI, cat_b
 
 def test_a_batch_is_a_stack_of_bytes(api: ImageClassifierAPI, cat_batch: Pixels) -> None:
     """What the model gets is uint8 of shape (n, size, size, 3)."""
-    stacked = api.batch([DecodedImage(cat_batch[0], time.monotonic())] * 3)
+    stacked = api.batch([_decoded(cat_batch[0])] * 3, [{}, {}, {}])
     assert stacked.shape == (3, 224, 224, 3)
     assert stacked.dtype == np.uint8
 
@@ -81,14 +94,30 @@ def test_an_answer_is_plain_json_best_first(
     api: ImageClassifierAPI, probabilities: list[float], labels: list[str]
 ) -> None:
     """Strings and floats, the most probable label first, and a tie in the labels' order."""
-    answer = api.encode_response(np.array(probabilities, np.float32))
-    for item in answer.predictions:
-        assert type(item.label) is str
-        assert type(item.probability) is float
+    response = api.encode_response(np.array(probabilities, np.float32), {"stages": []})
     expected = [
         {"label": label, "probability": value} for label, value in zip(labels, sorted(probabilities)[::-1], strict=True)
     ]
-    assert json.loads(answer.model_dump_json()) == {"predictions": expected}
+    assert json.loads(bytes(response.body)) == {"predictions": expected}
+    assert response.headers["content-type"] == "application/json"
+
+
+def test_an_answer_tells_its_stages(api: ImageClassifierAPI, cat_batch: Pixels) -> None:
+    """In the order in which the request passed them, with the batch's size where it was shared."""
+    began_s = time.time()
+    for response in _respond_all(api, [cat_batch[0]] * 3):
+        spans = parse_server_timing(response.headers["server-timing"])
+        assert [span.name for span in spans] == ["decode", "queue", "batch", "predict", "encode"]
+        assert [span.shared for span in spans] == [1, 1, 3, 3, 1]
+        assert [span.cpu_s is None for span in spans] == [False, True, False, False, False]
+        assert (spans[0].took_s, spans[0].cpu_s) == (0.002, 0.001)
+        ends_s = [span.ended_at_s or 0.0 for span in spans]
+        assert began_s - 1e-6 <= ends_s[0] <= ends_s[1] <= ends_s[2] <= ends_s[3] <= ends_s[4] <= time.time()
+        # One after the other: each begins when the one before has ended, or after.
+        assert all(
+            end_s - span.took_s >= before_s - 1e-3
+            for before_s, end_s, span in zip(ends_s[1:-1], ends_s[2:], spans[2:], strict=True)
+        )
 
 
 def test_the_answers_probabilities_sum_to_one(api: ImageClassifierAPI, cat_batch: Pixels) -> None:
@@ -116,5 +145,5 @@ def test_a_batch_takes_the_cores_of_workers_that_are_all_idle(free_others: int, 
             return np.full((len(images), 2), 0.5, np.float32)
 
     api._classifier = Listening()
-    api.predict(np.zeros((1, 224, 224, 3), np.uint8))
+    api.predict(np.zeros((1, 224, 224, 3), np.uint8), [{"stages": []}])
     assert seen == [others_idle]

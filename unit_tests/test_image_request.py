@@ -17,6 +17,7 @@ from service.image_request import DecodedImage, ImageFromRequest
 from service.images import ImageReader
 from service.server import build_server
 from service.settings import load_settings
+from service.stages import StageSpan
 from unit_tests.image_files import encode, json_body, quadrants
 
 pytestmark = pytest.mark.anyio
@@ -39,6 +40,7 @@ def app() -> FastAPI:
     @app.post("/predict")
     async def answer(image: ImageFromRequest) -> dict[str, object]:
         assert image.queued_at_s <= time.monotonic()
+        assert image.decoding.took_s > 0
         pixels = np.empty((224, 224, 3), np.uint8)
         app.state.intake.slots.take(image.place, out=pixels)
         return {"pixels": base64.b64encode(pixels.tobytes()).decode()}
@@ -138,7 +140,7 @@ async def test_only_requests_that_become_an_image_are_on_the_way_to_a_batch(app:
 
 def test_a_request_is_formatted_for_a_log_without_its_pixels() -> None:
     """LitServe does it for every request; printing the corners of an array took 0.4 ms."""
-    assert repr(DecodedImage(_PIXELS, 5.0)) == "DecodedImage(queued_at_s=5.0)"
+    assert repr(DecodedImage(_PIXELS, StageSpan("decode"), 5.0)) == "DecodedImage(queued_at_s=5.0)"
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
 
+from perfgate.attribution import compare_stages, mean_stage
 from perfgate.gate import CellResult
-from perfgate.records import Sample
+from perfgate.records import Change, Sample, StageTime
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,12 @@ class Summary:
         CPU time of service and client for an image or a request, the median.
     memory_bytes, gpu_memory_bytes:
         The most.
-    gpu_utilisation_percent, gpu_power_w, gpu_energy_j_per_unit:
+    gpu_utilisation_percent, gpu_power_w, gpu_energy_j_per_unit, gpu_sm_clock_mhz:
         Means, over all GPUs.
+    gpu_temperature_c:
+        The highest.
+    telemetry_share:
+        CPU time that observing took, as a share of what it observed.
     """
 
     latency_p50_ms: float
@@ -40,6 +45,9 @@ class Summary:
     gpu_memory_bytes: int | None
     gpu_power_w: float | None
     gpu_energy_j_per_unit: float | None
+    gpu_temperature_c: float | None
+    gpu_sm_clock_mhz: float | None
+    telemetry_share: float | None
 
 
 def summary_of(samples: Sequence[Sample]) -> Summary | None:
@@ -49,6 +57,7 @@ def summary_of(samples: Sequence[Sample]) -> Summary | None:
     measured = [sample for sample in samples if sample.rounds_s]
     telemetry = [sample.telemetry for sample in samples if sample.telemetry is not None]
     gpus = [used.gpu for used in telemetry if used.gpu is not None]
+    observed_cpu_s = sum(used.observed_cpu_s for used in telemetry)
     core_ms = [core_ms for sample in measured if (core_ms := sample.core_ms_per_unit) is not None]
     return Summary(
         latency_p50_ms=median(sample.latency.p50_ms for sample in samples),
@@ -63,7 +72,42 @@ def summary_of(samples: Sequence[Sample]) -> Summary | None:
         gpu_memory_bytes=max((gpu.memory_bytes for gpu in gpus), default=None),
         gpu_power_w=_mean([gpu.power_w for gpu in gpus]),
         gpu_energy_j_per_unit=_mean([_energy_j_per_unit(sample) for sample in measured]),
+        gpu_temperature_c=max((gpu.temperature_c for gpu in gpus if gpu.temperature_c is not None), default=None),
+        gpu_sm_clock_mhz=_mean([gpu.sm_clock_mhz for gpu in gpus]),
+        telemetry_share=sum(used.own_cpu_s for used in telemetry) / observed_cpu_s if observed_cpu_s else None,
     )
+
+
+def stages_of(result: CellResult) -> list[dict[str, object]]:
+    """A request's parts, in its order: now and, side by side, in the base; means over the processes."""
+    changes = compare_stages(result.pairs)
+    if changes:
+        return [
+            _stage(change.name, change.head, base=change.base, cpu=change.cpu, took=change.took) for change in changes
+        ]
+    processes = [sample.parts for sample in result.samples if sample.parts]
+    return [
+        _stage(name, mean_stage([parts[name] for parts in processes]))
+        for name in (processes[0] if processes else ())
+        if all(name in parts for parts in processes)
+    ]
+
+
+def _stage(
+    name: str,
+    now: StageTime,
+    *,
+    base: StageTime | None = None,
+    cpu: Change | None = None,
+    took: Change | None = None,
+) -> dict[str, object]:
+    return {
+        "name": name,
+        "now": asdict(now),
+        "base": asdict(base) if base else None,
+        "change_of_cpu_time": asdict(cpu) if cpu else None,
+        "change_of_time": asdict(took) if took else None,
+    }
 
 
 def short(value: float) -> str:

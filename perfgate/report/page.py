@@ -9,7 +9,7 @@ from perfgate.report.plots import plots_of
 from perfgate.report.skeleton import render, render_plots, text
 from perfgate.report.summary import headline, said_of
 
-# Heading, where a cell has the figure, and how it is shown.
+# Heading, where a cell or a stage has the figure, and how it is shown.
 _Column = tuple[str, tuple[str, ...], Callable[[float], str]]
 
 
@@ -23,6 +23,10 @@ def _signed(value: float) -> str:
 
 def _cores(value: float) -> str:
     return f"{value:.2f}"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 1 else short(value)
 
 
 def _mib(value: float) -> str:
@@ -47,6 +51,21 @@ _COLUMNS: Sequence[_Column] = (
     ("GPU memory, MiB", ("now", "gpu_memory_bytes"), _mib),
     ("GPU, W", ("now", "gpu_power_w"), short),
     ("GPU, J each", ("now", "gpu_energy_j_per_unit"), short),
+    ("GPU, °C", ("now", "gpu_temperature_c"), short),
+    ("GPU, MHz", ("now", "gpu_sm_clock_mhz"), short),
+    ("telemetry's CPU", ("now", "telemetry_share"), _percent),
+)
+_STAGE_COLUMNS: Sequence[_Column] = (
+    ("CPU, ms", ("now", "cpu_ms"), _ms),
+    ("base", ("base", "cpu_ms"), _ms),
+    ("change", ("change_of_cpu_time", "estimate"), _signed),
+    ("95 % from", ("change_of_cpu_time", "low"), _signed),
+    ("to", ("change_of_cpu_time", "high"), _signed),
+    ("time, ms", ("now", "ms"), _ms),
+    ("base", ("base", "ms"), _ms),
+    ("change", ("change_of_time", "estimate"), _signed),
+    ("95 % from", ("change_of_time", "low"), _signed),
+    ("to", ("change_of_time", "high"), _signed),
 )
 
 
@@ -58,6 +77,7 @@ def render_page(document: Mapping[str, Any]) -> str:
         *(f"<p>{text(note)}</p>" for note in document["notes"]),
         _reasons(document["cells"]),
         f"<h2>Figures</h2>{_table_of_cells(document['cells'])}",
+        *_section_of_stages(document["cells"]),
         f"<h2>Plots</h2>{render_plots(plots_of(document))}",
         "<h2>Measured on</h2>",
         _table_of_machine(document),
@@ -87,22 +107,51 @@ def _table_of_cells(cells: Sequence[Mapping[str, Any]]) -> str:
         for name, path, form in _COLUMNS
         if {_at(cell, path) for cell in cells} - {None, 1.0 if path[-1] == "success_rate" else None}
     ]
-    heading = "".join(f"<th>{text(name)}</th>" for name, _, _ in columns)
-    rows = "".join(
-        f'<tr><td>{text(cell["cell"])}</td><td class="text {text(cell["status"])}">{text(cell["status"])}</td>'
-        + "".join(f"<td>{_figure(cell, number, path, form)}</td>" for _, path, form in columns)
-        + "</tr>"
+    heads = [
+        f'<td>{text(cell["cell"])}</td><td class="text {text(cell["status"])}">{text(cell["status"])}</td>'
+        for cell in cells
+    ]
+    rows = [
+        head + _figures(cell, ("cells", str(number)), columns)
+        for number, (head, cell) in enumerate(zip(heads, cells, strict=True))
+    ]
+    return _table('<th>cell</th><th class="text">verdict</th>', columns, rows)
+
+
+def _section_of_stages(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Nothing where no service told its stages."""
+    stages = [
+        (cell["cell"], ("cells", str(number), "stages", str(place)), stage)
         for number, cell in enumerate(cells)
-    )
-    return f'<div class="wide"><table><tr><th>cell</th><th class="text">verdict</th>{heading}</tr>{rows}</table></div>'
+        for place, stage in enumerate(cell["stages"])
+    ]
+    if not stages:
+        return []
+    columns = [column for column in _STAGE_COLUMNS if any(_at(stage, column[1]) is not None for _, _, stage in stages)]
+    rows = [
+        f'<td>{text(cell if place[-1] == "0" else "")}</td><td class="text">{text(stage["name"])}</td>'
+        + _figures(stage, place, columns)
+        for cell, place, stage in stages
+    ]
+    table = _table('<th>cell</th><th class="text">stage</th>', columns, rows)
+    said = "Means over requests; CPU time of what requests share is shared out. The rest is what no stage accounts for."
+    return [f"<h2>Where a request's time goes</h2><p>{said}</p>{table}"]
 
 
-def _figure(cell: Mapping[str, Any], number: int, path: Sequence[str], form: Callable[[float], str]) -> str:
-    value = _at(cell, path)
-    if value is None:
-        return ""
-    place = ".".join(("cells", str(number), *path))
-    return f'<data value="{value!r}" data-place="{place}">{text(form(value))}</data>'
+def _table(first: str, columns: Sequence[_Column], rows: Sequence[str]) -> str:
+    heading = first + "".join(f"<th>{text(name)}</th>" for name, _, _ in columns)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<div class="wide"><table><tr>{heading}</tr>{body}</table></div>'
+
+
+def _figures(entry: Mapping[str, Any], place: Sequence[str], columns: Sequence[_Column]) -> str:
+    """A cell of the table for each column; a figure names its place in the document."""
+    figures = []
+    for _, path, form in columns:
+        value = _at(entry, path)
+        named = "" if value is None else f'<data value="{value!r}" data-place="{".".join((*place, *path))}">'
+        figures.append(f"<td>{named}{'' if value is None else text(form(value)) + '</data>'}</td>")
+    return "".join(figures)
 
 
 def _at(cell: Mapping[str, Any], path: Sequence[str]) -> float | None:

@@ -6,10 +6,15 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from perfgate.report.svg import BLUE, GREEN, GREY, HEIGHT_IN, ORANGE, TEXT, render_svg
+from perfgate.report.svg import BLUE, GREEN, GREY, HEIGHT_IN, ORANGE, STAGE_COLOURS, TEXT, render_svg
 
 Cells = Sequence[Mapping[str, Any]]
 
+# Title, the figure of a stage, its unit.
+_STAGE_PLOTS = (
+    ("CPU time of a request, by stage", "cpu_ms", "ms of CPU time"),
+    ("Time of a request, by stage", "ms", "% of its time"),
+)
 _COLOUR_OF = {"REGRESSED": ORANGE, "INVALID": ORANGE, "IMPROVED": GREEN, "PASS": BLUE}
 
 
@@ -34,6 +39,9 @@ def plots_of(document: Mapping[str, Any]) -> dict[str, str]:
         plots["Throughput: one against the other"] = HEIGHT_IN, partial(_ceilings, groups=ceilings)
     for name, group in series.items():
         plots[f"Latency: {name}"] = HEIGHT_IN, partial(_latency, cells=group)
+    staged = [cell for cell in cells if cell["stages"]]
+    for title, figure, unit in _STAGE_PLOTS if staged else ():
+        plots[title] = 0.9 + 0.5 * len(staged), partial(_stages, cells=staged, figure=figure, unit=unit)
     if cells:
         plots["CPU in use"] = _height_in(cells), partial(_cpu, cells=cells)
     if on_gpu:
@@ -110,6 +118,35 @@ def _cpu(axes: Axes, cells: Cells) -> None:
     axes.set_yticks(list(rows), [cell["cell"] for cell in cells])
     axes.set_xlabel("cores")
     axes.figure.legend(loc="outside upper right", ncols=2)
+
+
+def _stages(axes: Axes, cells: Cells, figure: str, unit: str) -> None:
+    """A bar a cell, and side by side one for the base below it; shares where the unit is a percentage."""
+    names = list(dict.fromkeys(stage["name"] for cell in cells for stage in cell["stages"]))
+    colour_of = {name: STAGE_COLOURS[place % len(STAGE_COLOURS)] for place, name in enumerate(names)}
+    unnamed: set[str | None] = set(names)
+    for row, cell in zip(range(len(cells), 0, -1), cells, strict=True):
+        arms = [arm for arm in ("now", "base") if cell["stages"][0][arm] is not None]
+        for arm, offset in zip(arms, (0.2, -0.2) if len(arms) > 1 else (0.0,), strict=True):
+            widths = [max(0.0, stage[arm][figure] or 0.0) for stage in cell["stages"]]
+            scale = 100 / sum(widths) if unit.startswith("%") else 1.0
+            left = 0.0
+            for stage, width in zip(cell["stages"], widths, strict=True):
+                label = stage["name"] if stage["name"] in unnamed and arm == "now" else None
+                unnamed.discard(label)
+                axes.barh(
+                    row + offset,
+                    width * scale,
+                    left=left,
+                    height=0.36,
+                    color=colour_of[stage["name"]],
+                    alpha=1.0 if arm == "now" else 0.55,
+                    label=label,
+                )
+                left += width * scale
+    axes.set_yticks(range(len(cells), 0, -1), [cell["cell"] for cell in cells])
+    axes.set_xlabel(unit + ("; paler: the base" if any(cell["base"] for cell in cells) else ""))
+    axes.figure.legend(loc="outside upper center", ncols=6)
 
 
 def _gpu(axes: Axes, cells: Cells) -> None:

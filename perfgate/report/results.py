@@ -8,7 +8,7 @@ from typing import Any
 
 from perfgate.gate import CellResult, Gate
 from perfgate.records import Fingerprint, Sample, Status
-from perfgate.report.figures import summary_of
+from perfgate.report.figures import stages_of, summary_of
 
 # Of the document's form; a change that breaks a reader makes it a higher number. docs/results-json.md describes it.
 SCHEMA = 1
@@ -114,6 +114,7 @@ def _cell(result: CellResult, *, fails: bool) -> dict[str, Any]:
         "base": _summary([pair.base for pair in result.pairs]),
         "processes_per_s": [sample.throughput_per_s for sample in result.samples if sample.rounds_s],
         "pairs": [pair.to_json() for pair in result.pairs],
+        "stages": stages_of(result),
     }
 
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from perfgate.processes import ServerProcess
 from unit_tests.perfgate_tests import stub_server
+from unit_tests.perfgate_tests.nvml_stand_in import StandInNvml, compile_stand_in
 from unit_tests.perfgate_tests.tiny_project import TinyProject
 
 # A slow or busy machine is no failure.
@@ -41,3 +42,14 @@ def stub() -> Iterator[ServerProcess]:
     """The stub server in a process of its own; tests that use it share one xdist worker, `stub`."""
     with ServerProcess([sys.executable, stub_server.__file__], cwd=Path.cwd(), ready_deadline_s=60.0) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_stand_in(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def nvml(nvml_library: Path, monkeypatch: pytest.MonkeyPatch) -> StandInNvml:
+    """NVML with no GPU yet, and all of them visible."""
+    return StandInNvml(nvml_library, monkeypatch)

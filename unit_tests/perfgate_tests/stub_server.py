@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import itertools
 import os
+import time
 
 from aiohttp import web
 
@@ -28,11 +29,16 @@ def create_app() -> web.Application:
 
     async def predict(request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        began_s = time.monotonic()
         await asyncio.sleep(DELAY_S)
         number = next(numbers)
         match request.match_info["mode"]:
             case "right":
                 return web.json_response(ANSWER)
+            case "timed":
+                took_ms = (time.monotonic() - began_s) * 1e3
+                stages = f"sleep;dur={took_ms:.3f};cpu=0.5;shared=2;end={time.time():.6f}, cache;desc=miss"
+                return web.json_response(ANSWER, headers={"Server-Timing": stages})
             case "echo":
                 return web.json_response({"body": body.decode(), "type": request.content_type})
             case "nearly-right":

@@ -19,10 +19,12 @@ from perfgate.bursts import (
     open_api_contender,
     running_time,
     share_out,
+    without_pauses,
 )
 from perfgate.errors import ProcessError
 from perfgate.processes import ServerProcess
 from perfgate.records import Cell, Telemetry
+from perfgate.server_timing import StageSpan
 from perfgate.workload import Workload
 from unit_tests.perfgate_tests import stub_server
 from unit_tests.perfgate_tests.waiting import wait_until
@@ -88,6 +90,33 @@ def test_latency_is_the_time_in_which_the_server_could_run(right: ApiContender) 
         time.sleep(1.0)
     record = load.finish()
     assert record.sample.latency.p95_ms < 800
+
+
+def test_stages_are_the_time_in_which_the_server_could_run() -> None:
+    """As its latency: the one stage of the stub is all of its time, and its CPU time is what the stub says."""
+    with contender("timed") as timed:
+        load = timed.start_load(Cell("api", "concurrency", 1))
+        for _ in range(4):
+            load.burst(DELAY_S / 2)
+            time.sleep(1.0)
+        sample = load.finish().sample
+    assert list(sample.stages) == ["sleep"]
+    assert sample.stages["sleep"].cpu_ms == pytest.approx(0.25)
+    assert 0.5 * sample.latency.mean_ms < sample.stages["sleep"].ms < sample.latency.mean_ms
+
+
+def test_pauses_are_taken_out_of_stages() -> None:
+    """One that began before a pause and ended after it, one within a burst, and one of which no end is known."""
+    unix_s = time.time() - time.monotonic()
+    ran_s = np.array([[10.0, 11.0], [20.0, 22.0]])
+    over, within, unknown = (
+        StageSpan("predict", 10.0, 0.1, 1, unix_s + 20.5),
+        StageSpan("encode", 0.25, 0.1, 1, unix_s + 21.0),
+        StageSpan("cache", 1.0, None, 1, None),
+    )
+    running = without_pauses([over, within, unknown], ran_s)
+    assert [span.name for span in running] == ["predict", "encode"]
+    assert [span.took_s for span in running] == pytest.approx([1.0, 0.25], abs=1e-3)
 
 
 def test_the_time_that_a_process_ran_stands_still_between_its_bursts() -> None:

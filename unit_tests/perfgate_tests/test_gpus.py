@@ -1,19 +1,25 @@
-"""Which GPUs are observed, and what is read from them."""
+"""Which GPUs are observed, and what is read from them: the real binding, on a library that stands in for NVML."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pynvml
 import pytest
 
 from perfgate.errors import MeasurementError
 from perfgate.gpus import GpuReading, driver_version, open_gpus, read_gpu
-from unit_tests.perfgate_tests.fake_nvml import DRIVER, FakeGpu, FakeNvml
+from unit_tests.perfgate_tests.nvml_stand_in import DRIVER, StandInGpu, StandInNvml
 
 A = "GPU-aaaaaaaa-0000-0000-0000-000000000000"
 B = "GPU-bbbbbbbb-0000-0000-0000-000000000000"
 C = "GPU-bbbbcccc-0000-0000-0000-000000000000"
+PART = "MIG-dddddddd-0000-0000-0000-000000000000"
 
-NOT_SUPPORTED = pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-NO_PERMISSION = pynvml.NVMLError(pynvml.NVML_ERROR_NO_PERMISSION)
-LOST = pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+NOT_SUPPORTED, NO_PERMISSION = pynvml.NVMLError_NotSupported, pynvml.NVMLError_NoPermission
+READING = GpuReading(80.0, 3 * 2**30, 60.0, 5000.0, 60.0, 1500.0, ())
 
 
 @pytest.mark.parametrize(
@@ -28,6 +34,7 @@ LOST = pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
         ("GPU-bbbbb", [B]),
         ("GPU-bbbb", [B, C]),
         (f"0,{B}", [A, B]),
+        (PART, [PART]),
         ("", []),
         (" ", []),
         ("-1", []),
@@ -37,31 +44,40 @@ LOST = pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
     ],
 )
 def test_cuda_visible_devices_is_heeded(
-    monkeypatch: pytest.MonkeyPatch, cuda_visible_devices: str | None, visible: list[str]
+    nvml: StandInNvml, monkeypatch: pytest.MonkeyPatch, cuda_visible_devices: str | None, visible: list[str]
 ) -> None:
-    """By index, by UUID and by the beginning of a UUID; NVML itself knows nothing of the variable."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    """By index, by UUID and by the beginning of one, a part of a GPU by its own; NVML knows nothing of the variable."""
     if cuda_visible_devices is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", cuda_visible_devices)
-    nvml = FakeNvml(monkeypatch, *[FakeGpu(uuid=uuid) for uuid in (A, B, C)])
+    nvml.have(*[StandInGpu(uuid=uuid) for uuid in (A, B, C)], StandInGpu(uuid=PART, is_part=True))
     with open_gpus() as gpus:
         assert [gpu.uuid for gpu in gpus] == visible
         assert nvml.closed == 0
     assert (nvml.opened, nvml.closed) == (1, 1)
 
 
-def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_driver() -> None:
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
-
-    monkeypatch.setattr(pynvml, "nvmlInit", no_driver)
+@pytest.mark.parametrize("error", [pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded])
+def test_without_a_driver_there_are_no_gpus(nvml: StandInNvml, error: type[pynvml.NVMLError]) -> None:
+    nvml.have(StandInGpu())
+    nvml.fail_at_start(error)
     with open_gpus() as gpus:
         assert gpus == ()
     assert driver_version() is None
+    assert nvml.closed == 0
 
 
-def test_the_drivers_version_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    nvml = FakeNvml(monkeypatch)
+@pytest.mark.parametrize("error", [NO_PERMISSION, pynvml.NVMLError_LibRmVersionMismatch])
+def test_a_driver_that_does_not_work_is_an_error_and_not_a_machine_without_a_gpu(
+    nvml: StandInNvml, error: type[pynvml.NVMLError]
+) -> None:
+    nvml.fail_at_start(error)
+    with pytest.raises(MeasurementError, match="there is an NVIDIA driver, but NVML does not start"), open_gpus():
+        pass
+    with pytest.raises(MeasurementError, match="NVML does not start"):
+        driver_version()
+
+
+def test_the_drivers_version_is_known(nvml: StandInNvml) -> None:
     assert driver_version() == DRIVER
     assert (nvml.opened, nvml.closed) == (1, 1)
 
@@ -70,42 +86,70 @@ def test_the_drivers_version_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     ("gpu", "reading"),
     [
         (
-            FakeGpu(utilisation_percent=97, memory_bytes=2**30, power_mw=61_500, energy_mj=12_345),
-            GpuReading(utilisation_percent=97.0, memory_bytes=2**30, power_w=61.5, energy_j=12.345),
+            StandInGpu(utilisation=97, memory=2**30, power=61_500, energy=12_345, temperature=71, clock=1_980),
+            GpuReading(97.0, 2**30, 61.5, 12.345, 71.0, 1980.0, ()),
         ),
-        (FakeGpu(utilisation_percent=NOT_SUPPORTED), GpuReading(None, 3 * 2**30, 60.0, 5000.0)),
-        (FakeGpu(power_mw=NOT_SUPPORTED, energy_mj=NO_PERMISSION), GpuReading(80.0, 3 * 2**30, None, None)),
+        (StandInGpu(utilisation=NOT_SUPPORTED), replace(READING, utilisation_percent=None)),
+        (StandInGpu(power=NOT_SUPPORTED, energy=NO_PERMISSION), replace(READING, power_w=None, energy_j=None)),
+        (
+            StandInGpu(temperature=NOT_SUPPORTED, clock=NOT_SUPPORTED, reasons=NOT_SUPPORTED),
+            replace(READING, temperature_c=None, sm_clock_mhz=None),
+        ),
+        # A power cap by software and an idle GPU's low clock are no slowdowns.
+        (StandInGpu(reasons=0x4 | 0x1), READING),
+        (
+            StandInGpu(reasons=0x8 | 0x40),
+            replace(READING, slowed_by=("hardware slowdown", "hardware thermal slowdown")),
+        ),
+        (StandInGpu(reasons=0x20 | 0x80), replace(READING, slowed_by=("software thermal slowdown", "power brake"))),
     ],
 )
 def test_a_reading_has_plain_units_and_none_for_what_is_not_reported(
-    monkeypatch: pytest.MonkeyPatch, gpu: FakeGpu, reading: GpuReading
+    nvml: StandInNvml, gpu: StandInGpu, reading: GpuReading
 ) -> None:
     """Under MIG there is no utilisation; small and old boards don't report power or energy."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    FakeNvml(monkeypatch, gpu)
+    nvml.have(gpu)
     with open_gpus() as (opened,):
-        read = read_gpu(opened)
-    assert read.power_w == pytest.approx(reading.power_w)
-    assert read.energy_j == pytest.approx(reading.energy_j)
-    assert (read.utilisation_percent, read.memory_bytes) == (reading.utilisation_percent, reading.memory_bytes)
+        assert read_gpu(opened) == reading
 
 
-def test_a_gpu_that_is_lost_from_the_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    nvml = FakeNvml(monkeypatch)
+def test_a_part_of_a_gpu_reports_its_memory(nvml: StandInNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under MIG, of which CUDA_VISIBLE_DEVICES names the part: no utilisation, no power, no energy of its own."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", PART)
+    refused = dict.fromkeys(("utilisation", "power", "energy", "temperature", "clock", "reasons"), NOT_SUPPORTED)
+    part = StandInGpu(name="NVIDIA H100 MIG 1g.10gb", uuid=PART, is_part=True, memory=2**30, **refused)
+    nvml.have(StandInGpu(uuid=A), part)
+    with open_gpus() as (opened,):
+        assert opened.name == "NVIDIA H100 MIG 1g.10gb"
+        assert read_gpu(opened) == GpuReading(None, 2**30, None, None, None, None, ())
 
-    def lost() -> int:
-        raise LOST
 
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lost)
-    with pytest.raises(MeasurementError, match="NVML can't tell which GPUs there are: GPU is lost"), open_gpus():
+def test_a_part_of_a_gpu_that_is_not_there_is_an_error(nvml: StandInNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", PART)
+    nvml.have(StandInGpu(uuid=A))
+    with pytest.raises(MeasurementError, match="NVML can't tell which GPUs there are"), open_gpus():
+        pass
+
+
+def test_gpus_that_are_lost_from_the_start_are_an_error(nvml: StandInNvml) -> None:
+    nvml.lose_all()
+    with pytest.raises(MeasurementError, match="NVML can't tell which GPUs there are"), open_gpus():
         pass
     assert nvml.closed == 1
 
 
-@pytest.mark.parametrize("gpu", [FakeGpu(utilisation_percent=LOST), FakeGpu(memory_bytes=LOST), FakeGpu(power_mw=LOST)])
-def test_a_lost_gpu_is_an_error_and_not_a_missing_value(monkeypatch: pytest.MonkeyPatch, gpu: FakeGpu) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    nvml = FakeNvml(monkeypatch, gpu)
+@pytest.mark.parametrize("what", ["utilisation", "memory", "power", "temperature", "reasons"])
+def test_a_lost_gpu_is_an_error_and_not_a_missing_value(nvml: StandInNvml, what: str) -> None:
+    nvml.have(StandInGpu())
+    nvml.set(0, **{what: pynvml.NVMLError_GpuIsLost})
     with pytest.raises(pynvml.NVMLError_GpuIsLost), open_gpus() as (opened,):
         read_gpu(opened)
     assert nvml.closed == 1
+
+
+def test_the_binding_finds_the_library_by_itself(nvml_library: Path) -> None:
+    """In a process of its own, as in a run: the loader's path leads to it."""
+    program = "from perfgate.gpus import driver_version; print(driver_version())"
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(nvml_library.parent)}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == DRIVER

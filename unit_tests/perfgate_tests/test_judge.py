@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from perfgate.judge import Exclusion, Policy, judge
-from perfgate.records import Sample, Status
+from perfgate.records import GpuUse, Sample, Status
 from perfgate.stats import geometric_mean
 from unit_tests.perfgate_tests.samples import make_sample, make_samples
 
@@ -159,3 +159,26 @@ def test_slower_samples_are_never_judged_better(baseline: list[float], now: list
     before = judge(Policy(), baseline, make_samples(now)).status
     after = judge(Policy(), baseline, make_samples(slower)).status
     assert order.index(after) <= order.index(before)
+
+
+@pytest.mark.parametrize(
+    ("slowed_by", "temperature_c", "said"),
+    [
+        (("hardware thermal slowdown",), 91.0, "slowed by hardware thermal slowdown at up to 91 degrees Celsius"),
+        (("power brake", "hardware slowdown"), None, "slowed by power brake, hardware slowdown: "),
+    ],
+)
+def test_a_gpu_that_slowed_itself_down_invalidates(
+    slowed_by: tuple[str, ...], temperature_c: float | None, said: str
+) -> None:
+    """Its cooling was measured, not the code; in one process of several, too."""
+    gpu = GpuUse(90.0, 2**30, 300.0, None, temperature_c, 900.0, slowed_by)
+    samples = [make_sample(100.0), make_sample(100.0, gpu=gpu)]
+    verdict = judge(Policy(), [100.0] * 8, samples)
+    assert verdict.status is Status.INVALID
+    assert said in verdict.reason
+
+
+def test_a_gpu_that_ran_as_it_should_does_not() -> None:
+    sample = make_sample(100.0, gpu=GpuUse(90.0, 2**30, 300.0, None, 80.0, 1800.0))
+    assert judge(Policy(), [100.0 + place / 10 for place in range(8)], [sample] * 3).status is Status.PASS

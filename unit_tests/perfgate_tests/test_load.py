@@ -51,6 +51,17 @@ def test_throughput_is_concurrency_over_delay(stub: ServerProcess) -> None:
     assert 0 < result.client_cpu_cores < 0.9
 
 
+def test_a_service_that_tells_its_stages_is_listened_to(stub: ServerProcess) -> None:
+    """In the closed loop as in the open one; the stub's one stage is nearly all of a request's time."""
+    closed = job_for(stub, "timed", concurrency=4)
+    for job in (closed, replace(closed, rate_per_s=20.0)):
+        result = run_client(job)
+        assert list(result.stages) == ["sleep"]
+        assert result.stages["sleep"].cpu_ms == pytest.approx(0.25)
+        assert stub_server.DELAY_S * 1e3 - 5 <= result.stages["sleep"].ms <= np.mean(result.latencies_ms)
+    assert run_client(job_for(stub, "right", concurrency=4)).stages == {}
+
+
 def test_a_job_reaches_the_server_as_it_was_given(stub: ServerProcess) -> None:
     """Body and headers arrive, and what comes back is compared with the job's expected answer."""
     expected = {"body": "säge", "type": "text/x-saw"}
@@ -127,9 +138,9 @@ def test_a_load_goes_on_until_it_is_told_to_stop(stub: ServerProcess) -> None:
         end_s = time.monotonic()
         result = parse_steady_result(client.exchange("stop", CLIENT_DEADLINE_S))
         assert json.loads(client.exchange(job.to_json(), CLIENT_DEADLINE_S)) == {"measuring": True}
-    in_time = [at_s for at_s, _ in result.completions if start_s <= at_s <= end_s]
+    in_time = [item for item in result.completions if start_s <= item.at_s <= end_s]
     assert len(in_time) >= 4
-    assert all(took_s >= stub_server.DELAY_S - 0.005 for _, took_s in result.completions)
+    assert all(item.took_s >= stub_server.DELAY_S - 0.005 for item in result.completions)
     assert result.failures == []
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from perfgate import machine
 from perfgate.machine import read_fingerprint
-from unit_tests.perfgate_tests.fake_nvml import DRIVER, FakeGpu, FakeNvml
+from unit_tests.perfgate_tests.nvml_stand_in import DRIVER, StandInGpu, StandInNvml
 
 
 @pytest.fixture(autouse=True)
@@ -43,17 +43,17 @@ def test_details_hold_versions_and_settings() -> None:
     ],
 )
 def test_gpus_make_the_class_and_the_driver_does_not(
-    monkeypatch: pytest.MonkeyPatch, names: list[str], gpu_name: str | None, gpu_count: int
+    nvml: StandInNvml, names: list[str], gpu_name: str | None, gpu_count: int
 ) -> None:
-    FakeNvml(monkeypatch, *[FakeGpu(name=name) for name in names])
+    nvml.have(*[StandInGpu(name=name) for name in names])
     fingerprint = read_fingerprint((), {})
     assert (fingerprint.gpu_name, fingerprint.gpu_count) == (gpu_name, gpu_count)
     assert fingerprint.details["driver"] == DRIVER
     assert DRIVER not in fingerprint.machine_class
 
 
-def test_only_the_gpus_that_cuda_may_use_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeNvml(monkeypatch, FakeGpu(name="NVIDIA L4"), FakeGpu(name="NVIDIA A10G"))
+def test_only_the_gpus_that_cuda_may_use_count(nvml: StandInNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml.have(StandInGpu(name="NVIDIA L4"), StandInGpu(name="NVIDIA A10G"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     fingerprint = read_fingerprint((), {})
     assert (fingerprint.gpu_name, fingerprint.gpu_count) == ("NVIDIA A10G", 1)

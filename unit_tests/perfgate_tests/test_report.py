@@ -17,7 +17,7 @@ from perfgate.errors import ReportError
 from perfgate.gate import CellResult, Gate
 from perfgate.judge import Policy, judge, judge_pairs
 from perfgate.pair_figure import PairFigure
-from perfgate.records import Cell, Fingerprint, GpuUse, Status, Verdict
+from perfgate.records import Cell, Fingerprint, GpuUse, StageTime, Status, Verdict
 from perfgate.report.folder import write_report
 from perfgate.report.page import render_page
 from perfgate.report.results import RunFacts, results_document
@@ -30,6 +30,9 @@ STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
 BEGAN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 GPU = GpuUse(utilisation_percent=87.0, memory_bytes=2**30, power_w=50.0, energy_j=1.0)
 
+STAGES = {"decode": StageTime(2.0, 1.9), "queue": StageTime(1.0, None), "predict": StageTime(5.0, 9.0)}
+SLOWER_STAGES = {**STAGES, "decode": StageTime(2.5, 2.375)}
+
 
 def screened(cell: Cell, per_s: float) -> CellResult:
     """A cell that the stored baseline judged."""
@@ -40,6 +43,7 @@ def screened(cell: Cell, per_s: float) -> CellResult:
 def compared(cell: Cell, log_ratio: float) -> CellResult:
     """A cell that was compared side by side in three pairs."""
     base, head = make_sample(100.0, gpu=GPU), make_sample(100.0 * (1 + log_ratio), client_cpu_cores=0.3, gpu=GPU)
+    base, head = replace(base, stages=STAGES), replace(head, stages=SLOWER_STAGES)
     pairs = [PairFigure(log_ratio + 0.001 * number, (0.0, 0.01), base, head, 1.0) for number in range(3)]
     verdict = judge_pairs(Policy(), [pair.log_ratio for pair in pairs], [1e-5] * 3, last=True)
     assert verdict is not None
@@ -110,6 +114,25 @@ class TestDocument:
         made = document([*RESULTS[:2], RESULTS[4], *others])
         assert made["verdict"] == verdict
         assert made["failed"] is (verdict != "PASS")
+
+    def test_a_compared_cell_tells_where_a_requests_time_goes_in_both_arms(self) -> None:
+        """The parts' sum is the request's time; what was only measured has no base."""
+        stages = document()["cells"][2]["stages"]
+        assert [stage["name"] for stage in stages] == ["decode", "queue", "predict", "rest"]
+        assert sum(stage["now"]["ms"] for stage in stages) == pytest.approx(10.0)
+        assert stages[0]["now"] == pytest.approx({"ms": 2.5, "cpu_ms": 2.375})
+        assert stages[0]["base"] == pytest.approx({"ms": 2.0, "cpu_ms": 1.9})
+        change = stages[0]["change_of_cpu_time"]
+        assert change["estimate"] == pytest.approx(0.25)
+        assert change["low"] < 0.25 < change["high"]
+        assert stages[1]["now"]["cpu_ms"] is stages[1]["change_of_cpu_time"] is None
+
+    def test_a_measured_cell_tells_its_stages_alone(self) -> None:
+        samples = [replace(make_sample(), stages=stages) for stages in (STAGES, SLOWER_STAGES)]
+        cell = CellResult(Cell("api", "concurrency", 1), "requests", samples, Verdict(Status.PASS, "", 100.0))
+        decode = document([cell])["cells"][0]["stages"][0]
+        assert decode["now"] == pytest.approx({"ms": 2.25, "cpu_ms": 2.1375})
+        assert decode["base"] is decode["change_of_time"] is None
 
     def test_a_cells_figures_are_those_that_were_judged(self) -> None:
         cell = document()["cells"][2]
@@ -221,6 +244,8 @@ class TestPage:
                     "Change of throughput, with 95 % intervals",
                     "Throughput: api",
                     "Latency: api",
+                    "CPU time of a request, by stage",
+                    "Time of a request, by stage",
                     "CPU in use",
                     "GPU in use",
                 ],

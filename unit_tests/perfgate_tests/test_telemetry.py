@@ -11,12 +11,13 @@ import psutil
 import pynvml
 import pytest
 
-from perfgate import telemetry
+from perfgate import observed, telemetry
 from perfgate.errors import MeasurementError
+from perfgate.observed import observe
 from perfgate.processes import ManagedProcess
-from perfgate.telemetry import TelemetrySampler
+from perfgate.telemetry import TelemetrySampler, combine
 from unit_tests.perfgate_tests import programs
-from unit_tests.perfgate_tests.fake_nvml import FakeGpu, FakeNvml
+from unit_tests.perfgate_tests.nvml_stand_in import StandInGpu, StandInNvml
 from unit_tests.perfgate_tests.waiting import is_running, wait_until
 
 DEADLINE_S = 60.0
@@ -57,6 +58,12 @@ def running(program: str, *arguments: str) -> Iterator[ManagedProcess]:
         yield process
 
 
+@contextmanager
+def sampled(pid: int) -> Iterator[TelemetrySampler]:
+    with observe(pid) as tree, TelemetrySampler(tree) as sampler:
+        yield sampler
+
+
 def cpu_s(pids: list[int]) -> float:
     """CPU-seconds of the processes so far, by psutil alone."""
     return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
@@ -74,7 +81,7 @@ class TestProcesses:
             tree = [process.pid for process in psutil.Process(parent.pid).children(recursive=True)]
             assert len(tree) == 2
             start_s, start_cpu_s = time.monotonic(), cpu_s(tree)
-            with TelemetrySampler(parent.pid) as sampler:
+            with sampled(parent.pid) as sampler:
                 wait_until(lambda: cpu_s(tree) - start_cpu_s > 1.0, "both have worked")
             expected_cores = (cpu_s(tree) - start_cpu_s) / (time.monotonic() - start_s)
         assert sampler.record.cpu_cores == pytest.approx(expected_cores, rel=0.3)
@@ -85,17 +92,18 @@ class TestProcesses:
         with running(program) as process:
             process.read_line(DEADLINE_S)
             start_s = time.monotonic()
-            with TelemetrySampler(process.pid) as sampler:
+            with sampled(process.pid) as sampler:
                 pass
             used_s = sampler.record.cpu_cores * (time.monotonic() - start_s)
         assert used_s < 0.2  # a tick or two of the clock that accounts it
 
     def test_a_child_that_starts_and_ends_meanwhile_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With its CPU time up to the last sample of it."""
+        """With its CPU time up to the last sample of it, if it lives as long as a list of children is kept."""
         monkeypatch.setattr(telemetry, "_INTERVAL_S", 0.02)
+        monkeypatch.setattr(observed, "_CHILDREN_S", 0.0)
         with running(STARTS_CHILDREN) as process:
             start_s = time.monotonic()
-            with TelemetrySampler(process.pid) as sampler:
+            with sampled(process.pid) as sampler:
                 process.exchange("start", DEADLINE_S)
             used_s = sampler.record.cpu_cores * (time.monotonic() - start_s)
         assert 0.05 < used_s < 1.0
@@ -106,7 +114,7 @@ class TestProcesses:
         parent = f"import subprocess, sys; memory = b'x' * 10**8; subprocess.run([sys.executable, '-c', {HOLDING!r}])"
         with running(parent) as process:
             process.read_line(DEADLINE_S)
-            with TelemetrySampler(process.pid) as sampler:
+            with sampled(process.pid) as sampler:
                 process.exchange("let go", DEADLINE_S)
         assert 2 * 10**8 < sampler.record.memory_bytes < 3 * 10**8
 
@@ -114,7 +122,7 @@ class TestProcesses:
         """Whoever measures says what is wrong with the process; telemetry keeps what it has seen."""
         with running("import signal; print(flush=True); signal.pause()") as process:
             process.read_line(DEADLINE_S)
-            with TelemetrySampler(process.pid) as sampler:
+            with sampled(process.pid) as sampler:
                 psutil.Process(process.pid).kill()
                 wait_until(lambda: process.returncode is not None, "it is dead")
         assert sampler.record.memory_bytes > 10**6
@@ -123,32 +131,39 @@ class TestProcesses:
         ended = subprocess.Popen([sys.executable, "-c", ""])
         ended.wait()
         assert not is_running(ended.pid)
-        with TelemetrySampler(ended.pid) as sampler:
+        with sampled(ended.pid) as sampler:
             pass
         assert (sampler.record.cpu_cores, sampler.record.memory_bytes) == (0.0, 0)
 
     def test_an_error_of_the_block_passes_and_leaves_no_thread(self) -> None:
-        sampler = TelemetrySampler(psutil.Process().pid)
-        with pytest.raises(KeyError), sampler:
-            raise KeyError
+        with observe(psutil.Process().pid) as tree:
+            sampler = TelemetrySampler(tree)
+            with pytest.raises(KeyError), sampler:
+                raise KeyError
         assert not hasattr(sampler, "record")
+
+    def test_what_observing_costs_is_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of the reading threads alone, as far as a clock of this test's can see it."""
+        monkeypatch.setattr(telemetry, "_INTERVAL_S", 0.001)
+        start_cpu_s = time.process_time()
+        with running(BUSY) as process:
+            process.read_line(DEADLINE_S)
+            with sampled(process.pid) as sampler:
+                wait_until(lambda: cpu_s([process.pid]) > 0.5, "it has worked")
+        assert 0 < sampler.record.own_cpu_s < time.process_time() - start_cpu_s
+        assert sampler.record.observed_cpu_s == pytest.approx(0.5, abs=0.4)
 
 
 class TestGpus:
     """What NVML says while the block runs."""
 
-    @pytest.fixture(autouse=True)
-    def every_gpu_is_visible(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-    def test_all_gpus_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Utilisation is the mean over GPUs; memory, power and energy are sums. Energy is end less start."""
-        nvml = FakeNvml(
-            monkeypatch,
-            FakeGpu(utilisation_percent=90, memory_bytes=10, power_mw=50_000, energy_mj_per_reading=2_000),
-            FakeGpu(utilisation_percent=50, memory_bytes=30, power_mw=30_000, energy_mj=7, energy_mj_per_reading=500),
+    def test_all_gpus_together(self, nvml: StandInNvml) -> None:
+        """Utilisation and clock are means over GPUs; memory, power and energy are sums. Energy is end less start."""
+        nvml.have(
+            StandInGpu(utilisation=90, memory=10, power=50_000, energy_per_reading=2_000, temperature=50, clock=1_000),
+            StandInGpu(utilisation=50, memory=30, power=30_000, energy=7, energy_per_reading=500, reasons=0x40),
         )
-        with TelemetrySampler(psutil.Process().pid) as sampler:
+        with sampled(psutil.Process().pid) as sampler:
             assert (nvml.opened, nvml.closed) == (1, 0)
         gpu = sampler.record.gpu
         assert nvml.closed == 1
@@ -157,33 +172,32 @@ class TestGpus:
         assert gpu.memory_bytes == 40
         assert gpu.power_w == pytest.approx(80.0)
         assert gpu.energy_j == pytest.approx(2.5)
+        assert (gpu.temperature_c, gpu.sm_clock_mhz) == (60.0, 1250.0)
+        assert gpu.slowed_by == ("hardware thermal slowdown",)
 
-    def test_it_is_read_again_and_again_while_the_block_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_read_again_and_again_while_the_block_runs(
+        self, nvml: StandInNvml, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(telemetry, "_INTERVAL_S", 0.01)
-        gpu = FakeGpu(energy_mj=0, energy_mj_per_reading=1_000, memory_bytes=20)
-        FakeNvml(monkeypatch, gpu)
-        with TelemetrySampler(psutil.Process().pid) as sampler:
-            gpu.utilisation_percent, gpu.memory_bytes = 20, 50
-            start_mj = gpu.energy_mj
-            assert isinstance(start_mj, int)
-            wait_until(lambda: isinstance(gpu.energy_mj, int) and gpu.energy_mj > start_mj + 10_000, "ten readings")
-            gpu.memory_bytes = 10
+        nvml.have(StandInGpu(energy=0, energy_per_reading=1_000, memory=20))
+        with sampled(psutil.Process().pid) as sampler:
+            nvml.set(0, utilisation=20, memory=50, temperature=80)
+            start_mj = nvml.energy(0)
+            wait_until(lambda: nvml.energy(0) > start_mj + 10_000, "ten readings")
+            nvml.set(0, memory=10, temperature=70)
         assert sampler.record.gpu is not None
         assert sampler.record.gpu.utilisation_percent is not None
         assert 20 < sampler.record.gpu.utilisation_percent < 80
         assert sampler.record.gpu.memory_bytes == 50
+        assert sampler.record.gpu.temperature_c == 80.0
         assert sampler.record.gpu.energy_j is not None
         assert sampler.record.gpu.energy_j > 10.0
 
-    def test_what_one_gpu_does_not_report_has_no_figure(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_one_gpu_does_not_report_has_no_figure(self, nvml: StandInNvml) -> None:
         """Under MIG there is no utilisation; half of a power is no power."""
-        not_supported = pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        FakeNvml(
-            monkeypatch,
-            FakeGpu(utilisation_percent=not_supported),
-            FakeGpu(utilisation_percent=not_supported, power_mw=not_supported, energy_mj=not_supported),
-        )
-        with TelemetrySampler(psutil.Process().pid) as sampler:
+        refused = pynvml.NVMLError_NotSupported
+        nvml.have(StandInGpu(utilisation=refused), StandInGpu(utilisation=refused, power=refused, energy=refused))
+        with sampled(psutil.Process().pid) as sampler:
             pass
         gpu = sampler.record.gpu
         assert gpu is not None
@@ -191,17 +205,31 @@ class TestGpus:
         assert gpu.memory_bytes == 6 * 2**30
 
     @pytest.mark.parametrize("when", ["before", "meanwhile"])
-    def test_a_lost_gpu_is_an_error(self, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    def test_a_lost_gpu_is_an_error(self, nvml: StandInNvml, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
         """No figure without it; and NVML is closed."""
         monkeypatch.setattr(telemetry, "_INTERVAL_S", 0.01)
-        gpu = FakeGpu()
-        nvml = FakeNvml(monkeypatch, gpu)
-        lost = pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+        nvml.have(StandInGpu())
         if when == "before":
-            gpu.memory_bytes = lost
-        with (
-            pytest.raises(MeasurementError, match="telemetry failed: GPU is lost"),
-            TelemetrySampler(psutil.Process().pid),
-        ):
-            gpu.memory_bytes = lost
+            nvml.set(0, memory=pynvml.NVMLError_GpuIsLost)
+        with pytest.raises(MeasurementError, match="telemetry failed"), sampled(psutil.Process().pid):
+            nvml.set(0, memory=pynvml.NVMLError_GpuIsLost)
         assert nvml.closed == 1
+
+    def test_stretches_are_put_together(self, nvml: StandInNvml) -> None:
+        """Of several bursts of an arm: means of rates, the most of levels, sums of amounts, every reason once."""
+        nvml.have(StandInGpu(energy_per_reading=1_000, reasons=0x80))
+        with observe(psutil.Process().pid) as tree:
+            records = []
+            for temperature in (61, 75, 70):
+                nvml.set(0, temperature=temperature, clock=10 * temperature)
+                with TelemetrySampler(tree) as sampler:
+                    pass
+                records.append(sampler.record)
+        assert nvml.opened == 1
+        together = combine(records)
+        assert together.own_cpu_s == pytest.approx(sum(record.own_cpu_s for record in records))
+        assert together.gpu is not None
+        assert together.gpu.temperature_c == 75.0
+        assert together.gpu.sm_clock_mhz == pytest.approx(10 * 206 / 3)
+        assert together.gpu.energy_j == pytest.approx(3.0)
+        assert together.gpu.slowed_by == ("power brake",)

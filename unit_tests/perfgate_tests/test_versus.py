@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from perfgate.errors import BaseError, MeasurementError, ProcessError
 from perfgate.group import BurstRecord
 from perfgate.judge import Policy
 from perfgate.pair_figure import PairFigure, pair_figure
-from perfgate.records import Arm, Cell, Status
+from perfgate.records import Arm, Cell, StageTime, Status
 from perfgate.versus import Schedule, balanced_blocks, compare_cells, measure_pair
 from unit_tests.perfgate_tests.samples import make_sample
 
@@ -35,6 +35,7 @@ class TwoArms:
     never_ready_arm: str | None = None
     wrong_arm: str | None = None
     dying_arm: str | None = None
+    stages: Mapping[str, Mapping[str, StageTime]] = field(default_factory=dict)
     shortest_burst_s: Mapping[str, float] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
     burst_s: set[float] = field(default_factory=set)
@@ -92,6 +93,8 @@ class _Load:
         self.arms.log.append((self.name, "finish"))
         failures = ("wrong",) if self.name == self.arms.wrong_arm else ()
         sample = make_sample(self.arms.throughput_per_s[self.name], failures=failures)
+        if self.arms.stages:
+            sample = replace(sample, stages=self.arms.stages[self.name], telemetry=None)
         return BurstRecord(tuple(self.units), tuple(self.seconds), sample)
 
 
@@ -194,6 +197,25 @@ def test_an_arm_that_dies_while_it_is_measured_is_blamed_alone(arm: str, error: 
     with pytest.raises(error, match="it died"):
         compare(arms)
     assert [name for name, what in arms.log if what == "stop"] == [name for name, _ in reversed(arms.log[:2])]
+
+
+@pytest.mark.parametrize(("head_per_s", "status"), [(80.0, Status.REGRESSED), (100.0, Status.PASS)])
+def test_the_stage_that_moved_stands_in_the_verdict(head_per_s: float, status: Status) -> None:
+    """In the evidence of every verdict, and in the sentence of one that says that something changed."""
+    share = 100.0 / head_per_s
+    stages = {
+        arm: {"decode": StageTime(1.0, 1.0 * more), "predict": StageTime(5.0, 5.0)}
+        for arm, more in (("base", 1.0), ("head", share))
+    }
+    arms = TwoArms({"base": 100.0, "head": head_per_s}, stages=stages)
+    compared = compare_cells(
+        arms.launch, BASE, HEAD, [CELL], Policy(looks=(3,)), Schedule(0.1, 4, 60), random.Random(0), _silent
+    )
+    verdict = compared[CELL].verdict
+    assert verdict.status is status
+    line = next(line for line in verdict.evidence if line.startswith("stages "))
+    assert ("; decode +25.0% [" in verdict.reason) is (status is Status.REGRESSED)
+    assert ("no stage stands out" in line) is (status is Status.PASS)
 
 
 def test_comparisons_come_in_the_order_of_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,64 @@
+"""Where one request's time went, told in its answer's `Server-Timing` header.
+
+    Server-Timing: decode;dur=1.912;cpu=1.850;end=1795426500.123456, predict;dur=84.1;cpu=80.2;shared=8;end=...
+
+`dur` is the standard's: ms from the stage's beginning to its end. `cpu` is its CPU time in ms, `shared` the requests
+that it served at a time, `end` when it ended in Unix time; a browser that shows the header skips what it doesn't know.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+Stage = Literal["decode", "queue", "batch", "predict", "encode"]
+
+
+@dataclass
+class StageSpan:
+    """One stage of one request, or of a batch.
+
+    Attributes
+    ----------
+    took_s:
+        From its beginning to its end.
+    cpu_s:
+        CPU time; None if it only waits.
+    ended_at_s:
+        Unix time.
+    shared:
+        Requests of the batch.
+    """
+
+    stage: Stage
+    took_s: float = 0.0
+    cpu_s: float | None = None
+    ended_at_s: float = 0.0
+    shared: int = 1
+
+    @contextmanager
+    def measure(self, cpu_clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
+        """Measure the block, whether it succeeds or not.
+
+        Parameters
+        ----------
+        cpu_clock:
+            CPU-seconds of whoever works in the block: this thread alone, or with `time.process_time` the process.
+        """
+        start_s, start_cpu_s = time.perf_counter(), cpu_clock()
+        try:
+            yield
+        finally:
+            self.cpu_s, self.took_s = cpu_clock() - start_cpu_s, time.perf_counter() - start_s
+            self.ended_at_s = time.time()
+
+    def __str__(self) -> str:
+        cpu = "" if self.cpu_s is None else f";cpu={self.cpu_s * 1e3:.3f}"
+        shared = "" if self.shared == 1 else f";shared={self.shared}"
+        return f"{self.stage};dur={self.took_s * 1e3:.3f}{cpu}{shared};end={self.ended_at_s:.6f}"
+
+
+def server_timing(spans: Iterable[StageSpan]) -> str:
+    """The header's value."""
+    return ", ".join(map(str, spans))
