@@ -28,8 +28,10 @@ def build_server(settings: Settings) -> "LitServer":
     # Imported here: `main` may start the process over first, which would load all this twice.
     from fastapi import Response
     from litserve import LitServer
+    from litserve.server import LIT_SERVER_API_KEY
 
     from service import metrics
+    from service.admission import Admission
     from service.api import ImageClassifierAPI
     from service.batching import Occupancy
     from service.image_request import Intake
@@ -38,12 +40,19 @@ def build_server(settings: Settings) -> "LitServer":
 
     occupancy, slots = Occupancy(), PixelSlots(settings.image_size)
     api = ImageClassifierAPI(settings, occupancy, slots)
+    admission = {
+        "path": api.api_path,
+        "max_requests": settings.max_requests,
+        "processes": settings.resolved_api_processes,
+        "api_key": LIT_SERVER_API_KEY or "",
+    }
     server = LitServer(
         api,
         accelerator=settings.resolved_device,
         workers_per_device=settings.resolved_workers_per_device,
         timeout=settings.request_timeout_s,
-        middlewares=[(metrics.RequestMetrics, {"path": api.api_path})],
+        # The last is the outermost: what is refused is counted, too.
+        middlewares=[(Admission, admission), (metrics.RequestMetrics, {"path": api.api_path})],
     )
     server.uvicorn_graceful_timeout = settings.stop_timeout_s
     server.app.state.intake = Intake(

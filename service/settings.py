@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         30.0, gt=0, le=3600, description="seconds in the queue after which a request gets 504"
     )
+    max_requests: int = Field(
+        512, ge=1, le=100_000, description="requests in work at a time; beyond it 503, to be tried again later"
+    )
     stop_timeout_s: float = Field(
         20.0, gt=0, le=600, description="seconds that requests in flight have after a stop signal"
     )

@@ -75,21 +75,6 @@ def test_the_settings_reach_litserve() -> None:
     assert server.uvicorn_graceful_timeout == 8
 
 
-@pytest.mark.parametrize(("key", "check"), [("", "_admit"), ("secret", "api_key_auth")])
-def test_without_a_key_everybody_is_let_in_without_a_thread(key: str, check: str) -> None:
-    """And LitServe's own check stays where its variable sets a key."""
-    program = (
-        "from service.server import build_server; from service.settings import load_settings; "
-        "server = build_server(load_settings([], 'test')); print(server.setup_auth(server.lit_api).__name__)"
-    )
-    environment = {**os.environ, "LIT_SERVER_API_KEY": key}
-    command = [sys.executable, "-c", program]
-    finished = subprocess.run(
-        command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=True, timeout=_TIMEOUT_S
-    )
-    assert finished.stdout == f"{check}\n"
-
-
 def test_a_wrong_setting_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     """One line says what is wrong; nothing is started."""
     assert main(["--port", "80"]) == 2

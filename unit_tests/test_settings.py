@@ -22,6 +22,7 @@ _WRONG_VALUES = [
     ("batch_timeout_s", "nan", "less than or equal to 10"),
     ("micro_batch_size", "-1", "greater than or equal to 1"),
     ("request_timeout_s", "inf", "less than or equal to 3600"),
+    ("max_requests", "0", "greater than or equal to 1"),
     ("stop_timeout_s", "-5", "greater than 0"),
     ("precision", "int8", "'float32', 'bfloat16' or 'float16'"),
     ("engine", "tensorrt", "'openvino', 'inductor' or 'eager'"),

@@ -1,0 +1,61 @@
+"""How many requests are let in at a time, and who: the rest is answered at once, before it costs anything."""
+
+import hmac
+import json
+import math
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_RETRY_AFTER_S = 1
+
+
+class Admission:
+    """ASGI middleware for one path: 503 with Retry-After when the house is full, 401 without the right key.
+
+    Parameters
+    ----------
+    path:
+        What is guarded; all else passes.
+    max_requests:
+        That are in the house at a time, over all HTTP processes.
+    processes:
+        HTTP processes; each lets in its share.
+    api_key:
+        What `X-API-Key` must be; empty for everybody.
+    """
+
+    def __init__(self, app: ASGIApp, path: str, max_requests: int, processes: int, api_key: str) -> None:
+        self._app = app
+        self._path = path
+        self._most = math.ceil(max_requests / processes)
+        self._inside = 0
+        self._api_key = api_key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it."""
+        if scope["type"] != "http" or scope["path"] != self._path:
+            await self._app(scope, receive, send)
+        elif not self._is_known(scope):
+            await _refuse(send, 401, "the header X-API-Key is missing or wrong")
+        elif self._inside >= self._most:
+            await _refuse(send, 503, f"{self._inside} requests are in work, no more fit in; try again later")
+        else:
+            self._inside += 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._inside -= 1
+
+    def _is_known(self, scope: Scope) -> bool:
+        given = next((value for name, value in scope["headers"] if name == b"x-api-key"), b"")
+        # In constant time: how long it takes must not tell how much of a guess is right.
+        return not self._api_key or hmac.compare_digest(given, self._api_key)
+
+
+async def _refuse(send: Send, status: int, detail: str) -> None:
+    body = json.dumps({"detail": detail}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status == 503:
+        headers.append((b"retry-after", str(_RETRY_AFTER_S).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
