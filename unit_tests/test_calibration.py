@@ -10,18 +10,25 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import numpy as np
 import pytest
 
+from perf_tests.calibration.attribution import (
+    Attribution,
+    append_attribution,
+    certify_attributions,
+    read_attributions,
+)
 from perf_tests.calibration.certify import certify
 from perf_tests.calibration.lines import append_line
 from perf_tests.calibration.live import RunRecord, first_pairs, read_runs
 from perf_tests.calibration.page import write_page
 from perf_tests.calibration.pairs import CellPair, PairRecord, append_pair, read_pairs
 from perf_tests.calibration.simulate import Noise, simulate_run
-from perf_tests.calibration.slowdowns import Slowdown
+from perf_tests.calibration.slowdowns import STAGES, Slowdown
 from perf_tests.calibration.stock_rules import RETRIED, red_runs
 from perfgate.errors import MeasurementError
 from perfgate.judge import Policy
@@ -113,6 +120,16 @@ def test_a_line_that_was_cut_off_is_named(tmp_path: Path) -> None:
         read_pairs(path)
 
 
+def test_attributions_come_back_as_they_were(tmp_path: Path) -> None:
+    attribution = Attribution("encode", 0.0, 2.5, "tree", "2026-01-01", CELLS[1], ("encode",), "encode +400%")
+    path = tmp_path / "new" / "attributions.jsonl"
+    assert read_attributions(path) == []
+    append_attribution(path, attribution)
+    append_attribution(path, replace(attribution, named=()))
+    assert read_attributions(path) == [attribution, replace(attribution, named=())]
+    assert [item.is_right for item in read_attributions(path)] == [True, False]
+
+
 def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
     """In a process of its own: pytest doesn't run inside pytest."""
     program = (
@@ -129,16 +146,21 @@ def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
     assert result.stdout.split() == ["(3,", "5,", "8,", "12,", "20)", *model, *api]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize(("share", "extra_ms"), [(0.0, 0.0), (0.1, 0.0), (1.0, 0.0), (0.0, 250.0)])
 @pytest.mark.parametrize(
     ("stage", "file", "name"),
-    [("decode", "images.py", "ImageReader.read"), ("predict", "model.py", "Classifier.predict")],
+    [
+        ("decode", "images.py", "ImageReader.read"),
+        ("batch", "pixel_slots.py", "PixelSlots.take"),
+        ("predict", "model.py", "Classifier.predict"),
+        ("encode", "answers.py", "best_first"),
+    ],
 )
-def test_a_slowed_stage_takes_longer_by_its_share(
-    stage: str, file: str, name: str, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_slowed_stage_takes_longer_by_as_much_as_was_said(
+    stage: str, file: str, name: str, share: float, extra_ms: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a clock of its own, on which the stage takes a second and reading it a millisecond."""
-    owner, method = name.split(".")
+    owner, _, method = name.rpartition(".")
     now_s = 0.0
 
     def read_clock() -> float:
@@ -152,35 +174,45 @@ def test_a_slowed_stage_takes_longer_by_its_share(
 
     (tmp_path / "service").mkdir()
     source = tmp_path / "service" / file
-    source.write_text(f"class {owner}:\n    def {method}(self):\n        take_a_second()\n        return 'answer'\n")
-    Slowdown(stage, share).put_into(tmp_path)
+    function = f"def {method}(*_):\n    take_a_second()\n    return 'answer'\n"
+    source.write_text(f"class {owner}:\n{indent(function, '    ')}" if owner else function)
+    Slowdown(stage, share, extra_ms).put_into(tmp_path)
     module: dict[str, Any] = {"take_a_second": take_a_second}
     exec(source.read_text(), module)
     with monkeypatch.context() as patch:
         patch.setattr(time, "perf_counter", read_clock)
-        answer = getattr(module[owner](), method)()
+        answer = getattr(module[owner](), method)() if owner else module[method]()
     assert answer == "answer"
-    assert now_s == pytest.approx(1 + share, abs=0.01)
+    assert now_s == pytest.approx(1 + share + extra_ms / 1e3, abs=0.01)
 
 
-@pytest.mark.parametrize("stage", ["decode", "predict"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_slowed_stage_of_the_service_answers_alike(stage: str, tmp_path: Path) -> None:
     """In a copy of the service: what is slowed is what the service calls, and its answers stay as they are."""
     shutil.copytree(ROOT / "service", tmp_path / "service")
-    Slowdown(stage, 1.0).put_into(tmp_path)
+    Slowdown(stage, 1.0, 1.0).put_into(tmp_path)
     program = f"""
 import numpy as np
 from perf_tests.photos import cat_jpeg
 if {stage!r} == "decode":
-    from service.images import ImageReader as owner
-    stage, arguments = "read", (owner(), cat_jpeg())
-else:
-    from service.model import Classifier as owner
+    from service.images import ImageReader
+    slowed, arguments = ImageReader.read, (ImageReader(), cat_jpeg())
+elif {stage!r} == "batch":
+    from service.pixel_slots import PixelSlots
+    slots, images = PixelSlots(8), [np.full((8, 8, 3), 7, np.uint8), np.zeros((8, 8, 3), np.uint8)]
+    slowed, arguments = PixelSlots.take, (slots, *images)
+    assert not slowed.__wrapped__(*arguments) and images[1].all()
+elif {stage!r} == "predict":
+    from service.model import Classifier
     from service.settings import load_settings
-    classifier = owner.from_settings(load_settings(["--engine", "eager"], "test"), "cpu")
-    stage, arguments = "predict", (classifier, np.zeros((4, 224, 224, 3), np.uint8))
-slowed = getattr(owner, stage)
-assert slowed(*arguments).tolist() == slowed.__wrapped__(*arguments).tolist()
+    classifier = Classifier.from_settings(load_settings(["--engine", "eager"], "test"), "cpu")
+    slowed, arguments = Classifier.predict, (classifier, np.zeros((4, 224, 224, 3), np.uint8))
+else:
+    import service.api
+    from service.answers import best_first
+    assert service.api.best_first is best_first
+    slowed, arguments = best_first, (["Cat", "Dog"], np.array([0.25, 0.75], np.float32))
+assert str(slowed(*arguments)) == str(slowed.__wrapped__(*arguments))
 """
     result = subprocess.run(
         [sys.executable, "-c", program],
@@ -299,10 +331,20 @@ def test_the_certificate_has_what_was_measured_beside_what_was_simulated(tmp_pat
     assert certificate["stock_rules"]["pytest-benchmark mean:5%"]["same"]["of"] == 11
     assert "NaN" not in json.dumps(certificate)
     page = tmp_path / "certificate.html"
-    write_page(page, {"machine_class": "a <b>", "commit": "0123456789abcdef", **certificate})
+    facts = {"machine_class": "a <b>", "commit": "0123456789abcdef", "service_tree": "fedcba9876543210"}
+    right = Attribution("decode", 0.1, 0.0, "tree", "", CELLS[1], ("decode", "rest"), "decode +10.1%")
+    wrong = replace(right, named=("rest",), said="rest +4.0%")
+    attribution = certify_attributions([right, wrong, replace(right, stage="predict", named=("predict",))])
+    write_page(page, {**facts, **certificate, "attribution": attribution})
     text = page.read_text()
     assert "a &lt;b&gt;, commit 0123456789ab" in text.replace("</b>", "").replace("<b>", "")
     for cell in CELLS:
         assert f"<td>{cell}</td><td>{power['noise of identical code']['3%']['regressed'][cell]:.0%}</td>" in text
+    assert "<td>decode</td><td>1 of 2 [1%, 99%]</td>" in text
+    assert "<td>all</td><td>2 of 3 [9%, 99%]</td>" in text
+    assert "decode +10% +0 ms in api[concurrency=8]: rest +4.0%" in text
+    write_page(page, {**facts, **certificate, "attribution": None})
+    assert "Which stage" in text
+    assert "Which stage" not in page.read_text()
     assert "<td>same</td><td>12</td><td>0 of 12 [0%, 26%]</td>" in text
     assert not re.search(r"""<script|<link|src=|url\(['"]?http|href=['"]?http""", text)  # nothing is fetched

@@ -11,6 +11,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from perf_tests.calibration.attribution import (
+    ATTRIBUTIONS,
+    append_attribution,
+    certify_attributions,
+    read_attributions,
+    record_attribution,
+)
+from perf_tests.calibration.attribution import KIND as ATTRIBUTION
 from perf_tests.calibration.certify import certify
 from perf_tests.calibration.gate_of import ask_gate
 from perf_tests.calibration.live import RUNS, RunRecord, read_runs, record_run
@@ -24,6 +32,7 @@ from perfgate.versus import Schedule
 
 _ROOT = Path(__file__).parents[2]
 _RECORDS = Path(__file__).parent / "records"
+_ALL_KINDS = (*KINDS, ATTRIBUTION)
 _LEAST_PAIRS = 3
 # What is recorded first, live runs before pairs of their kind since they give pairs, too; beyond that more pairs.
 _PAIRS_OF_A_KIND = 12
@@ -34,7 +43,7 @@ def main(arguments: list[str]) -> int:
     """Returns the process's exit status."""
     parser = argparse.ArgumentParser(prog="python -m perf_tests.calibration", description=__doc__)
     parser.add_argument("--budget-min", type=float, default=60.0, help="minutes of recording (%(default)g)")
-    parser.add_argument("--kinds", nargs="+", choices=tuple(KINDS), default=tuple(KINDS), help="pairs to record")
+    parser.add_argument("--kinds", nargs="+", choices=_ALL_KINDS, default=_ALL_KINDS, help="what to record")
     parser.add_argument("--records", type=Path, default=_RECORDS, help="folder of the records (%(default)s)")
     options = parser.parse_args(arguments)
     folder: Path = options.records / read_fingerprint((), {}).machine_class
@@ -53,38 +62,52 @@ def main(arguments: list[str]) -> int:
 def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
     settings, cells = ask_gate(_ROOT)
     tree = identify(_ROOT, settings.service, settings.lock).service_tree
-    recorded = Counter(pair.kind for pair in _pairs_of(folder, tree, settings.schedule))
-    ran = Counter(run.kind for run in _runs_of(folder, tree))
     end_s, longest_s = time.monotonic() + budget_s, 0.0
     while time.monotonic() + longest_s < end_s:
         start_s = time.monotonic()
+        recorded, ran = _recorded(folder, tree, settings.schedule), Counter(run.kind for run in _runs_of(folder, tree))
         kind = min(kinds, key=lambda kind: recorded[kind])
         if recorded[kind] >= _PAIRS_OF_A_KIND:
             kind = next((name for name in kinds if ran[name] < _LIVE_RUNS.get(name, 0)), kind)
         if ran[kind] < _LIVE_RUNS.get(kind, 0):
             record_run(folder, _ROOT, kind, settings, _say)
-            ran[kind] += 1
-            recorded = Counter(pair.kind for pair in _pairs_of(folder, tree, settings.schedule))
+        elif kind == ATTRIBUTION:
+            number, margin = recorded[kind], settings.margin
+            attribution = record_attribution(_ROOT, tree, number, margin, settings.schedule, _say)
+            append_attribution(folder / ATTRIBUTIONS, attribution)
+            _say(f"{attribution.stage} is slower; named: {attribution.said}")
         else:
             append_pair(folder / PAIRS, record_pair(_ROOT, tree, kind, cells, settings.schedule, _say))
-            recorded[kind] += 1
-            _say(f"{kind}: pair {recorded[kind]} took {time.monotonic() - start_s:.0f} s")
+            _say(f"{kind}: pair {recorded[kind] + 1} took {time.monotonic() - start_s:.0f} s")
         longest_s = max(longest_s, time.monotonic() - start_s)
 
 
+def _recorded(folder: Path, tree: str, schedule: Schedule) -> Counter[str]:
+    """How many there are of each kind, but for live runs."""
+    counts = Counter(pair.kind for pair in _pairs_of(folder, tree, schedule))
+    counts[ATTRIBUTION] = sum(item.service_tree == tree for item in read_attributions(folder / ATTRIBUTIONS))
+    return counts
+
+
 def _certify(folder: Path) -> None:
+    """From the records of the service as it is; while there are too few, from those of the last that had enough."""
     settings, cells = ask_gate(_ROOT)
     checkout = identify(_ROOT, settings.service, settings.lock)
-    pairs = _pairs_of(folder, checkout.service_tree, settings.schedule)
-    if sum(pair.kind == "same" for pair in pairs) < _LEAST_PAIRS:
+    known = dict.fromkeys(
+        [checkout.service_tree, *(pair.service_tree for pair in reversed(read_pairs(folder / PAIRS)))]
+    )
+    tree = next((tree for tree in known if _recorded(folder, tree, settings.schedule)["same"] >= _LEAST_PAIRS), None)
+    if tree is None:
         _say(f"no certificate yet: it needs {_LEAST_PAIRS} pairs of identical code at least")
         return
-    runs = _runs_of(folder, checkout.service_tree)
+    policy = settings.policy(gated_cells=len(cells))
+    attributions = read_attributions(folder / ATTRIBUTIONS)
     certificate = {
         "machine_class": folder.name,
-        "service_tree": checkout.service_tree,
+        "service_tree": tree,
         "commit": checkout.commit,
-        **certify(pairs, runs, settings.policy(gated_cells=len(cells)), settings.budget_minutes),
+        **certify(_pairs_of(folder, tree, settings.schedule), _runs_of(folder, tree), policy, settings.budget_minutes),
+        "attribution": certify_attributions(attributions) if attributions else None,
     }
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")
     write_page(folder / "certificate.html", certificate)

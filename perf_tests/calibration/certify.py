@@ -73,6 +73,12 @@ def certify(
     }
 
 
+def binomial(count: int, total: int) -> dict[str, float]:
+    """A count with its exact 95 % interval (Clopper and Pearson)."""
+    interval = binomtest(count, total).proportion_ci(method="exact")
+    return {"count": count, "of": total, "low": round(interval.low, 4), "high": round(interval.high, 4)}
+
+
 def _noises(by_kind: Mapping[str, Sequence[PairRecord]], same: Noise) -> Iterable[tuple[str, Noise]]:
     yield "noise of identical code", same
     for stage in ("decode", "predict"):
@@ -167,8 +173,8 @@ def _live(runs: Sequence[RunRecord]) -> dict[str, Any]:
     accused = sum("REGRESSED" in run.verdicts.values() for run in runs)
     return {
         "runs": len(runs),
-        "red": _binomial(red, len(runs)),
-        "regressed": _binomial(accused, len(runs)),
+        "red": binomial(red, len(runs)),
+        "regressed": binomial(accused, len(runs)),
         "verdicts": dict(Counter(verdict for run in runs for verdict in run.verdicts.values())),
         "median_minutes": round(median(run.minutes for run in runs), 1),
     }
@@ -183,13 +189,8 @@ def _stock(by_kind: Mapping[str, Sequence[PairRecord]]) -> dict[str, dict[str, A
         if length < _LEAST_PAIRS:
             continue
         for rule, red in red_runs(same[:length], pairs[:length]).items():
-            figures.setdefault(rule, {})[kind] = _binomial(sum(red), len(red))
+            figures.setdefault(rule, {})[kind] = binomial(sum(red), len(red))
     return figures
-
-
-def _binomial(count: int, total: int) -> dict[str, float]:
-    interval = binomtest(count, total).proportion_ci(method="exact")
-    return {"count": count, "of": total, "low": round(interval.low, 4), "high": round(interval.high, 4)}
 
 
 def _share(values: Iterable[bool]) -> float:

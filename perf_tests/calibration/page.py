@@ -20,13 +20,14 @@ def write_page(path: Path, certificate: Mapping[str, Any]) -> None:
     Parameters
     ----------
     certificate:
-        As `certify` returns it, with machine class, commit and service_tree.
+        As `certify` returns it, with machine class, commit, service_tree and attribution.
     """
     simulated = certificate["simulated"]
     identical, power = simulated["identical_code"], simulated["power"]
     sections = [
         f"<h1>Does the gate tell the truth?</h1><p>Machine class <b>{text(certificate['machine_class'])}</b>, "
-        f"commit {text(certificate['commit'][:12])}. Recorded pairs of fresh processes: "
+        f"commit {text(certificate['commit'][:12])}, service {text(certificate['service_tree'][:12])}. "
+        "Recorded pairs of fresh processes: "
         f"{text(', '.join(f'{kind} {count}' for kind, count in certificate['recorded_pairs'].items()))}.</p>",
         "<h2>Identical code</h2><p>Whole runs side by side under --perf-strict, <b>simulated</b> on noise drawn from "
         "the recorded pairs; 90 % intervals by bootstrap over whole pairs.</p>",
@@ -46,6 +47,7 @@ def write_page(path: Path, certificate: Mapping[str, Any]) -> None:
         "<h2>What the injected slowdowns cost each cell</h2><p><b>Measured</b>: a stage of the service made slower by "
         "a share of its own time.</p>",
         _injected(certificate["injected"]),
+        *_attribution(certificate["attribution"]),
         "<h2>Rules in common use, on the same recorded processes</h2><p>How often a whole run would have been red; "
         "on identical code each is a false alarm.</p>",
         _stock(certificate["stock_rules"]),
@@ -127,6 +129,17 @@ def _injected(injected: Mapping[str, Any]) -> str:
             for cell in cells
         ],
     )
+
+
+def _attribution(attribution: Mapping[str, Any] | None) -> list[str]:
+    if attribution is None:
+        return []
+    return [
+        "<h2>Which stage?</h2><p><b>Measured</b>: how often the stage that is named first, of three pairs in one API "
+        "cell, was the slowed one.</p>",
+        _table(("slowed stage", "named"), [(stage, _counted(right)) for stage, right in attribution["right"].items()]),
+        *(f"<p>Not named: {text(line)}</p>" for line in attribution["wrong"]),
+    ]
 
 
 def _stock(rules: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ KINDS: dict[str, Slowdown | None] = {
         for stage in ("predict", "decode")
     },
 }
-_LAUNCHERS: dict[str, LaunchArm] = {
+LAUNCHERS: dict[str, LaunchArm] = {
     "model": partial(launch_worker, "model", MODEL_JOB),
     "api": partial(launch_server_arm, server_of, cat_workload(cat_jpeg())),
 }
@@ -60,7 +60,7 @@ def record_pair(
         figures = {}
         for group in dict.fromkeys(cell.group for cell in cells):
             pair = measure_pair(
-                _LAUNCHERS[group],
+                LAUNCHERS[group],
                 Arm("base", base, sys.executable),
                 Arm("head", head, sys.executable),
                 [cell for cell in cells if cell.group == group],

@@ -1,0 +1,149 @@
+"""Is the stage that the gate names the one that got slower? Slowdowns of known place, each judged by three pairs.
+
+What is recorded is one JSON object a line, beside the pairs, and grows in the same way.
+"""
+
+import random
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from perf_tests.calibration.certify import binomial
+from perf_tests.calibration.lines import append_line, read_lines
+from perf_tests.calibration.record import LAUNCHERS
+from perf_tests.calibration.slowdowns import Slowdown
+from perfgate.attribution import compare_stages, describe_stages, stages_that_moved
+from perfgate.checkout import materialise
+from perfgate.records import Arm, Cell
+from perfgate.versus import Schedule, measure_pair
+
+ATTRIBUTIONS = "attributions.jsonl"
+KIND = "attribution"
+_PAIRS = 3
+
+# A request takes some 20 ms of CPU time here. Batch and encode take next to none of it, so what slows them by 10 to
+# 20 % of a request is a time of their own; decode and predict are slowed by as much of theirs.
+SLOWDOWNS: Sequence[Slowdown] = (
+    *(Slowdown(stage, share=percent / 100) for percent in (10, 12, 15, 17, 20) for stage in ("decode", "predict")),
+    *(Slowdown(stage, extra_ms=extra_ms) for extra_ms in (2.0, 2.5, 3.0, 3.5, 4.0) for stage in ("batch", "encode")),
+)
+_CELLS = (Cell("api", "concurrency", 8), Cell("api", "concurrency", 64))
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """One slowdown and what the gate made of it.
+
+    Attributes
+    ----------
+    stage, share, extra_ms:
+        The slowdown, see `Slowdown`; nothing was slowed where both sizes are 0.
+    service_tree:
+        git's hash of the service that was measured.
+    began:
+        UTC, ISO 8601.
+    cell:
+        That it was seen in.
+    named:
+        The stages that the gate says moved, the one that moved most first.
+    said:
+        The gate's own line.
+    """
+
+    stage: str
+    share: float
+    extra_ms: float
+    service_tree: str
+    began: str
+    cell: str
+    named: tuple[str, ...]
+    said: str
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the stage that is named first is the slowed one."""
+        return self.named[:1] == (self.stage,)
+
+
+def read_attributions(path: Path) -> list[Attribution]:
+    """All that were recorded; see `read_lines`."""
+    return [Attribution(**{**record, "named": tuple(record["named"])}) for record in read_lines(path)]
+
+
+def append_attribution(path: Path, attribution: Attribution) -> None:
+    """Add one, after it was measured as a whole."""
+    append_line(path, asdict(attribution))
+
+
+def certify_attributions(attributions: Sequence[Attribution]) -> dict[str, Any]:
+    """How often the stage named first was the slowed one, by stage and in all; at least one attribution."""
+    stages = dict.fromkeys(attribution.stage for attribution in attributions)
+    by_stage = {stage: [item.is_right for item in attributions if item.stage == stage] for stage in stages}
+    return {
+        "service_trees": sorted({attribution.service_tree for attribution in attributions}),
+        "right": {
+            stage: binomial(sum(right), len(right))
+            for stage, right in {**by_stage, "all": [item.is_right for item in attributions]}.items()
+        },
+        "wrong": [
+            f"{item.stage} +{item.share:.0%} +{item.extra_ms:g} ms in {item.cell}: {item.said}"
+            for item in attributions
+            if not item.is_right
+        ],
+    }
+
+
+def record_attribution(
+    root: Path,
+    service_tree: str,
+    number: int,
+    margin: float,
+    schedule: Schedule,
+    progress: Callable[[str], None],
+) -> Attribution:
+    """Inject one of the slowdowns and compare it with the code as it is, in one cell.
+
+    Parameters
+    ----------
+    number:
+        How many have been recorded: slowdowns and cells take turns.
+    margin:
+        The gate's.
+
+    Raises
+    ------
+    PerfgateError
+        When a server doesn't start, or measuring fails.
+    """
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    slowdown = SLOWDOWNS[number % len(SLOWDOWNS)]
+    cell = _CELLS[number // 2 % len(_CELLS)]
+    order = random.Random()
+    with ExitStack() as folders:
+        base, head = (folders.enter_context(materialise(root, "HEAD")) for _ in range(2))
+        slowdown.put_into(head)
+        pairs = [
+            measure_pair(
+                LAUNCHERS[cell.group],
+                Arm("base", base, sys.executable),
+                Arm("head", head, sys.executable),
+                [cell],
+                schedule,
+                order,
+                lambda text: progress(f"{slowdown}: {text}"),
+            )[cell]
+            for _ in range(_PAIRS)
+        ]
+    changes = compare_stages(pairs)
+    return Attribution(
+        **asdict(slowdown),
+        service_tree=service_tree,
+        began=began,
+        cell=str(cell),
+        named=tuple(change.name for change in stages_that_moved(changes, margin)),
+        said=describe_stages(changes, margin),
+    )
