@@ -6,15 +6,17 @@ it waits for a lock or a disk. A stage that has no CPU time, such as a queue, on
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from perfgate.pair_figure import PairFigure
 from perfgate.records import Change, StageTime
-from perfgate.stats import mean_of_pairs
+from perfgate.stats import paired_mean
 
 _INTERVAL_CONFIDENCE = 0.975  # one-sided at both ends: a 95 % interval
+
+# What the parts of a request took in the base, and in the head.
+PartsOfPair = tuple[Mapping[str, StageTime], Mapping[str, StageTime]]
 
 
 @dataclass(frozen=True)
@@ -38,25 +40,29 @@ class StageChange:
     took: Change | None
 
 
-def compare_stages(pairs: Sequence[PairFigure]) -> tuple[StageChange, ...]:
+def compare_stages(pairs: Sequence[PartsOfPair]) -> tuple[StageChange, ...]:
     """Part by part, in the order in which a request passes them.
 
     Empty with less than two pairs, or where a service doesn't tell its stages.
+
+    Parameters
+    ----------
+    pairs:
+        Each a request's parts in the base and in the head, see `Sample.parts`.
     """
     if len(pairs) < 2:
         return ()
     changes = []
-    for name in pairs[0].head.parts:
-        if all(name in pair.base.parts and name in pair.head.parts for pair in pairs):
-            base = [pair.base.parts[name] for pair in pairs]
-            head = [pair.head.parts[name] for pair in pairs]
+    for name in pairs[0][1]:
+        if all(name in base and name in head for base, head in pairs):
+            before, now = [base[name] for base, _ in pairs], [head[name] for _, head in pairs]
             changes.append(
                 StageChange(
                     name,
-                    mean_stage(base),
-                    mean_stage(head),
-                    cpu=_change([stage.cpu_ms for stage in base], [stage.cpu_ms for stage in head]),
-                    took=_change([stage.ms for stage in base], [stage.ms for stage in head]),
+                    mean_stage(before),
+                    mean_stage(now),
+                    cpu=_change([stage.cpu_ms for stage in before], [stage.cpu_ms for stage in now]),
+                    took=_change([stage.ms for stage in before], [stage.ms for stage in now]),
                 )
             )
     return tuple(changes)
@@ -113,8 +119,7 @@ def _change(base: Sequence[float | None], head: Sequence[float | None]) -> Chang
     known = [(before, now) for before, now in zip(base, head, strict=True) if before and now and min(before, now) > 0]
     if len(known) < len(base):
         return None
-    differences = [math.log(now / before) for before, now in known]
-    difference = mean_of_pairs(differences, [0.0] * len(differences))
+    difference = paired_mean([math.log(now / before) for before, now in known])
     return Change(
         math.expm1(difference.difference),
         math.expm1(difference.lower_bound(_INTERVAL_CONFIDENCE)),

@@ -1,9 +1,12 @@
 """One reading of what a process, its children and the GPUs use."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
 import psutil
 
@@ -20,20 +23,23 @@ class Reading:
     Attributes
     ----------
     cpu_s:
-        CPU-seconds that each process has used so far, by its id and the time of its start.
+        CPU-seconds that each process has used so far, by its name; see `ObservedTree`.
     memory_bytes:
         Resident, of all together; shared pages counted in each.
     gpus:
         Each of them.
     """
 
-    cpu_s: Mapping[tuple[int, float], float]
+    cpu_s: Mapping[str, float]
     memory_bytes: int
     gpus: tuple[GpuReading, ...]
 
 
 class ObservedTree:
     """A process with its children, and the GPUs; see `observe`.
+
+    Processes are named by the module or script that they run and numbered in the order in which they were found, as in
+    `service.server 2`.
 
     Attributes
     ----------
@@ -45,7 +51,8 @@ class ObservedTree:
         self.own_cpu_s = 0.0
         self._pid = pid
         self._gpus = gpus
-        self._processes: Sequence[psutil.Process] = ()
+        self._processes: Sequence[tuple[str, psutil.Process]] = ()
+        self._names: dict[psutil.Process, str] = {}
         self._listed_s = float("-inf")
 
     def read(self) -> Reading:
@@ -60,11 +67,11 @@ class ObservedTree:
         if time.monotonic() > self._listed_s + _CHILDREN_S:
             self._processes, self._listed_s = self._tree(), time.monotonic()
         cpu_s, memory_bytes = {}, 0
-        for process in self._processes:
+        for name, process in self._processes:
             try:
                 with process.oneshot():
                     times = process.cpu_times()
-                    cpu_s[process.pid, process.create_time()] = times.user + times.system
+                    cpu_s[name] = times.user + times.system
                     memory_bytes += process.memory_info().rss
             except psutil.NoSuchProcess:
                 self._listed_s = float("-inf")
@@ -72,12 +79,36 @@ class ObservedTree:
         self.own_cpu_s += time.thread_time() - start_cpu_s
         return reading
 
-    def _tree(self) -> list[psutil.Process]:
+    def _tree(self) -> list[tuple[str, psutil.Process]]:
         try:
             root = psutil.Process(self._pid)
-            return [root, *root.children(recursive=True)]
+            return [(self._name(process), process) for process in (root, *root.children(recursive=True))]
         except psutil.NoSuchProcess:
             return []
+
+    def _name(self, process: psutil.Process) -> str:
+        if process not in self._names:
+            program = _program(process)
+            others = sum(name.rpartition(" ")[0] == program for name in self._names.values())
+            self._names[process] = f"{program} {others + 1}"
+        return self._names[process]
+
+
+def _program(process: psutil.Process) -> str:
+    """What Python runs: a module, a script, or where a line of code comes from; else the executable."""
+    try:
+        _, *arguments = process.cmdline() or [""]
+    except psutil.Error:
+        arguments = []
+    for option, value in pairwise([*arguments, ""]):
+        if option == "-m":
+            return value
+        if option == "-c":
+            origin = re.match(r"(?:from|import) (\w+)", value)
+            return origin[1] if origin else "-c"
+        if not option.startswith("-"):
+            return Path(option).name
+    return process.name()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from perfgate.attribution import PartsOfPair
 from perfgate.errors import MeasurementError
 from perfgate.group import BurstRecord
 from perfgate.records import Cell, Sample
@@ -44,6 +45,11 @@ class PairFigure:
             "seconds": round(self.seconds, 1),
             "start_seconds": round(self.start_seconds, 1),
         }
+
+    @property
+    def parts(self) -> PartsOfPair:
+        """What the parts of a request took in each arm."""
+        return self.base.parts, self.head.parts
 
     @property
     def variance(self) -> float:

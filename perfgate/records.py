@@ -109,6 +109,8 @@ class Telemetry:
         None without a GPU.
     own_cpu_s, observed_cpu_s:
         CPU-seconds that observing took itself, and those that it saw.
+    cpu_cores_by_process:
+        `cpu_cores` by the processes' names.
     """
 
     cpu_cores: float
@@ -116,6 +118,7 @@ class Telemetry:
     gpu: GpuUse | None
     own_cpu_s: float = 0.0
     observed_cpu_s: float = 0.0
+    cpu_cores_by_process: Mapping[str, float] = field(default_factory=dict)
 
 
 # Of a request's parts, what lies outside of its stages: HTTP, queues and the client.

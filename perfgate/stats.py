@@ -176,6 +176,12 @@ def mean_of_pairs(differences: Sequence[float], variances: Sequence[float]) -> M
     return MeanDifference(mean, math.sqrt(factor / sum(weights)), degrees_of_freedom)
 
 
+def paired_mean(differences: Sequence[float]) -> MeanDifference:
+    """The paired t statistic of at least two differences."""
+    spread = stdev(differences)
+    return MeanDifference(fmean(differences), spread / math.sqrt(len(differences)), len(differences) - 1)
+
+
 def geometric_mean(values: Sequence[float]) -> float:
     """Exp of the mean logarithm; values above 0."""
     return math.exp(fmean(math.log(value) for value in values))

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from types import TracebackType
 from typing import Self
@@ -32,7 +32,7 @@ class TelemetrySampler:
         self._observed = observed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample_until_stopped, name="telemetry", daemon=True)
-        self._cpu_s: dict[tuple[int, float], float] = {}
+        self._cpu_s: dict[str, float] = {}
         self._readings: list[Reading] = []
         self._error: Exception | None = None
 
@@ -56,13 +56,14 @@ class TelemetrySampler:
         elapsed_s = time.monotonic() - self._start_s
         if self._error is not None:
             raise MeasurementError(f"telemetry failed: {self._error}") from self._error
-        used_s = sum(total - self._start_cpu_s.get(key, 0.0) for key, total in self._cpu_s.items())
+        used_s = {name: total - self._start_cpu_s.get(name, 0.0) for name, total in self._cpu_s.items()}
         self.record = Telemetry(
-            cpu_cores=used_s / elapsed_s,
+            cpu_cores=sum(used_s.values()) / elapsed_s,
             memory_bytes=max(reading.memory_bytes for reading in self._readings),
             gpu=_gpu_use(self._readings),
             own_cpu_s=self._observed.own_cpu_s - self._start_own_cpu_s,
-            observed_cpu_s=used_s,
+            observed_cpu_s=sum(used_s.values()),
+            cpu_cores_by_process={name: seconds / elapsed_s for name, seconds in used_s.items()},
         )
 
     def _sample_until_stopped(self) -> None:
@@ -112,7 +113,14 @@ def combine(records: Sequence[Telemetry]) -> Telemetry:
         gpu=_combine_gpus(gpus) if gpus else None,
         own_cpu_s=sum(record.own_cpu_s for record in records),
         observed_cpu_s=sum(record.observed_cpu_s for record in records),
+        cpu_cores_by_process=mean_by_process([record.cpu_cores_by_process for record in records]),
     )
+
+
+def mean_by_process(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Over the records, of which one may lack a process that others have; it used nothing there."""
+    names = dict.fromkeys(name for record in records for name in record)
+    return {name: fmean(record.get(name, 0.0) for record in records) for name in names}
 
 
 def _combine_gpus(gpus: Sequence[GpuUse]) -> GpuUse:

@@ -143,7 +143,7 @@ def _judge(policy: Policy, figures: Sequence[PairFigure], *, at_look: bool, last
 
 def _with_stages(verdict: Verdict, figures: Sequence[PairFigure], margin: float) -> Verdict:
     """The stages' changes in the evidence; of a cell that changed, the one that moved in the reason."""
-    changes = compare_stages(figures)
+    changes = compare_stages([figure.parts for figure in figures])
     if not changes:
         return verdict
     reason = verdict.reason

@@ -33,12 +33,20 @@ from perf_tests.calibration.stock_rules import RETRIED, red_runs
 from perfgate.errors import MeasurementError
 from perfgate.judge import Policy
 from perfgate.pair_figure import PairFigure
-from perfgate.records import Status
+from perfgate.records import StageTime, Status
 from unit_tests.perfgate_tests.samples import make_sample
 
 ROOT = Path(__file__).parents[1]
 CELLS = ("model[batch=8]", "api[concurrency=8]", "api[concurrency=64]")
 POLICY = Policy(gated_cells=len(CELLS))
+# Three pairs in which decode needs 10 % more.
+SLOWER_DECODE = tuple(
+    (
+        {"decode": StageTime(3.0, 2.0 * noise), "predict": StageTime(90.0, 9.0), "queue": StageTime(4.0, None)},
+        {"decode": StageTime(3.0, 2.2), "predict": StageTime(90.0, 9.0 * noise), "queue": StageTime(5.0, None)},
+    )
+    for noise in (0.995, 1.0, 1.005)
+)
 
 
 def pair(rng: np.random.Generator, kind: str = "same", effect: float = 0.0, noise: float = 0.03) -> PairRecord:
@@ -121,13 +129,13 @@ def test_a_line_that_was_cut_off_is_named(tmp_path: Path) -> None:
 
 
 def test_attributions_come_back_as_they_were(tmp_path: Path) -> None:
-    attribution = Attribution("encode", 0.0, 2.5, "tree", "2026-01-01", CELLS[1], ("encode",), "encode +400%")
+    attribution = Attribution("decode", 0.0, 2.5, "tree", "2026-01-01", CELLS[1], SLOWER_DECODE)
     path = tmp_path / "new" / "attributions.jsonl"
     assert read_attributions(path) == []
     append_attribution(path, attribution)
-    append_attribution(path, replace(attribution, named=()))
-    assert read_attributions(path) == [attribution, replace(attribution, named=())]
-    assert [item.is_right for item in read_attributions(path)] == [True, False]
+    append_attribution(path, replace(attribution, pairs=()))
+    assert read_attributions(path) == [attribution, replace(attribution, pairs=())]
+    assert [item.is_right(0.03) for item in read_attributions(path)] == [True, False]
 
 
 def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
@@ -332,17 +340,17 @@ def test_the_certificate_has_what_was_measured_beside_what_was_simulated(tmp_pat
     assert "NaN" not in json.dumps(certificate)
     page = tmp_path / "certificate.html"
     facts = {"machine_class": "a <b>", "commit": "0123456789abcdef", "service_tree": "fedcba9876543210"}
-    right = Attribution("decode", 0.1, 0.0, "tree", "", CELLS[1], ("decode", "rest"), "decode +10.1%")
-    wrong = replace(right, named=("rest",), said="rest +4.0%")
-    attribution = certify_attributions([right, wrong, replace(right, stage="predict", named=("predict",))])
+    right = Attribution("decode", 0.1, 0.0, "tree", "", CELLS[1], SLOWER_DECODE)
+    attribution = certify_attributions([right, replace(right, stage="predict"), replace(right, share=0.2)], 0.03)
     write_page(page, {**facts, **certificate, "attribution": attribution})
     text = page.read_text()
     assert "a &lt;b&gt;, commit 0123456789ab" in text.replace("</b>", "").replace("<b>", "")
     for cell in CELLS:
         assert f"<td>{cell}</td><td>{power['noise of identical code']['3%']['regressed'][cell]:.0%}</td>" in text
-    assert "<td>decode</td><td>1 of 2 [1%, 99%]</td>" in text
+    assert "<td>decode</td><td>2 of 2 [16%, 100%]</td>" in text
+    assert "<td>predict</td><td>0 of 1 [0%, 98%]</td>" in text
     assert "<td>all</td><td>2 of 3 [9%, 99%]</td>" in text
-    assert "decode +10% +0 ms in api[concurrency=8]: rest +4.0%" in text
+    assert "predict +10% +0 ms in api[concurrency=8]: decode +10.0% [" in text
     write_page(page, {**facts, **certificate, "attribution": None})
     assert "Which stage" in text
     assert "Which stage" not in page.read_text()

@@ -72,10 +72,9 @@ def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
         if ran[kind] < _LIVE_RUNS.get(kind, 0):
             record_run(folder, _ROOT, kind, settings, _say)
         elif kind == ATTRIBUTION:
-            number, margin = recorded[kind], settings.margin
-            attribution = record_attribution(_ROOT, tree, number, margin, settings.schedule, _say)
+            attribution = record_attribution(_ROOT, tree, recorded[kind], settings.schedule, _say)
             append_attribution(folder / ATTRIBUTIONS, attribution)
-            _say(f"{attribution.stage} is slower; named: {attribution.said}")
+            _say(f"{attribution.stage} is slower; named: {attribution.said(settings.margin)}")
         else:
             append_pair(folder / PAIRS, record_pair(_ROOT, tree, kind, cells, settings.schedule, _say))
             _say(f"{kind}: pair {recorded[kind] + 1} took {time.monotonic() - start_s:.0f} s")
@@ -107,7 +106,7 @@ def _certify(folder: Path) -> None:
         "service_tree": tree,
         "commit": checkout.commit,
         **certify(_pairs_of(folder, tree, settings.schedule), _runs_of(folder, tree), policy, settings.budget_minutes),
-        "attribution": certify_attributions(attributions) if attributions else None,
+        "attribution": certify_attributions(attributions, settings.margin) if attributions else None,
     }
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")
     write_page(folder / "certificate.html", certificate)

@@ -1,11 +1,11 @@
-"""Is the stage that the gate names the one that got slower? Slowdowns of known place, each judged by three pairs.
+"""Is the stage that the gate names the one that got slower? Slowdowns of known place, each seen in three pairs.
 
 What is recorded is one JSON object a line, beside the pairs, and grows in the same way.
 """
 
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,9 +16,9 @@ from perf_tests.calibration.certify import binomial
 from perf_tests.calibration.lines import append_line, read_lines
 from perf_tests.calibration.record import LAUNCHERS
 from perf_tests.calibration.slowdowns import Slowdown
-from perfgate.attribution import compare_stages, describe_stages, stages_that_moved
+from perfgate.attribution import PartsOfPair, compare_stages, describe_stages, stages_that_moved
 from perfgate.checkout import materialise
-from perfgate.records import Arm, Cell
+from perfgate.records import Arm, Cell, StageTime
 from perfgate.versus import Schedule, measure_pair
 
 ATTRIBUTIONS = "attributions.jsonl"
@@ -48,10 +48,8 @@ class Attribution:
         UTC, ISO 8601.
     cell:
         That it was seen in.
-    named:
-        The stages that the gate says moved, the one that moved most first.
-    said:
-        The gate's own line.
+    pairs:
+        What a request's parts took in base and head, pair by pair.
     """
 
     stage: str
@@ -60,18 +58,28 @@ class Attribution:
     service_tree: str
     began: str
     cell: str
-    named: tuple[str, ...]
-    said: str
+    pairs: tuple[PartsOfPair, ...]
 
-    @property
-    def is_right(self) -> bool:
-        """Whether the stage that is named first is the slowed one."""
-        return self.named[:1] == (self.stage,)
+    def is_right(self, margin: float) -> bool:
+        """Whether the stage that the gate names first is the slowed one."""
+        moved = stages_that_moved(compare_stages(self.pairs), margin)
+        return bool(moved) and moved[0].name == self.stage
+
+    def said(self, margin: float) -> str:
+        """The gate's own line."""
+        return describe_stages(compare_stages(self.pairs), margin)
 
 
 def read_attributions(path: Path) -> list[Attribution]:
     """All that were recorded; see `read_lines`."""
-    return [Attribution(**{**record, "named": tuple(record["named"])}) for record in read_lines(path)]
+    return [
+        Attribution(**{**record, "pairs": tuple((_parts(base), _parts(head)) for base, head in record["pairs"])})
+        for record in read_lines(path)
+    ]
+
+
+def _parts(document: Mapping[str, Mapping[str, Any]]) -> dict[str, StageTime]:
+    return {name: StageTime(**figures) for name, figures in document.items()}
 
 
 def append_attribution(path: Path, attribution: Attribution) -> None:
@@ -79,31 +87,32 @@ def append_attribution(path: Path, attribution: Attribution) -> None:
     append_line(path, asdict(attribution))
 
 
-def certify_attributions(attributions: Sequence[Attribution]) -> dict[str, Any]:
-    """How often the stage named first was the slowed one, by stage and in all; at least one attribution."""
+def certify_attributions(attributions: Sequence[Attribution], margin: float) -> dict[str, Any]:
+    """How often the stage named first was the slowed one, by stage and in all; at least one attribution.
+
+    Parameters
+    ----------
+    margin:
+        The gate's.
+    """
     stages = dict.fromkeys(attribution.stage for attribution in attributions)
-    by_stage = {stage: [item.is_right for item in attributions if item.stage == stage] for stage in stages}
+    by_stage = {stage: [item.is_right(margin) for item in attributions if item.stage == stage] for stage in stages}
     return {
         "service_trees": sorted({attribution.service_tree for attribution in attributions}),
         "right": {
             stage: binomial(sum(right), len(right))
-            for stage, right in {**by_stage, "all": [item.is_right for item in attributions]}.items()
+            for stage, right in {**by_stage, "all": [item.is_right(margin) for item in attributions]}.items()
         },
         "wrong": [
-            f"{item.stage} +{item.share:.0%} +{item.extra_ms:g} ms in {item.cell}: {item.said}"
+            f"{item.stage} +{item.share:.0%} +{item.extra_ms:g} ms in {item.cell}: {item.said(margin)}"
             for item in attributions
-            if not item.is_right
+            if not item.is_right(margin)
         ],
     }
 
 
 def record_attribution(
-    root: Path,
-    service_tree: str,
-    number: int,
-    margin: float,
-    schedule: Schedule,
-    progress: Callable[[str], None],
+    root: Path, service_tree: str, number: int, schedule: Schedule, progress: Callable[[str], None]
 ) -> Attribution:
     """Inject one of the slowdowns and compare it with the code as it is, in one cell.
 
@@ -111,8 +120,6 @@ def record_attribution(
     ----------
     number:
         How many have been recorded: slowdowns and cells take turns.
-    margin:
-        The gate's.
 
     Raises
     ------
@@ -138,12 +145,10 @@ def record_attribution(
             )[cell]
             for _ in range(_PAIRS)
         ]
-    changes = compare_stages(pairs)
     return Attribution(
         **asdict(slowdown),
         service_tree=service_tree,
         began=began,
         cell=str(cell),
-        named=tuple(change.name for change in stages_that_moved(changes, margin)),
-        said=describe_stages(changes, margin),
+        pairs=tuple(pair.parts for pair in pairs),
     )

@@ -7,6 +7,7 @@ from statistics import fmean, median
 from perfgate.attribution import compare_stages, mean_stage
 from perfgate.gate import CellResult
 from perfgate.records import Change, Sample, StageTime
+from perfgate.telemetry import mean_by_process
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Summary:
         The highest.
     telemetry_share:
         CPU time that observing took, as a share of what it observed.
+    cpu_cores_by_process:
+        Means, in cores, by the processes' names.
     """
 
     latency_p50_ms: float
@@ -48,6 +51,7 @@ class Summary:
     gpu_temperature_c: float | None
     gpu_sm_clock_mhz: float | None
     telemetry_share: float | None
+    cpu_cores_by_process: dict[str, float]
 
 
 def summary_of(samples: Sequence[Sample]) -> Summary | None:
@@ -75,12 +79,13 @@ def summary_of(samples: Sequence[Sample]) -> Summary | None:
         gpu_temperature_c=max((gpu.temperature_c for gpu in gpus if gpu.temperature_c is not None), default=None),
         gpu_sm_clock_mhz=_mean([gpu.sm_clock_mhz for gpu in gpus]),
         telemetry_share=sum(used.own_cpu_s for used in telemetry) / observed_cpu_s if observed_cpu_s else None,
+        cpu_cores_by_process=mean_by_process([used.cpu_cores_by_process for used in telemetry]),
     )
 
 
 def stages_of(result: CellResult) -> list[dict[str, object]]:
     """A request's parts, in its order: now and, side by side, in the base; means over the processes."""
-    changes = compare_stages(result.pairs)
+    changes = compare_stages([pair.parts for pair in result.pairs])
     if changes:
         return [
             _stage(change.name, change.head, base=change.base, cpu=change.cpu, took=change.took) for change in changes

@@ -109,15 +109,28 @@ def _latency(axes: Axes, cells: Cells) -> None:
 
 
 def _cpu(axes: Axes, cells: Cells) -> None:
+    """A bar a cell: the measured process with each of its children, and the client."""
     rows = range(len(cells), 0, -1)
-    server = [cell["now"]["cpu_cores"] for cell in cells]
-    client = [cell["now"]["client_cpu_cores"] or 0.0 for cell in cells]
-    axes.barh(rows, server, color=BLUE, height=0.6, label="measured process")
-    if any(client):
-        axes.barh(rows, client, left=server, color=ORANGE, height=0.6, label="client")
+    parts = [
+        {**(cell["now"]["cpu_cores_by_process"] or {"measured process": cell["now"]["cpu_cores"] or 0.0})}
+        | ({"client": cell["now"]["client_cpu_cores"]} if cell["now"]["client_cpu_cores"] else {})
+        for cell in cells
+    ]
+    left, others = [0.0] * len(cells), [colour for colour in STAGE_COLOURS if colour != ORANGE]
+    for place, name in enumerate(_most_used(parts)):
+        widths = [part.get(name, 0.0) for part in parts]
+        colour = ORANGE if name == "client" else others[place % len(others)]
+        axes.barh(rows, widths, left=left, color=colour, height=0.6, label=name)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.set_yticks(list(rows), [cell["cell"] for cell in cells])
     axes.set_xlabel("cores")
-    axes.figure.legend(loc="outside upper right", ncols=2)
+    axes.figure.legend(loc="outside upper right", ncols=3)
+
+
+def _most_used(parts: Sequence[Mapping[str, float]]) -> list[str]:
+    """Names of what uses a hundredth of a core somewhere, in their order."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return [name for name in names if max(part.get(name, 0.0) for part in parts) >= 0.01]
 
 
 def _stages(axes: Axes, cells: Cells, figure: str, unit: str) -> None:

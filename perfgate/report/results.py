@@ -118,7 +118,7 @@ def _cell(result: CellResult, *, fails: bool) -> dict[str, Any]:
     }
 
 
-def _summary(samples: Sequence[Sample]) -> dict[str, float | None] | None:
+def _summary(samples: Sequence[Sample]) -> dict[str, Any] | None:
     summary = summary_of(samples)
     return asdict(summary) if summary else None
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import psutil
 import pynvml
@@ -86,6 +88,37 @@ class TestProcesses:
             expected_cores = (cpu_s(tree) - start_cpu_s) / (time.monotonic() - start_s)
         assert sampler.record.cpu_cores == pytest.approx(expected_cores, rel=0.3)
         assert sampler.record.gpu is None
+
+    def test_each_process_has_its_share(self) -> None:
+        """Of the tree, one child works and the other sleeps; together they are the cores in use."""
+        children = (
+            "import subprocess, sys, time\nfor work in sys.argv[1:]: subprocess.Popen([sys.executable, '-c', work])"
+        )
+        with running(f"{children}\nprint(flush=True)\ntime.sleep(60)", BUSY, "import time; time.sleep(60)") as parent:
+            parent.read_line(DEADLINE_S)
+            busy, *_ = (process.pid for process in psutil.Process(parent.pid).children())
+            with sampled(parent.pid) as sampler:
+                start_cpu_s = cpu_s([busy])
+                wait_until(lambda: cpu_s([busy]) > start_cpu_s + 0.3, "one has worked")
+        by_process = sampler.record.cpu_cores_by_process
+        assert list(by_process) == ["subprocess 1", "-c 1", "time 1"]
+        assert sum(by_process.values()) == pytest.approx(sampler.record.cpu_cores)
+        assert by_process["-c 1"] > 0.5 * sampler.record.cpu_cores
+
+    @pytest.mark.parametrize(
+        ("command", "name"),
+        [
+            (["/usr/bin/python3", "-m", "service.server", "--port", "8000"], "service.server 1"),
+            (["python", "-B", "-c", "from multiprocessing.spawn import spawn_main; spawn_main()"], "multiprocessing 1"),
+            (["python", "-B", "/srv/app/server.py", "-m", "x"], "server.py 1"),
+            (["python", "-c"], "-c 1"),
+            (["python"], "the name 1"),
+            ([], "the name 1"),
+        ],
+    )
+    def test_a_process_is_named_by_what_it_runs(self, command: list[str], name: str) -> None:
+        process = SimpleNamespace(cmdline=lambda: command, name=lambda: "the name", pid=1)
+        assert observed._program(cast("psutil.Process", process)) + " 1" == name
 
     def test_an_idle_process_uses_nothing_and_what_it_used_before_does_not_count(self) -> None:
         program = f"import sys\n{BUSY_FOR_A_WHILE}\nprint(flush=True)\nsys.stdin.read()"
@@ -227,6 +260,7 @@ class TestGpus:
                 records.append(sampler.record)
         assert nvml.opened == 1
         together = combine(records)
+        assert sum(together.cpu_cores_by_process.values()) == pytest.approx(together.cpu_cores)
         assert together.own_cpu_s == pytest.approx(sum(record.own_cpu_s for record in records))
         assert together.gpu is not None
         assert together.gpu.temperature_c == 75.0
