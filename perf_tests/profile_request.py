@@ -18,7 +18,8 @@ from perf_tests.api_instrument import server_details, server_of
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
 from perfgate.engines import LoadEngine
 from perfgate.errors import PerfgateError
-from perfgate.load import LoadJob, parse_result
+from perfgate.load import LoadJob
+from perfgate.load_result import parse_result
 from perfgate.processes import ManagedProcess, ServerProcess
 from perfgate.records import Arm
 from perfgate.workload import Workload

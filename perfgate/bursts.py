@@ -13,7 +13,8 @@ import numpy as np
 
 from perfgate.engines import LoadEngine
 from perfgate.group import BurstRecord
-from perfgate.load import LoadJob, parse_steady_result
+from perfgate.load import LoadJob
+from perfgate.load_result import parse_steady_result
 from perfgate.measure import summarise_latency
 from perfgate.observed import ObservedTree, observe
 from perfgate.processes import ManagedProcess, ServerProcess

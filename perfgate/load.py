@@ -8,26 +8,21 @@ least one for each connection. Or the load goes on until it is told to stop, and
 import asyncio
 import base64
 import json
-import math
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import aiohttp
-import numpy as np
 
 from perfgate.deployed import tls_context
+from perfgate.load_result import LoadResult, SteadyResult
 from perfgate.open_loop import send_at_random
-from perfgate.records import StageTime
-from perfgate.requester import Completion, Requester
-from perfgate.server_timing import mean_stages, parse_server_timing
+from perfgate.requester import Requester
 from perfgate.workload import Workload
 
-_WINDOW_S = 0.5
 _REQUEST_TIMEOUT_S = 60.0
 # A slow server gets this many times the asked time to complete two requests a connection.
 _PATIENCE = 8.0
@@ -78,69 +73,6 @@ class LoadJob:
         workload = document.pop("workload")
         workload["body"] = base64.b64decode(workload["body"])
         return cls(**document, workload=Workload(**workload))
-
-
-@dataclass(frozen=True)
-class LoadResult:
-    """What the client saw.
-
-    Attributes
-    ----------
-    rounds_s:
-        Seconds of each window; empty when the load broke off.
-    requests_per_round:
-        Requests that complete in a window.
-    latencies_ms:
-        Of each request that completed while measuring.
-    failures:
-        What was wrong with each failed request; the load stops after a few.
-    client_cpu_cores:
-        CPU-seconds a second of the client.
-    stages:
-        Of these requests on average; empty where the service doesn't tell.
-    """
-
-    rounds_s: list[float]
-    requests_per_round: int
-    latencies_ms: list[float]
-    failures: list[str]
-    client_cpu_cores: float
-    stages: Mapping[str, StageTime]
-
-    @classmethod
-    def of(
-        cls, completions: Sequence[Completion], concurrency: int, failures: list[str], client_cpu_cores: float
-    ) -> "LoadResult":
-        """Cut the completions of a load into windows, see `cut_windows`."""
-        completions = sorted(completions)
-        rounds_s, requests_per_round = cut_windows([item.at_s for item in completions], concurrency)
-        return cls(
-            rounds_s=[] if failures else rounds_s,
-            requests_per_round=requests_per_round,
-            latencies_ms=[item.took_s * 1e3 for item in completions],
-            failures=failures,
-            client_cpu_cores=client_cpu_cores,
-            stages=mean_stages([parse_server_timing(item.server_timing) for item in completions]),
-        )
-
-
-@dataclass(frozen=True)
-class SteadyResult:
-    """What the client saw of a load that went on until it was told to stop.
-
-    Attributes
-    ----------
-    completions:
-        Of each request since the warm-up, on the system's monotonic clock.
-    failures:
-        What was wrong with each failed request; the load stops after a few.
-    client_cpu_s:
-        CPU-seconds of the client since the warm-up.
-    """
-
-    completions: list[Completion]
-    failures: list[str]
-    client_cpu_s: float
 
 
 class _Load:
@@ -222,33 +154,6 @@ class _Cpu:
         return self.seconds / (time.monotonic() - self.start_s)
 
 
-def cut_windows(completed_at_s: list[float], concurrency: int) -> tuple[list[float], int]:
-    """Cut a running load into windows of equally many completions.
-
-    A batching server completes requests in bursts of up to `concurrency`, so a window holds at least that many, and
-    more where they complete so fast that it would be shorter than half a second.
-
-    Parameters
-    ----------
-    completed_at_s:
-        Sorted times of completion.
-    concurrency:
-        Connections.
-
-    Returns
-    -------
-    (seconds of each window, completions in a window)
-        No window when there are too few completions for one.
-    """
-    if len(completed_at_s) <= concurrency:
-        return [], concurrency
-    rate_per_s = (len(completed_at_s) - 1) / (completed_at_s[-1] - completed_at_s[0])
-    generations = max(1, math.ceil(rate_per_s * _WINDOW_S / concurrency))
-    size = min(generations, (len(completed_at_s) - 1) // concurrency) * concurrency
-    boundaries = np.asarray(completed_at_s[::size])
-    return np.diff(boundaries).tolist(), size
-
-
 async def _run(job: LoadJob) -> LoadResult | SteadyResult:
     ssl = tls_context(job.ca_file) if job.url.startswith("https:") else False
     connector = aiohttp.TCPConnector(limit=job.concurrency, keepalive_timeout=_KEEP_ALIVE_S, ssl=ssl)
@@ -260,19 +165,6 @@ async def _run(job: LoadJob) -> LoadResult | SteadyResult:
         if job.rate_per_s is None:
             return await load.run_closed(job.measure_s)
         return await load.run_open(job.rate_per_s, job.measure_s)
-
-
-def parse_result(line: str) -> LoadResult:
-    """The result line of the client process."""
-    result: dict[str, Any] = json.loads(line)["result"]
-    stages = {name: StageTime(**stage) for name, stage in result.pop("stages").items()}
-    return LoadResult(**result, stages=stages)
-
-
-def parse_steady_result(line: str) -> SteadyResult:
-    """The result line of a client that was told to stop."""
-    result: dict[str, Any] = json.loads(line)["result"]
-    return SteadyResult([Completion(*item) for item in result.pop("completions")], **result)
 
 
 def main() -> int:

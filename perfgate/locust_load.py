@@ -19,7 +19,8 @@ from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from perfgate.load import LoadJob, LoadResult
+from perfgate.load import LoadJob
+from perfgate.load_result import LoadResult
 from perfgate.locust_cpu import cpu_cores
 from perfgate.locustfile import END, JOB, SEEN, Connection
 from perfgate.processes import free_port

@@ -12,7 +12,8 @@ from perfgate.deployed import Deployed
 from perfgate.engines import LoadEngine
 from perfgate.errors import MeasurementError
 from perfgate.group import Group
-from perfgate.load import LoadJob, LoadResult, parse_result
+from perfgate.load import LoadJob
+from perfgate.load_result import LoadResult, parse_result
 from perfgate.observed import observe
 from perfgate.processes import ManagedProcess, ServerProcess
 from perfgate.records import Cell, Latency, Sample, Telemetry

@@ -13,7 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from perfgate import load
-from perfgate.load import LoadJob, LoadResult, cut_windows, parse_result, parse_steady_result
+from perfgate.load import LoadJob
+from perfgate.load_result import LoadResult, cut_windows, parse_result, parse_steady_result
 from perfgate.processes import ManagedProcess, ServerProcess
 from perfgate.workload import Workload
 from unit_tests.perfgate_tests import stub_server
