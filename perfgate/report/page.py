@@ -77,8 +77,8 @@ def render_page(document: Mapping[str, Any]) -> str:
         *(f"<p>{text(note)}</p>" for note in document["notes"]),
         _reasons(document["cells"]),
         f"<h2>Figures</h2>{_table_of_cells(document['cells'])}",
-        *_section_of_stages(document["cells"]),
         f"<h2>Plots</h2>{render_plots(plots_of(document))}",
+        *_section_of_stages(document["cells"]),
         "<h2>Measured on</h2>",
         _table_of_machine(document),
         "<h2>Repeat it</h2>",
@@ -129,11 +129,11 @@ def _section_of_stages(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     columns = [column for column in _STAGE_COLUMNS if any(_at(stage, column[1]) is not None for _, _, stage in stages)]
     rows = [
-        f'<td>{text(cell if place[-1] == "0" else "")}</td><td class="text">{text(stage["name"])}</td>'
+        f'<td>{text(cell if place[-1] == "0" else "")}</td><td class="name">{text(stage["name"])}</td>'
         + _figures(stage, place, columns)
         for cell, place, stage in stages
     ]
-    table = _table('<th>cell</th><th class="text">stage</th>', columns, rows)
+    table = _table('<th>cell</th><th class="name">stage</th>', columns, rows)
     said = "Means over requests; CPU time of what requests share is shared out. The rest is what no stage accounts for."
     return [f"<h2>Where a request's time goes</h2><p>{said}</p>{table}"]
 

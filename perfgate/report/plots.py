@@ -41,7 +41,7 @@ def plots_of(document: Mapping[str, Any]) -> dict[str, str]:
         plots[f"Latency: {name}"] = HEIGHT_IN, partial(_latency, cells=group)
     staged = [cell for cell in cells if cell["stages"]]
     for title, figure, unit in _STAGE_PLOTS if staged else ():
-        plots[title] = 0.9 + 0.5 * len(staged), partial(_stages, cells=staged, figure=figure, unit=unit)
+        plots[title] = 1.1 + 0.5 * len(staged), partial(_stages, cells=staged, figure=figure, unit=unit)
     if cells:
         plots["CPU in use"] = _height_in(cells), partial(_cpu, cells=cells)
     if on_gpu:
@@ -145,7 +145,7 @@ def _stages(axes: Axes, cells: Cells, figure: str, unit: str) -> None:
             scale = 100 / sum(widths) if unit.startswith("%") else 1.0
             left = 0.0
             for stage, width in zip(cell["stages"], widths, strict=True):
-                label = stage["name"] if stage["name"] in unnamed and arm == "now" else None
+                label = stage["name"] if stage["name"] in unnamed and arm == "now" and width else None
                 unnamed.discard(label)
                 axes.barh(
                     row + offset,
@@ -159,7 +159,7 @@ def _stages(axes: Axes, cells: Cells, figure: str, unit: str) -> None:
                 left += width * scale
     axes.set_yticks(range(len(cells), 0, -1), [cell["cell"] for cell in cells])
     axes.set_xlabel(unit + ("; paler: the base" if any(cell["base"] for cell in cells) else ""))
-    axes.figure.legend(loc="outside upper center", ncols=6)
+    axes.figure.legend(loc="outside upper right", ncols=3)
 
 
 def _gpu(axes: Axes, cells: Cells) -> None:

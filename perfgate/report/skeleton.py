@@ -17,7 +17,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th { font-weight: 600; vertical-align: bottom; }
-th.text { text-align: left; } td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+th.text, th.name, td.name { text-align: left; }
+td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.5rem; }
 figure { margin: 0; break-inside: avoid; }
 figcaption { font-weight: 600; margin-bottom: .3rem; }
