@@ -108,14 +108,14 @@ def _table_of_cells(cells: Sequence[Mapping[str, Any]]) -> str:
         if {_at(cell, path) for cell in cells} - {None, 1.0 if path[-1] == "success_rate" else None}
     ]
     heads = [
-        f'<td>{text(cell["cell"])}</td><td class="text {text(cell["status"])}">{text(cell["status"])}</td>'
+        f'<td>{text(cell["cell"])}</td><td class="name {text(cell["status"])}">{text(cell["status"])}</td>'
         for cell in cells
     ]
     rows = [
         head + _figures(cell, ("cells", str(number)), columns)
         for number, (head, cell) in enumerate(zip(heads, cells, strict=True))
     ]
-    return _table('<th>cell</th><th class="text">verdict</th>', columns, rows)
+    return _table('<th>cell</th><th class="name">verdict</th>', columns, rows)
 
 
 def _section_of_stages(cells: Sequence[Mapping[str, Any]]) -> list[str]:

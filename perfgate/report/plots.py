@@ -43,7 +43,7 @@ def plots_of(document: Mapping[str, Any]) -> dict[str, str]:
     for title, figure, unit in _STAGE_PLOTS if staged else ():
         plots[title] = 1.1 + 0.5 * len(staged), partial(_stages, cells=staged, figure=figure, unit=unit)
     if cells:
-        plots["CPU in use"] = _height_in(cells), partial(_cpu, cells=cells)
+        plots["CPU in use"] = 0.5 + _height_in(cells), partial(_cpu, cells=cells)
     if on_gpu:
         plots["GPU in use"] = _height_in(on_gpu), partial(_gpu, cells=on_gpu)
     return {title: render_svg(title, *plot) for title, plot in plots.items()}
@@ -124,7 +124,7 @@ def _cpu(axes: Axes, cells: Cells) -> None:
         left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.set_yticks(list(rows), [cell["cell"] for cell in cells])
     axes.set_xlabel("cores")
-    axes.figure.legend(loc="outside upper right", ncols=3)
+    axes.figure.legend(loc="outside upper right", ncols=2)
 
 
 def _most_used(parts: Sequence[Mapping[str, float]]) -> list[str]:
