@@ -13,8 +13,6 @@ from statistics import fmean
 from perfgate.records import Change, StageTime
 from perfgate.stats import paired_mean
 
-_INTERVAL_CONFIDENCE = 0.975  # one-sided at both ends: a 95 % interval
-
 # What the parts of a request took in the base, and in the head.
 PartsOfPair = tuple[Mapping[str, StageTime], Mapping[str, StageTime]]
 
@@ -119,9 +117,4 @@ def _change(base: Sequence[float | None], head: Sequence[float | None]) -> Chang
     known = [(before, now) for before, now in zip(base, head, strict=True) if before and now and min(before, now) > 0]
     if len(known) < len(base):
         return None
-    difference = paired_mean([math.log(now / before) for before, now in known])
-    return Change(
-        math.expm1(difference.difference),
-        math.expm1(difference.lower_bound(_INTERVAL_CONFIDENCE)),
-        math.expm1(difference.upper_bound(_INTERVAL_CONFIDENCE)),
-    )
+    return Change.of_logs(paired_mean([math.log(now / before) for before, now in known]))

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfgate.records import Change, Sample, Status, Verdict
-from perfgate.stats import MeanDifference, mean_of_pairs, predict_mean, robust_spread, typical_rate
+from perfgate.stats import MeanDifference, mean_of_pairs, most_of_known, predict_mean, robust_spread, typical_rate
 
-_INTERVAL_CONFIDENCE = 0.975  # one-sided at both ends: a 95 % interval
 _FAILURES_SHOWN = 3
 
 
@@ -93,7 +92,7 @@ def judge(policy: Policy, baseline: Sequence[float] | None, samples: Sequence[Sa
 
     prediction = predict_mean([math.log(value) for value in baseline], [math.log(value) for value in now])
     status = _decide(policy, prediction, share=1.0)
-    change = _change(prediction)
+    change = Change.of_logs(prediction)
     baseline_per_s = typical_rate(baseline, stored=True)
     spread = robust_spread([math.log(value) for value in baseline])
     return Verdict(
@@ -140,7 +139,7 @@ def judge_pairs(
     status = _decide(policy, difference, share)
     if status is Status.INCONCLUSIVE and not last:
         return None
-    change = _change(difference)
+    change = Change.of_logs(difference)
     spread = difference.standard_error * math.sqrt(len(log_ratios))
     return Verdict(
         status,
@@ -184,14 +183,6 @@ def _explain(policy: Policy, status: Status, difference: MeanDifference, share: 
     return f"too noisy: can't exclude a slowdown of {slowdowns}"
 
 
-def _change(difference: MeanDifference) -> Change:
-    return Change(
-        math.expm1(difference.difference),
-        math.expm1(difference.lower_bound(_INTERVAL_CONFIDENCE)),
-        math.expm1(difference.upper_bound(_INTERVAL_CONFIDENCE)),
-    )
-
-
 def why_invalid(policy: Policy, samples: Sequence[Sample]) -> str | None:
     """Why these samples can't be judged: wrong answers, a client at its ceiling, a GPU that slowed itself down."""
     failures = describe_failures(samples)
@@ -206,7 +197,7 @@ def why_invalid(policy: Policy, samples: Sequence[Sample]) -> str | None:
     gpus = [sample.telemetry.gpu for sample in samples if sample.telemetry is not None and sample.telemetry.gpu]
     slowed_by = dict.fromkeys(reason for gpu in gpus for reason in gpu.slowed_by)
     if slowed_by:
-        hottest_c = max((gpu.temperature_c for gpu in gpus if gpu.temperature_c is not None), default=None)
+        hottest_c = most_of_known(gpu.temperature_c for gpu in gpus)
         heat = "" if hottest_c is None else f" at up to {hottest_c:.0f} degrees Celsius"
         return f"the GPU was slowed by {', '.join(slowed_by)}{heat}: what was measured is its cooling or its power"
     return None

@@ -1,10 +1,15 @@
 """Frozen records: what is measured, what came out, and what was judged."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from statistics import median
+
+from perfgate.stats import MeanDifference
+
+_INTERVAL_CONFIDENCE = 0.975  # one-sided at both ends: a 95 % interval
 
 
 @dataclass(frozen=True, order=True)
@@ -210,11 +215,17 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """Relative change of throughput, -0.1 is 10 % lower, with its 95 % interval."""
+    """A relative change, -0.1 is 10 % lower, with its 95 % interval."""
 
     estimate: float
     low: float
     high: float
+
+    @classmethod
+    def of_logs(cls, difference: MeanDifference) -> "Change":
+        """From a difference of logarithms."""
+        low, high = (bound(_INTERVAL_CONFIDENCE) for bound in (difference.lower_bound, difference.upper_bound))
+        return cls(math.expm1(difference.difference), math.expm1(low), math.expm1(high))
 
     def __str__(self) -> str:
         return f"{self.estimate:+.1%} [{self.low:+.1%}, {self.high:+.1%}]"

@@ -1,7 +1,7 @@
 """Pure functions on sequences: how a new mean of fresh processes compares with stored ones."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -180,6 +180,17 @@ def paired_mean(differences: Sequence[float]) -> MeanDifference:
     """The paired t statistic of at least two differences."""
     spread = stdev(differences)
     return MeanDifference(fmean(differences), spread / math.sqrt(len(differences)), len(differences) - 1)
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Mean of those that are known; None if none is."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def most_of_known(values: Iterable[float | None]) -> float | None:
+    """The largest of those that are known; None if none is."""
+    return max((value for value in values if value is not None), default=None)
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -13,6 +13,7 @@ import pynvml
 from perfgate.errors import MeasurementError
 from perfgate.observed import ObservedTree, Reading
 from perfgate.records import GpuUse, Telemetry
+from perfgate.stats import mean_of_known, most_of_known
 
 _INTERVAL_S = 0.5
 
@@ -90,16 +91,16 @@ def _gpu_use(readings: Sequence[Reading]) -> GpuUse | None:
     powers = [[gpu.power_w for gpu in reading.gpus] for reading in readings]
     energies = [(start.energy_j, end.energy_j) for start, end in zip(readings[0].gpus, readings[-1].gpus, strict=True)]
     return GpuUse(
-        utilisation_percent=_mean([gpu.utilisation_percent for gpu in all_gpus]),
+        utilisation_percent=mean_of_known([gpu.utilisation_percent for gpu in all_gpus]),
         memory_bytes=max(sum(gpu.memory_bytes for gpu in reading.gpus) for reading in readings),
-        power_w=_mean([sum(value for value in power if value is not None) for power in powers])
+        power_w=mean_of_known([sum(value for value in power if value is not None) for power in powers])
         if all(value is not None for power in powers for value in power)
         else None,
         energy_j=sum(end - start for start, end in energies if start is not None and end is not None)
         if all(start is not None and end is not None for start, end in energies)
         else None,
-        temperature_c=_most([gpu.temperature_c for gpu in all_gpus]),
-        sm_clock_mhz=_mean([gpu.sm_clock_mhz for gpu in all_gpus]),
+        temperature_c=most_of_known([gpu.temperature_c for gpu in all_gpus]),
+        sm_clock_mhz=mean_of_known([gpu.sm_clock_mhz for gpu in all_gpus]),
         slowed_by=_once(reason for gpu in all_gpus for reason in gpu.slowed_by),
     )
 
@@ -126,23 +127,14 @@ def mean_by_process(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _combine_gpus(gpus: Sequence[GpuUse]) -> GpuUse:
     energies_j = [gpu.energy_j for gpu in gpus if gpu.energy_j is not None]
     return GpuUse(
-        utilisation_percent=_mean([gpu.utilisation_percent for gpu in gpus]),
+        utilisation_percent=mean_of_known([gpu.utilisation_percent for gpu in gpus]),
         memory_bytes=max(gpu.memory_bytes for gpu in gpus),
-        power_w=_mean([gpu.power_w for gpu in gpus]),
+        power_w=mean_of_known([gpu.power_w for gpu in gpus]),
         energy_j=sum(energies_j) if energies_j else None,
-        temperature_c=_most([gpu.temperature_c for gpu in gpus]),
-        sm_clock_mhz=_mean([gpu.sm_clock_mhz for gpu in gpus]),
+        temperature_c=most_of_known([gpu.temperature_c for gpu in gpus]),
+        sm_clock_mhz=mean_of_known([gpu.sm_clock_mhz for gpu in gpus]),
         slowed_by=_once(reason for gpu in gpus for reason in gpu.slowed_by),
     )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
-
-
-def _most(values: Sequence[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
 
 
 def _once(names: Iterable[str]) -> tuple[str, ...]:

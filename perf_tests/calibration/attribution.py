@@ -4,9 +4,7 @@ What is recorded is one JSON object a line, beside the pairs, and grows in the s
 """
 
 import random
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +12,10 @@ from typing import Any
 
 from perf_tests.calibration.certify import binomial
 from perf_tests.calibration.lines import append_line, read_lines
-from perf_tests.calibration.record import LAUNCHERS
+from perf_tests.calibration.record import LAUNCHERS, arms_of
 from perf_tests.calibration.slowdowns import Slowdown
 from perfgate.attribution import PartsOfPair, compare_stages, describe_stages, stages_that_moved
-from perfgate.checkout import materialise
-from perfgate.records import Arm, Cell, StageTime
+from perfgate.records import Cell, StageTime
 from perfgate.versus import Schedule, measure_pair
 
 ATTRIBUTIONS = "attributions.jsonl"
@@ -41,7 +38,7 @@ class Attribution:
     Attributes
     ----------
     stage, share, extra_ms:
-        The slowdown, see `Slowdown`; nothing was slowed where both sizes are 0.
+        The slowdown, see `Slowdown`.
     service_tree:
         git's hash of the service that was measured.
     began:
@@ -130,14 +127,12 @@ def record_attribution(
     slowdown = SLOWDOWNS[number % len(SLOWDOWNS)]
     cell = _CELLS[number // 2 % len(_CELLS)]
     order = random.Random()
-    with ExitStack() as folders:
-        base, head = (folders.enter_context(materialise(root, "HEAD")) for _ in range(2))
-        slowdown.put_into(head)
+    with arms_of(root, slowdown) as (base, head):
         pairs = [
             measure_pair(
                 LAUNCHERS[cell.group],
-                Arm("base", base, sys.executable),
-                Arm("head", head, sys.executable),
+                base,
+                head,
                 [cell],
                 schedule,
                 order,

@@ -2,8 +2,8 @@
 
 import random
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,16 @@ LAUNCHERS: dict[str, LaunchArm] = {
 }
 
 
+@contextmanager
+def arms_of(root: Path, slowdown: Slowdown | None) -> Iterator[tuple[Arm, Arm]]:
+    """The last commit twice, as base and as head, in folders of their own; the head is slowed."""
+    with ExitStack() as folders:
+        base, head = (folders.enter_context(materialise(root, "HEAD")) for _ in range(2))
+        if slowdown is not None:
+            slowdown.put_into(head)
+        yield Arm("base", base, sys.executable), Arm("head", head, sys.executable)
+
+
 def record_pair(
     root: Path,
     service_tree: str,
@@ -51,18 +61,16 @@ def record_pair(
     """
     began = datetime.now(UTC).isoformat(timespec="seconds")
     order = random.Random()
-    with ExitStack() as folders:
-        base, head = (folders.enter_context(materialise(root, "HEAD")) for _ in range(2))
-        slowdown = KINDS[kind]
-        if slowdown is not None:
-            slowdown.put_into(head)
-            cells = [cell for cell in cells if cell.group in slowdown.groups]
+    slowdown = KINDS[kind]
+    if slowdown is not None:
+        cells = [cell for cell in cells if cell.group in slowdown.groups]
+    with arms_of(root, slowdown) as (base, head):
         figures = {}
         for group in dict.fromkeys(cell.group for cell in cells):
             pair = measure_pair(
                 LAUNCHERS[group],
-                Arm("base", base, sys.executable),
-                Arm("head", head, sys.executable),
+                base,
+                head,
                 [cell for cell in cells if cell.group == group],
                 schedule,
                 order,

@@ -7,6 +7,7 @@ from statistics import fmean, median
 from perfgate.attribution import compare_stages, mean_stage
 from perfgate.gate import CellResult
 from perfgate.records import Change, Sample, StageTime
+from perfgate.stats import mean_of_known, most_of_known
 from perfgate.telemetry import mean_by_process
 
 
@@ -68,16 +69,16 @@ def summary_of(samples: Sequence[Sample]) -> Summary | None:
         latency_p95_ms=median(sample.latency.p95_ms for sample in samples),
         latency_p99_ms=median(sample.latency.p99_ms for sample in samples),
         success_rate=min(sample.success_rate for sample in samples),
-        cpu_cores=_mean([used.cpu_cores for used in telemetry]),
-        client_cpu_cores=_mean([sample.client_cpu_cores for sample in samples]),
+        cpu_cores=mean_of_known([used.cpu_cores for used in telemetry]),
+        client_cpu_cores=mean_of_known([sample.client_cpu_cores for sample in samples]),
         core_ms_per_unit=median(core_ms) if core_ms else None,
         memory_bytes=max((used.memory_bytes for used in telemetry), default=None),
-        gpu_utilisation_percent=_mean([gpu.utilisation_percent for gpu in gpus]),
+        gpu_utilisation_percent=mean_of_known([gpu.utilisation_percent for gpu in gpus]),
         gpu_memory_bytes=max((gpu.memory_bytes for gpu in gpus), default=None),
-        gpu_power_w=_mean([gpu.power_w for gpu in gpus]),
-        gpu_energy_j_per_unit=_mean([_energy_j_per_unit(sample) for sample in measured]),
-        gpu_temperature_c=max((gpu.temperature_c for gpu in gpus if gpu.temperature_c is not None), default=None),
-        gpu_sm_clock_mhz=_mean([gpu.sm_clock_mhz for gpu in gpus]),
+        gpu_power_w=mean_of_known([gpu.power_w for gpu in gpus]),
+        gpu_energy_j_per_unit=mean_of_known([_energy_j_per_unit(sample) for sample in measured]),
+        gpu_temperature_c=most_of_known([gpu.temperature_c for gpu in gpus]),
+        gpu_sm_clock_mhz=mean_of_known([gpu.sm_clock_mhz for gpu in gpus]),
         telemetry_share=sum(used.own_cpu_s for used in telemetry) / observed_cpu_s if observed_cpu_s else None,
         cpu_cores_by_process=mean_by_process([used.cpu_cores_by_process for used in telemetry]),
     )
@@ -123,11 +124,6 @@ def short(value: float) -> str:
 def _energy_j_per_unit(sample: Sample) -> float | None:
     gpu = sample.telemetry.gpu if sample.telemetry is not None else None
     return gpu.power_w / sample.mean_throughput_per_s if gpu is not None and gpu.power_w is not None else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
 
 
 def benchmark_figures(result: CellResult) -> dict[str, object]:

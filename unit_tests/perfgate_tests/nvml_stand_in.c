@@ -16,11 +16,11 @@ typedef struct {
 typedef struct {
     char name[96];
     char uuid[96];
-    uint32_t is_part; /* of a GPU under MIG: found by its UUID alone */
     answer utilisation, memory, power, energy, temperature, clock, reasons;
     uint64_t energy_per_reading;
 } gpu;
 
+/* Parts of GPUs (MIG) come after the first stand_in_count: found by their UUIDs alone. */
 gpu stand_in_gpus[MOST_GPUS];
 uint32_t stand_in_count, stand_in_init_error, stand_in_count_error, stand_in_opened, stand_in_closed;
 

@@ -6,7 +6,7 @@ The only stand-in of the unit tests: the machines that run them have no GPU, and
 import ctypes
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pynvml
@@ -44,7 +44,6 @@ class _Gpu(ctypes.Structure):
     _fields_ = (
         ("name", ctypes.c_char * 96),
         ("uuid", ctypes.c_char * 96),
-        ("is_part", ctypes.c_uint32),
         *((name, _Answer) for name in _ANSWERS),
         ("energy_per_reading", ctypes.c_uint64),
     )
@@ -76,8 +75,7 @@ class StandInNvml:
         """These GPUs, and no others; parts of GPUs come last."""
         ctypes.memset(self._gpus, 0, ctypes.sizeof(self._gpus))
         for place, gpu in enumerate(gpus):
-            for field in fields(gpu):
-                self.set(place, **{field.name: getattr(gpu, field.name)})
+            self.set(place, **{name: value for name, value in vars(gpu).items() if name != "is_part"})
         self._set("count", sum(not gpu.is_part for gpu in gpus))
 
     def set(self, place: int, **values: str | int | type[pynvml.NVMLError]) -> None:

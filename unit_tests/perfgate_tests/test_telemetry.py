@@ -1,4 +1,4 @@
-"""What a process and its children use: real processes that work, and GPUs that are faked."""
+"""What a process and its children use: real processes that work, and GPUs that a library stands in for."""
 
 import subprocess
 import sys
