@@ -102,21 +102,22 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _stop_on_signals() -> None:
-    """Let SIGTERM and SIGINT end the server alike, however it was started.
+    """Let SIGTERM and SIGINT end the server alike, however it was started; this process alone decides.
 
     LitServe drains on KeyboardInterrupt alone; as it comes, SIGTERM would leave workers and port behind. SIGINT may be
-    ignored from the start on (a script's background job inherits that); the HTTP processes obey it all the same, so
-    this process must, too, or it would stay behind without them.
+    ignored from the start on: a script's background job inherits that.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
 
-    # A forked HTTP process ends by raising the signal again that stopped it: by default it goes without a traceback.
-    def restore() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+    # Ctrl-C reaches the whole process group. A forked HTTP process drains at this one's SIGTERM; were its own SIGINT to
+    # come after that, uvicorn would take it for a second signal and drop what is in flight.
+    def leave_it_to_the_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # It ends by raising again the signal that stopped it: by default it goes without a traceback.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    os.register_at_fork(after_in_child=restore)
+    os.register_at_fork(after_in_child=leave_it_to_the_parent)
 
 
 if __name__ == "__main__":

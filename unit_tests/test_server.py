@@ -154,12 +154,21 @@ def own_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _interrupt_group(pid: int) -> None:
-    os.killpg(pid, signal.SIGINT)
+def _interrupt_group(process: ManagedProcess) -> None:
+    os.killpg(process.pid, signal.SIGINT)
 
 
-def _terminate(pid: int) -> None:
-    os.kill(pid, signal.SIGTERM)
+def _terminate(process: ManagedProcess) -> None:
+    os.kill(process.pid, signal.SIGTERM)
+
+
+def _interrupt_children_late(process: ManagedProcess) -> None:
+    """Ctrl-C on a busy machine: the parent's word to drain comes before the terminal's signal."""
+    children = psutil.Process(process.pid).children()
+    _terminate(process)
+    wait_until(lambda: "Waiting for connections to close" in process.log_tail(), "the server drains", 25)
+    for child in children:
+        child.send_signal(signal.SIGINT)
 
 
 # A shell starts the background jobs of a script with SIGINT ignored, and a program inherits that.
@@ -171,11 +180,12 @@ _IGNORING_SIGINT = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
     [
         pytest.param([], _terminate, id="SIGTERM"),
         pytest.param([], _interrupt_group, id="Ctrl-C"),
+        pytest.param([], _interrupt_children_late, id="Ctrl-C that comes late"),
         pytest.param(_IGNORING_SIGINT, _interrupt_group, id="SIGINT to a background job"),
     ],
 )
 def test_a_stopped_server_answers_what_is_in_flight_and_leaves_nothing(
-    start: list[str], stop: Callable[[int], None], own_folder: Path
+    start: list[str], stop: Callable[[ManagedProcess], None], own_folder: Path
 ) -> None:
     """Under load: each request in flight gets its 200, status 0, and no process, port, folder or traceback stays."""
     command = [*start, *_SERVER, "--workers-per-device", "1"]
@@ -192,7 +202,7 @@ def test_a_stopped_server_answers_what_is_in_flight_and_leaves_nothing(
         wait_until(
             lambda: _metrics(server.url).get("classifier_stage_seconds_count{decode}") == 16, "all are in flight", 30
         )
-        stop(process.pid)
+        stop(process)
         worker.resume()
 
         assert [answer.result().status_code for answer in answers] == [200] * 16
@@ -212,7 +222,7 @@ def test_a_server_that_is_stopped_while_it_starts_leaves_nothing(own_folder: Pat
     with ManagedProcess(command, cwd=_ROOT, env=environment, name="the server") as process:
         wait_until(lambda: _inference_workers(process.pid) != [], "it has started a worker", 60)
         _inference_workers(process.pid)[0].suspend()  # it would hang for ever
-        _terminate(process.pid)
+        _terminate(process)
         wait_until(lambda: process.returncode is not None, "it has ended", 25)
         assert process.returncode == 130
         wait_until(lambda: _living_processes(process.pid) == [], "its processes have ended", 5)
@@ -235,7 +245,7 @@ def test_a_server_that_is_stopped_while_it_compiles_leaves_nothing(own_folder: P
     environment = {"TMPDIR": str(own_folder), "XDG_CACHE_HOME": str(own_folder), "PROMETHEUS_MULTIPROC_DIR": ""}
     with ManagedProcess(command, cwd=_ROOT, env=environment, name="the server") as process:
         wait_until(lambda: _compilers(own_folder) != [], "it compiles", 60)
-        _terminate(process.pid)
+        _terminate(process)
         wait_until(lambda: process.returncode is not None, "it has ended", 25)
         assert process.returncode == 130
         # The compiler sees by itself, now and then, that nobody waits for it.
