@@ -2,7 +2,6 @@
 
 import hmac
 import json
-import math
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,17 +16,15 @@ class Admission:
     path:
         What is guarded; all else passes.
     max_requests:
-        That are in the house at a time, over all HTTP processes.
-    processes:
-        HTTP processes; each lets in its share.
+        That this HTTP process lets in at a time.
     api_key:
         What `X-API-Key` must be; empty for everybody.
     """
 
-    def __init__(self, app: ASGIApp, path: str, max_requests: int, processes: int, api_key: str) -> None:
+    def __init__(self, app: ASGIApp, path: str, max_requests: int, api_key: str) -> None:
         self._app = app
         self._path = path
-        self._most = math.ceil(max_requests / processes)
+        self._most = max_requests
         self._inside = 0
         self._api_key = api_key.encode()
 

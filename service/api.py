@@ -3,29 +3,23 @@
 import signal
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-import numpy as np
 from fastapi import Response
 from litserve import LitAPI
 
 from service import metrics
 from service.answers import Probabilities, best_first
-from service.batching import FairShareLoop, Occupancy
-from service.image_request import DecodedImage, ImageFromRequest
+from service.batching import FairShareLoop, QueuedImage
+from service.image_request import ImageFromRequest
 from service.images import Pixels
-from service.pixel_slots import PixelSlots
+from service.request_table import RequestTable
 from service.settings import Settings
 from service.stages import StageSpan, server_timing
 
 
 async def _admit() -> None:
     """Who may come in has been decided (`service.admission`); LitServe's own check takes a thread for each request."""
-
-
-def _discard(slots: PixelSlots, image: DecodedImage) -> None:
-    slots.discard(image.place)
 
 
 class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no types
@@ -35,15 +29,14 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
     fail the batch that it would have joined.
     """
 
-    def __init__(self, settings: Settings, occupancy: Occupancy, slots: PixelSlots) -> None:
+    def __init__(self, settings: Settings, table: RequestTable) -> None:
         super().__init__(
             max_batch_size=settings.max_batch_size,
             batch_timeout=settings.batch_timeout_s,
-            loop=FairShareLoop(occupancy, drop=partial(_discard, slots)),
+            loop=FairShareLoop(table),
         )
         self._settings = settings
-        self._slots = slots
-        self._occupancy = occupancy
+        self._table = table
         self._others = settings.resolved_workers_per_device - 1
         self.authorize = _admit
 
@@ -54,13 +47,18 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         from service.model_process import ready_classifier
 
         self._classifier = ready_classifier(self._settings, device)
+        # SIGTERM may reach the whole group, too; until here it ends the process as it is.
+        signal.signal(signal.SIGTERM, lambda *_: self.loop.stop())
 
-    def decode_request(self, request: ImageFromRequest) -> DecodedImage:
-        """The image that the dependency has read."""
+    def decode_request(self, request: ImageFromRequest) -> object:
+        """LitServe reads from the annotation how an HTTP process makes an image of a request.
+
+        The worker, which calls this, gets a `QueuedImage`, as its loop has it.
+        """
         return request
 
-    def batch(self, inputs: Sequence[DecodedImage], context: Sequence[dict[str, Any]]) -> Pixels:
-        """Stack n images to uint8 of shape (n, size, size, 3).
+    def batch(self, inputs: Sequence[QueuedImage], context: Sequence[dict[str, Any]]) -> Pixels:
+        """The images of n requests, uint8 of shape (n, size, size, 3).
 
         Parameters
         ----------
@@ -71,14 +69,10 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         for image, own in zip(inputs, context, strict=True):
             waiting = StageSpan("queue", now_s - image.queued_at_s, None, unix_s)
             metrics.observe_stage(waiting)
-            own["stages"] = [image.decoding, waiting, batching]
+            own["stages"] = [waiting, batching]
         metrics.observe_batch_size(len(inputs))
         with metrics.timed_stage(batching):
-            size = self._settings.image_size
-            images = np.empty((len(inputs), size, size, 3), np.uint8)
-            for image, pixels in zip(inputs, images, strict=True):
-                self._slots.take(image.place, out=pixels)
-            return images
+            return self._table.copy_images([image.place for image in inputs])
 
     def predict(self, x: Pixels, context: Sequence[dict[str, Any]]) -> Probabilities:
         """float32 probabilities of shape (n, labels)."""
@@ -87,7 +81,7 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
             own["stages"].append(predicting)
         # The model's threads are others than this one.
         with metrics.timed_stage(predicting, cpu_clock=time.process_time):
-            return self._classifier.predict(x, others_idle=self._occupancy.free_workers >= self._others)
+            return self._classifier.predict(x, others_idle=self._table.free_workers >= self._others)
 
     def unbatch(self, output: Probabilities) -> list[Probabilities]:
         """One row a request."""

@@ -1,4 +1,4 @@
-"""When a batch is closed: the loop that LitServe runs in each worker, and what it must know to close one early.
+"""When a batch is closed: the loop that LitServe runs in each worker.
 
 LitServe's own loop waits the whole window out, also for a single request, and the first worker to wake takes all that
 has come, so of two workers one can stay idle for as long as the load lasts. This loop closes a batch when nobody else
@@ -7,118 +7,105 @@ is on the way, and leaves the other free workers their share.
 
 import math
 import multiprocessing
+import os
 import time
-from collections.abc import Callable
-from queue import Empty, Queue
+from dataclasses import dataclass
+from queue import Queue
 from typing import Any
 
 from litserve import LitAPI
 from litserve.loops import BatchedLoop
 from litserve.transport.base import MessageTransport
-from litserve.utils import LitAPIStatus, LoopResponseType
 
-MAX_WORKERS = 256
-_IDLE_S = 1.0
+from service.request_table import RequestTable
+
+_IDLE_S = 0.1
 _POLL_S = 0.001
 
-# LitServe's internal types: what a request is in its queue, and (consumer, id, payload) or (consumer, id) out of it.
-_Batch = list[tuple[int, str, Any]]
-_TimedOut = list[tuple[int, str]]
 
+@dataclass(frozen=True)
+class QueuedImage:
+    """One request as a worker gets it.
 
-class Occupancy:
-    """How many requests are on the way to a batch and which workers are free, shared by all processes.
-
-    A count that is wrong for once (a process was killed) costs at most the batch window: it only decides when a batch
-    is closed before its time.
+    Attributes
+    ----------
+    place:
+        Where its image is.
+    queued_at_s:
+        `time.monotonic()` when it was put there.
     """
 
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._arriving = context.Value("i", 0)
-        self._is_free = context.Array("b", MAX_WORKERS)
+    place: int
+    queued_at_s: float
 
-    def arrive(self) -> None:
-        """A request was admitted; it will join a batch or `leave`."""
-        with self._arriving.get_lock():
-            self._arriving.value += 1
 
-    def leave(self) -> None:
-        """A request joined a batch or was answered without one."""
-        with self._arriving.get_lock():
-            self._arriving.value -= 1
-
-    def set_free(self, worker_id: int, *, free: bool) -> None:
-        """Whether the worker could take a batch now."""
-        self._is_free[worker_id] = free
-
-    @property
-    def arriving(self) -> int:
-        """Requests that were admitted and are in no batch."""
-        arriving: int = self._arriving.value
-        return max(0, arriving)
-
-    @property
-    def free_workers(self) -> int:
-        """Workers that could take a batch now."""
-        return sum(self._is_free[:])
+# LitServe's own: what it calls consumer is an HTTP process, its second item is what an answer is sent to.
+_Batch = list[tuple[int, int, QueuedImage]]
 
 
 class FairShareLoop(BatchedLoop):  # type: ignore[misc]  # litserve ships no types
     """Collects a worker's share of the requests that are on the way, for the batch window at most.
 
-    Parameters
-    ----------
-    drop:
-        Told of the payload of each request that waited too long to be predicted.
+    A worker ends only when no HTTP process may need it any more: SIGTERM can come to all processes of the service at a
+    time, and what is in flight is still answered. It also ends when the process that started it is gone.
     """
 
-    def __init__(self, occupancy: Occupancy, drop: Callable[[Any], None]) -> None:
+    def __init__(self, table: RequestTable) -> None:
         super().__init__()
-        self._occupancy = occupancy
-        self._drop = drop
+        self._table = table
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """End as soon as nobody needs this worker."""
+        self._is_stopping = True
 
     def get_batch_requests(
-        self, lit_api: LitAPI, request_queue: "Queue[Any]", transport: MessageTransport
-    ) -> tuple[_Batch, _TimedOut]:
-        """Wait for a request, then for company. Both lists are empty when none came for a while."""
-        batch: _Batch = []
-        timed_out: _TimedOut = []
-        self._occupancy.set_free(self.worker_id or 0, free=True)
-        try:
-            wait_s, end_s = _IDLE_S, math.inf
-            while len(batch) < self._share(len(batch), lit_api.max_batch_size) and time.monotonic() < end_s:
-                try:
-                    consumer, uid, submitted_s, payload = request_queue.get(timeout=wait_s)
-                except Empty:
-                    if not batch:
-                        break
-                    continue
-                self._occupancy.leave()
-                self._acknowledge(transport, consumer, uid)
-                if time.monotonic() - submitted_s > lit_api.request_timeout:
-                    self._drop(payload)
-                    timed_out.append((consumer, uid))
-                    continue
-                if not batch:
-                    wait_s, end_s = _POLL_S, time.monotonic() + lit_api.batch_timeout
-                batch.append((consumer, uid, payload))
-        finally:
-            self._occupancy.set_free(self.worker_id or 0, free=False)
-        return batch, timed_out
+        self,
+        lit_api: LitAPI,
+        request_queue: "Queue[Any]",  # noqa: ARG002  (LitServe's; ours is the table)
+        transport: MessageTransport,  # noqa: ARG002
+    ) -> tuple[_Batch, list[tuple[int, int]]]:
+        """Wait for a request, then for company. The batch is empty when none came for a while.
+
+        Raises
+        ------
+        SystemExit
+            When this worker is to end.
+        """
+        worker = self.worker_id or 0
+        self._table.collect(worker)
+        places = self._collect(lit_api)
+        if places:
+            self._table.work(worker)
+        else:
+            self._end_if_left_alone()
+            self._table.wait(worker, _IDLE_S)
+        images = [QueuedImage(place, self._table.queued_at_s(place)) for place in places]
+        # Nobody has waited too long: the HTTP process has taken those back.
+        return [(image.place // self._table.places, image.place, image) for image in images], []
+
+    def _collect(self, lit_api: LitAPI) -> list[int]:
+        places: list[int] = []
+        end_s = math.inf
+        while (most := self._share(len(places), lit_api.max_batch_size)) > len(places) and time.monotonic() < end_s:
+            taken = self._table.take(most - len(places))
+            if not (places or taken):
+                break
+            if not places:
+                end_s = time.monotonic() + lit_api.batch_timeout
+            elif not taken:
+                time.sleep(_POLL_S)
+            places += taken
+        return places
 
     def _share(self, taken: int, max_batch_size: int) -> int:
         """Requests that this worker should take before it closes its batch, one at least."""
-        in_sight = taken + self._occupancy.arriving
-        return min(max_batch_size, max(1, math.ceil(in_sight / max(1, self._occupancy.free_workers))))
+        in_sight = taken + self._table.in_sight
+        return min(max_batch_size, max(1, math.ceil(in_sight / max(1, self._table.free_workers))))
 
-    def _acknowledge(self, transport: MessageTransport, consumer: int, uid: str) -> None:
-        """Tell the HTTP process which worker has the request; LitServe needs it when a worker dies."""
-        self.put_response(
-            transport=transport,
-            response_queue_id=consumer,
-            uid=uid,
-            response_data=(),
-            status=LitAPIStatus.START,
-            response_type=LoopResponseType.REGULAR,
-        )
+    def _end_if_left_alone(self) -> None:
+        parent = multiprocessing.parent_process()
+        is_orphan = parent is not None and parent.pid != os.getppid()
+        if is_orphan or (self._is_stopping and not self._table.is_open):
+            self._table.leave(self.worker_id or 0)
+            raise SystemExit(0)

@@ -5,7 +5,7 @@ import binascii
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import pybase64
@@ -13,7 +13,7 @@ from fastapi import Depends, HTTPException, Request
 from starlette.requests import ClientDisconnect
 
 from service import metrics
-from service.batching import Occupancy
+from service.handover import RETRY_AFTER, DecodedImage
 from service.images import (
     CorruptImageError,
     EmptyImageError,
@@ -23,7 +23,7 @@ from service.images import (
     Pixels,
     UnsupportedImageError,
 )
-from service.pixel_slots import PixelSlots, Place
+from service.request_table import RequestTable
 from service.stages import StageSpan
 
 _STATUS_OF = {
@@ -36,7 +36,7 @@ _STATUS_OF = {
 
 @dataclass(frozen=True)
 class Intake:
-    """How requests are read: limits, geometry, the threads that decode, where pixels go, and who counts the requests.
+    """How requests are read: limits, geometry, the threads that decode, and where images go.
 
     The threads are a pool of their own: anyio's way into a thread is far more expensive, see docs/decisions (a cheaper
     way through HTTP).
@@ -44,34 +44,14 @@ class Intake:
 
     reader: ImageReader
     max_image_bytes: int
+    request_timeout_s: float
     decoders: ThreadPoolExecutor
-    slots: PixelSlots
-    occupancy: Occupancy
+    table: RequestTable
 
     @property
     def max_body_bytes(self) -> int:
         """base64 is four thirds of the file, and the JSON around it takes a little."""
         return self.max_image_bytes * 4 // 3 + 1_024
-
-
-@dataclass(frozen=True)
-class DecodedImage:
-    """One request on its way to a batch.
-
-    Attributes
-    ----------
-    place:
-        Where its pixels are: uint8 RGB of shape (size, size, 3).
-    decoding:
-        What it took.
-    queued_at_s:
-        `time.monotonic()` when decoding was done; one clock for all processes of a machine.
-    """
-
-    # LitServe formats each request for a log line that is hardly ever written; an array's digits would take a while.
-    place: Place = field(repr=False)
-    decoding: StageSpan = field(repr=False)
-    queued_at_s: float
 
 
 async def read_image_request(request: Request) -> DecodedImage:
@@ -80,26 +60,38 @@ async def read_image_request(request: Request) -> DecodedImage:
     Raises
     ------
     fastapi.HTTPException
-        400 not JSON or not base64, 413 too large, 415 not a supported type, 422 missing, of the wrong type or corrupt.
+        400 not JSON or not base64, 408 not sent in time, 413 too large, 415 not a supported type, 422 missing, of the
+        wrong type or corrupt, 503 no place free, 504 not decoded in time.
     """
     intake: Intake = request.app.state.intake
-    body = await _read_body(request, intake.max_body_bytes)
+    deadline_s = time.monotonic() + intake.request_timeout_s
+    try:
+        async with asyncio.timeout(intake.request_timeout_s):
+            body = await _read_body(request, intake.max_body_bytes)
+    except TimeoutError:
+        raise HTTPException(408, f"the body did not come within {intake.request_timeout_s:g} s") from None
     content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
 
     decoding = StageSpan("decode")
 
     def decode() -> Pixels:
         with metrics.timed_stage(decoding):
-            return _decode(body, content_type, intake)
+            return image_of(body, content_type, intake)
 
-    intake.occupancy.arrive()
+    place = intake.table.arrive(request.app.response_queue_id)
+    if place is None:
+        raise HTTPException(503, "no place is free for this image; try again later", RETRY_AFTER)
     try:
-        pixels = await asyncio.get_running_loop().run_in_executor(intake.decoders, decode)
+        async with asyncio.timeout(deadline_s - time.monotonic()):
+            pixels = await asyncio.get_running_loop().run_in_executor(intake.decoders, decode)
+    except TimeoutError:
+        intake.table.withdraw(place)
+        raise HTTPException(504, "there was no time left to decode this image") from None
     except BaseException:
-        intake.occupancy.leave()
+        intake.table.withdraw(place)
         raise
-    # Nothing is waited for from here to LitServe's queue, so that a slot can't get lost with its request.
-    return DecodedImage(intake.slots.put(pixels), decoding, time.monotonic())
+    # Nothing is waited for from here to LitServe's queue, so that a place can't get lost with its request.
+    return DecodedImage(place, deadline_s, pixels, decoding, request)
 
 
 ImageFromRequest = Annotated[DecodedImage, Depends(read_image_request)]
@@ -123,7 +115,14 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-def _decode(body: bytes, content_type: str, intake: Intake) -> Pixels:
+def image_of(body: bytes, content_type: str, intake: Intake) -> Pixels:
+    """The image in a request's body, uint8 RGB of shape (size, size, 3).
+
+    Raises
+    ------
+    fastapi.HTTPException
+        400, 413, 415 or 422, see `read_image_request`.
+    """
     data = _image_bytes(body, content_type)
     if len(data) > intake.max_image_bytes:
         raise HTTPException(413, f"the image has {len(data):,} bytes; at most {intake.max_image_bytes:,} are allowed")

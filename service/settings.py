@@ -52,10 +52,16 @@ class Settings(BaseSettings):
         None, ge=1, le=1024, description="images a forward pass; default: what is fastest on the device"
     )
     request_timeout_s: float = Field(
-        30.0, gt=0, le=3600, description="seconds in the queue after which a request gets 504"
+        30.0, gt=0, le=3600, description="seconds that a request may take; then 504, or 408 if its body is not here"
     )
-    max_requests: int = Field(
-        512, ge=1, le=100_000, description="requests in work at a time; beyond it 503, to be tried again later"
+    max_requests: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="requests in the house at a time, beyond it 503; default: two batches a worker, 512 at most",
+    )
+    worker_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="seconds with one batch after which a worker is replaced"
     )
     stop_timeout_s: float = Field(
         20.0, gt=0, le=600, description="seconds that requests in flight have after a stop signal"
@@ -147,6 +153,11 @@ class Settings(BaseSettings):
         if self.workers_per_device is not None:
             return self.workers_per_device
         return min(usable_cores(), 8) if self.resolved_device == "cpu" else 2
+
+    @property
+    def resolved_max_requests(self) -> int:
+        """While a worker has a batch in hand the next one can come together."""
+        return self.max_requests or min(512, 2 * self.max_batch_size * self.resolved_workers_per_device)
 
     @property
     def threads_per_worker(self) -> int:

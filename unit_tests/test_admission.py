@@ -36,8 +36,8 @@ class _Application:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _client(application: _Application, *, max_requests: int = 2, processes: int = 1, api_key: str = "") -> AsyncClient:
-    app = Admission(application, "/predict", max_requests, processes, api_key)
+def _client(application: _Application, *, max_requests: int = 2, api_key: str = "") -> AsyncClient:
+    app = Admission(application, "/predict", max_requests, api_key)
     return AsyncClient(transport=ASGITransport(app), base_url="http://test")
 
 
@@ -48,11 +48,11 @@ async def _fill(client: AsyncClient, application: _Application, count: int) -> l
     return requests
 
 
-@pytest.mark.parametrize(("max_requests", "processes", "fit"), [(1, 1, 1), (3, 1, 3), (4, 2, 2), (5, 2, 3), (1, 4, 1)])
-async def test_what_does_not_fit_in_is_told_to_come_again(max_requests: int, processes: int, fit: int) -> None:
-    """At once, while those inside are still in work; a process lets in its share."""
+@pytest.mark.parametrize("fit", [1, 3])
+async def test_what_does_not_fit_in_is_told_to_come_again(fit: int) -> None:
+    """At once, while those inside are still in work."""
     application = _Application()
-    async with _client(application, max_requests=max_requests, processes=processes) as client:
+    async with _client(application, max_requests=fit) as client:
         inside = await _fill(client, application, fit)
         refused = await client.post("/predict")
         assert refused.status_code == 503

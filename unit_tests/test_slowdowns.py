@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
     ("stage", "file", "name"),
     [
         ("decode", "images.py", "ImageReader.read"),
-        ("batch", "pixel_slots.py", "PixelSlots.take"),
+        ("batch", "request_table.py", "RequestTable.copy_images"),
         ("predict", "model.py", "Classifier.predict"),
         ("encode", "answers.py", "best_first"),
     ],
@@ -67,10 +67,10 @@ if {stage!r} == "decode":
     from service.images import ImageReader
     slowed, arguments = ImageReader.read, (ImageReader(), cat_jpeg())
 elif {stage!r} == "batch":
-    from service.pixel_slots import PixelSlots
-    slots, images = PixelSlots(8), [np.full((8, 8, 3), 7, np.uint8), np.zeros((8, 8, 3), np.uint8)]
-    slowed, arguments = PixelSlots.take, (slots, *images)
-    assert not slowed.__wrapped__(*arguments) and images[1].all()
+    from service.request_table import RequestTable
+    table = RequestTable(8, places=1, processes=1, answer_bytes=0)
+    table.queue(0, np.full((8, 8, 3), 7, np.uint8))
+    slowed, arguments = RequestTable.copy_images, (table, [0])
 elif {stage!r} == "predict":
     from service.model import Classifier
     from service.settings import load_settings

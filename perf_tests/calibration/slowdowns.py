@@ -9,7 +9,7 @@ from pathlib import Path
 
 _STAGES = {
     "decode": ("service/images.py", "ImageReader.read"),
-    "batch": ("service/pixel_slots.py", "PixelSlots.take"),
+    "batch": ("service/request_table.py", "RequestTable.copy_images"),
     "predict": ("service/model.py", "Classifier.predict"),
     "encode": ("service/answers.py", "best_first"),
 }
