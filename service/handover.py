@@ -10,7 +10,9 @@ import os
 import socket
 import struct
 import time
+import weakref
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from fastapi import Request, Response
@@ -66,7 +68,10 @@ class Handover(MessageTransport):  # type: ignore[misc]  # litserve ships no typ
         self._table = table
         # A byte for an HTTP process says: there are answers. Lost or too many, it does no harm.
         self._bells = [socket.socketpair() for _ in range(processes)]
+        for end in chain.from_iterable(self._bells):
+            weakref.finalize(self, end.close)
         self._waiting: dict[int, tuple[str, DecodedImage]] = {}
+        # Made in the HTTP process, with its event loop.
         self._replies: asyncio.Queue[tuple[str, tuple[Response, str, LoopResponseType, None]]] | None = None
 
     # What LitServe calls in an HTTP process.

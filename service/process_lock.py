@@ -3,6 +3,7 @@
 import fcntl
 import os
 import tempfile
+import weakref
 from multiprocessing.reduction import DupFd
 from types import TracebackType
 from typing import Any
@@ -15,19 +16,24 @@ class ProcessLock:
     """
 
     def __init__(self) -> None:
-        # A name that nobody else knows, and gone from the folder at once: nothing is left of it.
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  (open for as long as the lock lives)
+        # It has no name in any folder: nothing is left of it.
+        with tempfile.TemporaryFile() as file:
+            self._hold(os.dup(file.fileno()))
+
+    def _hold(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
 
     def __enter__(self) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_EX)
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_UN)
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
 
     def __getstate__(self) -> Any:
-        return DupFd(self._file.fileno())
+        return DupFd(self._descriptor)
 
     def __setstate__(self, descriptor: Any) -> None:
-        self._file = os.fdopen(descriptor.detach(), "wb")
+        self._hold(descriptor.detach())

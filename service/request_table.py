@@ -51,7 +51,7 @@ class RequestTable:
             "memory": context.RawArray("B", count * self._place_bytes),
             "open": context.RawArray("b", processes),
             "workers": context.RawArray("b", MAX_WORKERS),
-            "batches": context.RawArray("q", MAX_WORKERS),
+            "beats": context.RawArray("q", MAX_WORKERS),
         }
         self._taking = ProcessLock()
         self._bell = context.Semaphore(0)
@@ -65,7 +65,7 @@ class RequestTable:
         self._answer_bytes, self._memory = view("answer_bytes", np.int64), view("memory", np.uint8)
         self._memory = self._memory.reshape(-1, self._place_bytes)
         self._open, self._workers = view("open", np.int8), view("workers", np.int8)
-        self._batches = view("batches", np.int64)
+        self._beats = view("beats", np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
         # A view would be pickled as a copy of what it shows.
@@ -173,6 +173,7 @@ class RequestTable:
 
     def collect(self, worker: int) -> None:
         """The worker is free: it takes requests for its next batch."""
+        self._beats[worker] += 1
         self._workers[worker] = _COLLECTING
 
     def wait(self, worker: int, timeout_s: float) -> None:
@@ -185,7 +186,6 @@ class RequestTable:
 
     def work(self, worker: int) -> None:
         """The worker has its batch; whoever else is free may have what it left."""
-        self._batches[worker] += 1
         self._workers[worker] = _BUSY
         if (self._states == _QUEUED).any():
             self._wake_one()
@@ -225,9 +225,9 @@ class RequestTable:
         """Whether a worker has got as far as its first batch, or waits for it."""
         return bool(self._workers.any())
 
-    def batch_in_work(self, worker: int) -> int | None:
-        """The number of the batch that the worker is busy with; None if it is with none."""
-        return int(self._batches[worker]) if self._workers[worker] == _BUSY else None
+    def beats(self, worker: int) -> int | None:
+        """How often the worker has begun to collect a batch; None if it isn't there, or not yet."""
+        return int(self._beats[worker]) if self._workers[worker] != _ABSENT else None
 
     def _image(self, place: int) -> Pixels:
         return self._memory[place, : self._shape[0] * self._shape[1] * 3].reshape(self._shape)

@@ -58,10 +58,10 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=4096,
-        description="requests in the house at a time, beyond it 503; default: two batches a worker, 512 at most",
+        description="requests in the house at a time, beyond it 503; default: two batches a worker, from 128 to 512",
     )
     worker_timeout_s: float = Field(
-        30.0, gt=0, le=3600, description="seconds with one batch after which a worker is replaced"
+        30.0, gt=0, le=3600, description="seconds without a sign of life after which a worker is replaced"
     )
     stop_timeout_s: float = Field(
         20.0, gt=0, le=600, description="seconds that requests in flight have after a stop signal"
@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     @property
     def resolved_max_requests(self) -> int:
         """While a worker has a batch in hand the next one can come together."""
-        return self.max_requests or min(512, 2 * self.max_batch_size * self.resolved_workers_per_device)
+        return self.max_requests or min(512, max(128, 2 * self.max_batch_size * self.resolved_workers_per_device))
 
     @property
     def threads_per_worker(self) -> int:

@@ -24,8 +24,8 @@ class Watch(threading.Thread):
     Parameters
     ----------
     worker_timeout_s:
-        After so many seconds with one batch a worker hangs. A time in which the whole server was suspended doesn't
-        count.
+        After so many seconds without a sign of life a worker hangs. Time in which the whole server was suspended
+        doesn't count.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Watch(threading.Thread):
         self._is_stopping = False
         self._is_up = False
         self._http_processes = 0
-        self._busy: dict[int, tuple[int, float]] = {}
+        self._silent: dict[int, tuple[int, float]] = {}
         self._restarts: Counter[int] = Counter()
         self._restart_at_s: dict[int, float] = {}
         self.failure: str | None = None
@@ -64,7 +64,7 @@ class Watch(threading.Thread):
             if not process.is_alive():
                 self._replace(worker, process.exitcode)
             elif self._hangs(worker, passed_s):
-                _LOG.error("worker %d has been busy with one batch for %g s: killed", worker, self._worker_timeout_s)
+                _LOG.error("worker %d has not come back from a batch for %g s: killed", worker, self._worker_timeout_s)
                 process.kill()
         http_processes = sum(child.name.startswith(_HTTP_PROCESS) for child in multiprocessing.active_children())
         if http_processes < self._http_processes:
@@ -72,15 +72,14 @@ class Watch(threading.Thread):
         self._http_processes = http_processes
 
     def _hangs(self, worker: int, passed_s: float) -> bool:
-        batch = self._table.batch_in_work(worker)
-        if batch is None:
-            self._busy.pop(worker, None)
+        beats = self._table.beats(worker)
+        if beats is None:
             return False
         self._restarts[worker] = 0
-        before, busy_s = self._busy.get(worker, (batch, 0.0))
-        busy_s = busy_s + passed_s if batch == before else 0.0
-        self._busy[worker] = batch, busy_s
-        return busy_s > self._worker_timeout_s
+        before, silent_s = self._silent.get(worker, (beats, 0.0))
+        silent_s = silent_s + passed_s if beats == before else 0.0
+        self._silent[worker] = beats, silent_s
+        return silent_s > self._worker_timeout_s
 
     def _replace(self, worker: int, exitcode: int) -> None:
         if not self._is_up:
@@ -93,7 +92,7 @@ class Watch(threading.Thread):
         now_s = time.monotonic()
         if worker not in self._restart_at_s:
             self._table.leave(worker)
-            self._busy.pop(worker, None)
+            self._silent.pop(worker, None)
             # At once, unless it failed right before: then ever more slowly.
             pause_s = min(_LONGEST_PAUSE_S, 2.0 ** self._restarts[worker] - 1)
             self._restarts[worker] += 1

@@ -116,6 +116,7 @@ from service.server import build_server
 from service.settings import load_settings
 async def ask():
     app = build_server(load_settings([], "test")).app
+    app.response_queue_id = 0
     async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
         return [(await client.post("/predict", headers={"content-type": "text/plain"})).status_code,
                 (await client.get("/metrics")).status_code]

@@ -1,76 +1,55 @@
-"""A batch is closed when nobody else is on the way, each free worker gets its share, and nobody waits too long."""
+"""A batch is closed when nobody else is on the way, each free worker gets its share, and no worker leaves too early."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
-import threading
 import time
-from pathlib import Path
-from queue import Queue
-from typing import Any
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from litserve import LitAPI
-from litserve.transport.process_transport import MPQueueTransport
 
-from service.batching import FairShareLoop, Occupancy
+from service.batching import FairShareLoop
+from service.request_table import RequestTable
 from service.server import build_server
 from service.settings import load_settings
 
 _NEVER_S = "9"
 """A batch window in seconds that a test would notice: it is only waited out where the test says so."""
-
-_COUNT_IN_CHILDREN = """
-import multiprocessing
-
-from service.batching import Occupancy
-
-
-def visit(occupancy, worker_id):
-    for _ in range(500):
-        occupancy.arrive()
-    for _ in range(400):
-        occupancy.leave()
-    occupancy.set_free(worker_id, free=True)
-
-
-if __name__ == "__main__":
-    context = multiprocessing.get_context("spawn")
-    occupancy = Occupancy()
-    children = [context.Process(target=visit, args=(occupancy, worker_id)) for worker_id in range(2)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-    print(occupancy.arriving, occupancy.free_workers)
-"""
+_PIXELS = np.zeros((16, 16, 3), np.uint8)
 
 
 class _House:
-    """A worker's loop with the queue that it takes its requests from."""
+    """A worker's loop with the table that it takes its requests from."""
 
     def __init__(self, *, batch_timeout_s: str = _NEVER_S) -> None:
-        flags = ["--max-batch-size", "8", "--batch-timeout-s", batch_timeout_s, "--request-timeout-s", "20"]
+        flags = ["--max-batch-size", "8", "--batch-timeout-s", batch_timeout_s]
         self.api: LitAPI = build_server(load_settings(flags, "unit_tests")).lit_api
-        self.occupancy = Occupancy()
-        self.queue: Queue[Any] = Queue()
-        self.dropped: list[str] = []
-        self._loop = FairShareLoop(self.occupancy, drop=self.dropped.append)
+        self.table = RequestTable(16, places=8, processes=2, answer_bytes=0)
+        self.loop = FairShareLoop(self.table)
 
-    def admit(self, *names: str, age_s: float = 0.0) -> None:
-        """Requests that have been admitted and stand in the queue."""
-        for name in names:
-            self.occupancy.arrive()
-            self.queue.put((0, name, time.monotonic() - age_s, f"image of {name}"))
+    def arrive(self, count: int, process: int = 0) -> list[int]:
+        """Requests that have been let in and are still decoded."""
+        places = [self.table.arrive(process) for _ in range(count)]
+        return [place for place in places if place is not None]
 
-    def collect(self) -> tuple[list[str], list[str]]:
-        """The next batch and the requests that waited too long, by name."""
-        batch, timed_out = self._loop.get_batch_requests(self.api, self.queue, MPQueueTransport(None, [Queue()]))
-        assert all(payload == f"image of {name}" for _, name, payload in batch)
-        return [name for _, name, _ in batch], [name for _, name in timed_out]
+    def queue(self, count: int, process: int = 0) -> list[int]:
+        """Requests that a worker can take."""
+        places = self.arrive(count, process)
+        for place in places:
+            self.table.queue(place, _PIXELS)
+        return places
+
+    def collect(self) -> list[int]:
+        """The places of the next batch."""
+        batch, timed_out = self.loop.get_batch_requests(self.api, None, None)
+        assert timed_out == []
+        assert all(image.place == uid and process == uid // 8 for process, uid, image in batch)
+        assert all(image.queued_at_s <= time.monotonic() for _, _, image in batch)
+        return [place for _, place, _ in batch]
 
 
-def _collect_early(house: _House) -> tuple[list[str], list[str]]:
+def _collect_early(house: _House) -> list[int]:
     """What is collected without the batch window being waited out."""
     start_s = time.monotonic()
     collected = house.collect()
@@ -81,110 +60,98 @@ def _collect_early(house: _House) -> tuple[list[str], list[str]]:
 def test_a_single_request_does_not_wait_for_company() -> None:
     """Nobody else is on the way: its batch is closed at once."""
     house = _House()
-    house.admit("a")
-    assert _collect_early(house) == (["a"], [])
-    assert house.occupancy.arriving == 0
+    [place] = house.queue(1)
+    assert _collect_early(house) == [place]
+    assert house.table.in_sight == 0
 
 
-def test_all_that_is_there_goes_together() -> None:
-    """One free worker takes all, in order."""
+def test_all_that_is_there_goes_together_the_oldest_first() -> None:
+    """One free worker takes all, whichever HTTP process has them."""
     house = _House()
-    house.admit("a", "b", "c", "d", "e")
-    assert _collect_early(house) == (["a", "b", "c", "d", "e"], [])
+    places = [*house.queue(1, process=1), *house.queue(2), *house.queue(2, process=1)]
+    assert _collect_early(house) == places
 
 
 def test_a_batch_is_never_larger_than_allowed() -> None:
     """The rest stays for the next one."""
     house = _House()
-    house.admit(*"abcdefghijk")
-    assert _collect_early(house) == (list("abcdefgh"), [])
-    assert house.occupancy.arriving == 3
-    assert _collect_early(house) == (list("ijk"), [])
+    first, rest = house.queue(8), house.queue(3, process=1)
+    assert _collect_early(house) == first
+    assert house.table.in_sight == 3
+    assert _collect_early(house) == rest
 
 
 @pytest.mark.parametrize(("others", "share"), [(0, 5), (1, 3), (2, 2), (4, 1), (9, 1)])
 def test_other_free_workers_get_their_share(others: int, share: int) -> None:
     """Of five requests each of n free workers takes a fifth, a third, half: rounded up, one at least."""
     house = _House()
-    for worker_id in range(1, 1 + others):
-        house.occupancy.set_free(worker_id, free=True)
-    house.admit("a", "b", "c", "d", "e")
-    batch, _ = _collect_early(house)
-    assert len(batch) == share
-    assert house.occupancy.arriving == 5 - share
+    for worker in range(1, 1 + others):
+        house.table.collect(worker)
+    house.queue(5)
+    assert len(_collect_early(house)) == share
+    assert house.table.in_sight == 5 - share
 
 
 def test_a_busy_worker_gets_no_share() -> None:
     """What it can't take now is not left for it."""
     house = _House()
-    house.occupancy.set_free(1, free=True)
-    house.occupancy.set_free(1, free=False)
-    house.admit("a", "b")
-    assert _collect_early(house) == (["a", "b"], [])
+    house.table.collect(1)
+    house.table.work(1)
+    places = house.queue(2)
+    assert _collect_early(house) == places
 
 
 def test_a_request_that_is_still_decoded_is_waited_for_up_to_the_window() -> None:
     """One in the queue, one on the way that never comes: the window closes the batch."""
     house = _House(batch_timeout_s="0.2")
-    house.admit("a")
-    house.occupancy.arrive()
-    come_after_all = threading.Timer(float(_NEVER_S), house.occupancy.leave)  # so that a failure is no hang
-    come_after_all.start()
+    [place], _ = house.queue(1), house.arrive(1)
     start_s = time.monotonic()
-    assert house.collect() == (["a"], [])
-    waited_s = time.monotonic() - start_s
-    come_after_all.cancel()
-    assert 0.2 <= waited_s < float(_NEVER_S)
-
-
-def test_a_request_that_waited_too_long_is_not_predicted() -> None:
-    """It is handed back for its 504, and takes no place in the batch."""
-    house = _House()
-    house.admit("old", age_s=21)
-    house.admit("young", age_s=19)
-    assert _collect_early(house) == (["young"], ["old"])
-    assert house.dropped == ["image of old"]
-    assert house.occupancy.arriving == 0
-
-
-def test_an_idle_worker_comes_back_with_nothing() -> None:
-    """LitServe's loop gets to look after itself now and then."""
-    house = _House()
-    assert _collect_early(house) == ([], [])
+    assert house.collect() == [place]
+    assert time.monotonic() - start_s >= 0.2
 
 
 def test_a_worker_is_free_only_while_it_collects() -> None:
-    """Between two batches it predicts, also after an error of the queue."""
+    """With a batch in hand it is busy; each time that it comes back it gives a sign of life."""
     house = _House()
-    house.admit("a")
-    house.collect()
-    assert house.occupancy.free_workers == 0
-    house.queue.put("no request")
-    with pytest.raises(ValueError, match="unpack"):
+    assert house.table.beats(0) is None
+    assert house.collect() == []
+    assert (house.table.free_workers, house.table.beats(0)) == (1, 1)
+    for beats in (2, 3):
+        house.queue(1)
         house.collect()
-    assert house.occupancy.free_workers == 0
+        assert (house.table.free_workers, house.table.beats(0)) == (0, beats)
 
 
-def test_a_count_that_is_wrong_never_gets_below_nothing() -> None:
-    """A process that was killed may have left its count wrong."""
-    occupancy = Occupancy()
-    occupancy.leave()
-    assert occupancy.arriving == 0
+def test_a_worker_that_is_told_to_end_stays_as_long_as_an_http_process_may_need_it() -> None:
+    """SIGTERM to the whole group: what comes in flight is still predicted."""
+    house = _House()
+    house.table.open(1, is_open=True)
+    house.loop.stop()
+    assert house.collect() == []
+    places = house.queue(2, process=1)
+    assert house.collect() == places
+    house.table.open(1, is_open=False)
+    with pytest.raises(SystemExit):
+        house.collect()
+    assert house.table.free_workers == 0
 
 
-def test_the_counts_are_those_of_all_processes(tmp_path: Path) -> None:
-    """Two spawned processes that count at the same time lose nothing."""
-    (tmp_path / "program.py").write_text(_COUNT_IN_CHILDREN)
-    command = [sys.executable, str(tmp_path / "program.py")]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    finished = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=120)
-    assert finished.stdout == "200 2\n"
+@pytest.mark.parametrize(("parent", "stays"), [(os.getppid(), True), (2**22 + 1, False)])
+def test_a_worker_ends_when_the_server_is_gone(parent: int, stays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else would end it after a SIGKILL of the server."""
+    house = _House()
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(pid=parent))
+    if stays:
+        assert house.collect() == []
+    else:
+        with pytest.raises(SystemExit):
+            house.collect()
 
 
-def test_each_server_has_its_own_loop_with_its_own_counts() -> None:
-    """What the HTTP side counts is what the worker's loop reads."""
+def test_each_server_has_its_own_table() -> None:
+    """What the HTTP side puts there is what the worker's loop takes."""
     server, other = (build_server(load_settings([], "unit_tests")) for _ in range(2))
     assert isinstance(server.lit_api.loop, FairShareLoop)
-    server.app.state.intake.occupancy.arrive()
-    assert server.app.state.intake.occupancy.arriving == 1
-    assert other.app.state.intake.occupancy.arriving == 0
+    assert server.app.state.intake.table is server.table
+    assert server.table.arrive(0) is not None
+    assert (server.table.in_sight, other.table.in_sight) == (1, 0)

@@ -1,19 +1,24 @@
 """A request becomes one decoded image, or an error whose status and sentence say what is wrong with it."""
 
+import asyncio
 import base64
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from httpx import ASGITransport, AsyncClient, Response
 from PIL import Image
 
 from perf_tests.photos import cat_jpeg
-from service.image_request import DecodedImage, ImageFromRequest
+from service.handover import DecodedImage
+from service.image_request import ImageFromRequest
 from service.images import ImageReader
 from service.server import build_server
 from service.settings import load_settings
@@ -36,14 +41,13 @@ def app() -> FastAPI:
     app = FastAPI()
     flags = ["--max-image-bytes", str(_MAX_IMAGE_BYTES), "--max-image-pixels", "1000000"]
     app.state.intake = build_server(load_settings(flags, "unit_tests")).app.state.intake
+    app.response_queue_id = 0  # type: ignore[attr-defined]  # LitServe's number of the HTTP process
 
     @app.post("/predict")
     async def answer(image: ImageFromRequest) -> dict[str, object]:
-        assert image.queued_at_s <= time.monotonic()
+        assert 25 < image.deadline_s - time.monotonic() < 30
         assert image.decoding.took_s > 0
-        pixels = np.empty((224, 224, 3), np.uint8)
-        app.state.intake.slots.take(image.place, out=pixels)
-        return {"pixels": base64.b64encode(pixels.tobytes()).decode()}
+        return {"pixels": base64.b64encode(image.pixels.tobytes()).decode()}
 
     return app
 
@@ -130,17 +134,56 @@ async def test_a_bad_request_is_told_what_is_wrong(
 
 async def test_only_requests_that_become_an_image_are_on_the_way_to_a_batch(app: FastAPI) -> None:
     """A batch must not wait for a request that was refused."""
-    occupancy = app.state.intake.occupancy
+    table = app.state.intake.table
     for body in (b"{", json_body(b"hello"), b" " * 200_000):
         await _post(app, body, {"content-type": _JSON})
-    assert occupancy.arriving == 0
+    assert table.in_sight == 0
     await _post(app, _PNG, {"content-type": _RAW})
-    assert occupancy.arriving == 1
+    assert table.in_sight == 1
 
 
 def test_a_request_is_formatted_for_a_log_without_its_pixels() -> None:
     """LitServe does it for every request; printing the corners of an array took 0.4 ms."""
-    assert repr(DecodedImage(_PIXELS, StageSpan("decode"), 5.0)) == "DecodedImage(queued_at_s=5.0)"
+    image = DecodedImage(3, 5.0, _PIXELS, StageSpan("decode"), Request({"type": "http"}))
+    assert repr(image) == "DecodedImage(place=3, deadline_s=5.0)"
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(app: FastAPI) -> None:
+    """A sender that goes on and on, slowly, has as long as any request."""
+    app.state.intake = replace(app.state.intake, request_timeout_s=0.1)
+
+    async def body() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    response = await _post(app, body(), {"content-type": _JSON})
+    assert response.status_code == 408
+    assert response.json() == {"detail": "the body did not come within 0.1 s"}
+    assert app.state.intake.table.in_sight == 0
+
+
+async def test_an_image_that_is_not_decoded_in_time_gives_its_place_back(app: FastAPI) -> None:
+    """All threads are busy with others until long after its deadline."""
+    go_on = threading.Event()
+    app.state.intake = replace(app.state.intake, request_timeout_s=0.1, decoders=ThreadPoolExecutor(1))
+    app.state.intake.decoders.submit(go_on.wait, 60)
+    response = await _post(app, _PNG, {"content-type": _RAW})
+    go_on.set()
+    assert response.status_code == 504
+    assert response.json() == {"detail": "there was no time left to decode this image"}
+    assert app.state.intake.table.in_sight == 0
+
+
+async def test_without_a_free_place_a_request_is_told_to_come_again(app: FastAPI) -> None:
+    """All are taken: the image isn't even decoded."""
+    table = app.state.intake.table
+    while table.arrive(0) is not None:
+        pass
+    response = await _post(app, _PNG, {"content-type": _RAW})
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert response.json() == {"detail": "no place is free for this image; try again later"}
 
 
 @pytest.mark.parametrize("as_json", [True, False])

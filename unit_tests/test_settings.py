@@ -23,6 +23,7 @@ _WRONG_VALUES = [
     ("micro_batch_size", "-1", "greater than or equal to 1"),
     ("request_timeout_s", "inf", "less than or equal to 3600"),
     ("max_requests", "0", "greater than or equal to 1"),
+    ("worker_timeout_s", "0", "greater than 0"),
     ("stop_timeout_s", "-5", "greater than 0"),
     ("precision", "int8", "'float32', 'bfloat16' or 'float16'"),
     ("engine", "tensorrt", "'openvino', 'inductor' or 'eager'"),
@@ -78,6 +79,20 @@ def test_a_flag_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLASSIFIER_PORT", "9001")
     assert _load().port == 9001
     assert _load("--port", "9002").port == 9002
+
+
+@pytest.mark.parametrize(
+    ("flags", "most"),
+    [
+        (["--workers-per-device", "2"], 256),
+        (["--workers-per-device", "1", "--max-batch-size", "4"], 128),
+        (["--workers-per-device", "9"], 512),
+        (["--max-requests", "7"], 7),
+    ],
+)
+def test_the_house_has_room_for_two_batches_a_worker(flags: list[str], most: int) -> None:
+    """Within bounds, and if nothing else is asked for."""
+    assert _load(*flags).resolved_max_requests == most
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
