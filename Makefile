@@ -6,7 +6,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-browser test-wheel perf perf-quick perf-plain compare-engines profile screenshots calibrate accept serve check lock
+.PHONY: help setup test test-browser test-wheel soak fuzz perf perf-quick perf-plain compare-engines profile screenshots calibrate accept serve check lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,6 +29,12 @@ test-browser: $(READY) ## test the report in Chromium, which must be installed
 
 test-wheel: $(READY) ## test perfgate's wheel alone, on the example service
 	$(BIN)/pytest unit_tests -m wheel $(ARGS)
+
+soak: $(READY) ## good and bad requests while workers are killed, as in: make soak ARGS="--requests 50000"
+	$(BIN)/python -m unit_tests.soak $(ARGS)
+
+fuzz: $(READY) ## coverage-guided fuzzing of the way from bytes to image, as in: make fuzz ARGS="--minutes 60"
+	$(BIN)/python -m unit_tests.fuzz_image_request $(ARGS)
 
 perf: $(READY) ## measure every cell and compare with this machine's baseline
 	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)
@@ -67,7 +73,7 @@ check: $(READY) ## lint, types and import contracts
 
 # Tools that the service doesn't run with are pinned in a file of their own: the gate takes a commit with another
 # requirements.lock for one that needs another environment.
-MARK := s/^\(nvidia-[a-z0-9-]*\|cuda-[a-z-]*\|triton\)\(==.*\)/\1\2 ; sys_platform == "linux" and platform_machine == "x86_64"/;s/^\(nvidia-ml-py==[0-9.]*\) .*/\1/
+MARK := s/^\(atheris==.*\)/\1 ; sys_platform == "linux" and python_version < "3.14"/;s/^\(nvidia-[a-z0-9-]*\|cuda-[a-z-]*\|triton\)\(==.*\)/\1\2 ; sys_platform == "linux" and platform_machine == "x86_64"/;s/^\(nvidia-ml-py==[0-9.]*\) .*/\1/
 FREEZE := build/lock/bin/python -m pip freeze --all --exclude pip --exclude perfgate | sed '$(MARK)'
 
 lock: ## renew the lock files from pyproject.toml

@@ -1,6 +1,6 @@
 """The requests in the house, in memory that all processes of the service share.
 
-Each HTTP process has places of its own. A request has one of them from before it is decoded until its answer is fetched:
+Each HTTP process has places of its own. A request has one from before it is decoded until its answer is fetched:
 
     FREE -> ARRIVING -> QUEUED -> the process id of the worker that took it -> ANSWERED -> FREE
 

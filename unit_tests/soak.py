@@ -208,8 +208,8 @@ async def _run(server: ServerProcess, arguments: argparse.Namespace) -> bool:
     ended = server.process.log_tail().count("has ended with status")
     print(
         f"{tally.answered} requests in {elapsed_s:.0f} s: {tally.good} good, {tally.bad} bad with their status, "
-        f"{tally.refused} refused from a killed worker's hands, {tally.wrong.total()} wrong, {tally.lost.total()} lost; "
-        f"the slowest took {tally.slowest_s:.1f} s; {ended} workers at least were replaced"
+        f"{tally.refused} refused from a killed worker's hands, {tally.wrong.total()} wrong, "
+        f"{tally.lost.total()} lost; the slowest took {tally.slowest_s:.1f} s; {ended} workers at least were replaced"
     )
     for what, count in [*tally.wrong.most_common(20), *tally.lost.most_common(20)]:
         print(f"  {count} times {what}")

@@ -4,7 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -52,7 +52,8 @@ def _queued(api: ImageClassifierAPI, images: list[Pixels]) -> list[QueuedImage]:
 
 def _respond_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Response]:
     """What LitServe does with a batch, hook by hook."""
-    requests = [api.decode_request(image) for image in _queued(api, images)]
+    requests = _queued(api, images)
+    assert [api.decode_request(cast("Any", request)) for request in requests] == requests
     contexts: list[dict[str, Any]] = [{} for _ in images]
     rows = api.unbatch(api.predict(api.batch(requests, contexts), contexts))
     assert len(rows) == len(images)

@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import time
+from queue import Queue
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from litserve import LitAPI
+from litserve.transport.process_transport import MPQueueTransport
 
 from service.batching import FairShareLoop
 from service.request_table import RequestTable
@@ -42,7 +44,7 @@ class _House:
 
     def collect(self) -> list[int]:
         """The places of the next batch."""
-        batch, timed_out = self.loop.get_batch_requests(self.api, None, None)
+        batch, timed_out = self.loop.get_batch_requests(self.api, Queue(), MPQueueTransport(None, []))
         assert timed_out == []
         assert all(image.place == uid and process == uid // 8 for process, uid, image in batch)
         assert all(image.queued_at_s <= time.monotonic() for _, _, image in batch)
