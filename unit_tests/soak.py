@@ -163,13 +163,17 @@ async def _good_requests(url: str) -> list[GoodRequest]:
 
 
 async def _kill_workers(server: ServerProcess, every_s: float) -> None:
-    moments = random.Random(3)
-    while True:
-        await asyncio.sleep(every_s)
-        children = psutil.Process(server.process.pid).children()
-        workers = [child for child in children if any("spawn_main" in part for part in child.cmdline())]
-        if workers:
-            moments.choice(workers).kill()
+    """One at a time: the next when the last one's successor is ready."""
+    choices = random.Random(3)
+    async with aiohttp.ClientSession() as session:
+        while True:
+            await asyncio.sleep(every_s)
+            async with session.get(f"{server.url}/health") as response:
+                is_ready = response.status == 200
+            if is_ready:
+                children = psutil.Process(server.process.pid).children()
+                workers = [child for child in children if any("spawn_main" in part for part in child.cmdline())]
+                choices.choice(workers).kill()
 
 
 async def _sample_memory(server: ServerProcess, soak: Soak, samples: dict[int, list[tuple[int, float]]]) -> None:
@@ -224,7 +228,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--requests", type=int, default=5_000)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--bad-share", type=float, default=0.25)
-    parser.add_argument("--kill-every-s", type=float, default=20.0, help="seconds between two killed workers; 0: none")
+    parser.add_argument("--kill-every-s", type=float, default=20.0, help="seconds between two killed workers, more if the new one takes longer; 0: none")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         flags = ["--max-image-bytes", str(MAX_IMAGE_BYTES), "--request-timeout-s", f"{_TIMEOUT_S:g}"]
