@@ -1,7 +1,7 @@
 """Where the time of a request goes: `make profile`, `python -m perf_tests.profile_request`.
 
 Latency is split by the stages that the service times itself, CPU time by its processes. What no stage accounts for is
-HTTP, LitServe's queues on the way back, and waiting for a thread that decodes.
+HTTP, the way back, and waiting for a thread that decodes.
 """
 
 import argparse
