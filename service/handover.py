@@ -6,7 +6,9 @@ with it what it was about to get. Here a worker's death costs nobody else anythi
 
 import asyncio
 import json
+import logging
 import os
+import signal
 import socket
 import struct
 import time
@@ -23,6 +25,7 @@ from service.images import Pixels
 from service.request_table import RequestTable
 from service.stages import StageSpan
 
+_LOG = logging.getLogger(__name__)
 RETRY_AFTER = {"Retry-After": "1"}
 _LOOK_EVERY_S = 0.1
 # Younger requests have clients that still wait; to ask costs more than they would gain.
@@ -86,7 +89,8 @@ class Handover(MessageTransport):  # type: ignore[misc]  # litserve ships no typ
         """Wait for the next answer, as LitServe wants it: (request, (response, status, type, worker))."""
         if self._replies is None:
             self._replies = asyncio.Queue()
-            self._attendant = asyncio.create_task(self._attend(consumer_id, self._replies))
+            self._attendant = asyncio.create_task(self._attend(consumer_id))
+            self._attendant.add_done_callback(_end_if_it_failed)
         try:
             return await self._replies.get()
         except asyncio.CancelledError:
@@ -96,56 +100,58 @@ class Handover(MessageTransport):  # type: ignore[misc]  # litserve ships no typ
     def close(self, send_sentinel: bool = True) -> None:
         """Nothing to do: `areceive` ends with the HTTP process."""
 
-    async def _attend(self, process: int, replies: asyncio.Queue[Any]) -> None:
+    async def _attend(self, process: int) -> None:
         loop, bell = asyncio.get_running_loop(), self._bells[process][0]
-
-        def reply(uid: str, response: Response) -> None:
-            replies.put_nowait((uid, (response, LitAPIStatus.OK, LoopResponseType.REGULAR, None)))
-
-        def fetch() -> None:
-            for place in self._table.answered(process):
-                response = self._table.fetch(place)
-                if place in self._waiting:  # else it came too late
-                    uid, image = self._waiting.pop(place)
-                    reply(uid, _unpack(response, image.decoding))
 
         def on_bell() -> None:
             bell.recv(4096)
-            fetch()
+            self._fetch(process)
 
         loop.add_reader(bell, on_bell)
         self._table.open(process, is_open=True)
         try:
             while True:
                 await asyncio.sleep(_LOOK_EVERY_S)
-                fetch()
-                for place, refusal in await self._hopeless(process):
-                    uid, _ = self._waiting.pop(place)
-                    reply(uid, refusal)
+                self._fetch(process)
+                self._refuse_the_hopeless(process)
+                await self._forget_the_gone(process)
         finally:
             self._table.open(process, is_open=False)
             loop.remove_reader(bell)
 
-    async def _hopeless(self, process: int) -> list[tuple[int, Response]]:
-        """Requests that are answered without a prediction, each with its answer."""
-        refused: dict[int, Response] = {}
+    def _reply(self, place: int, response: Response) -> None:
+        assert self._replies is not None, "made by areceive"
+        uid, _ = self._waiting.pop(place)
+        self._replies.put_nowait((uid, (response, LitAPIStatus.OK, LoopResponseType.REGULAR, None)))
+
+    def _fetch(self, process: int) -> None:
+        for place in self._table.answered(process):
+            answer = self._table.fetch(place)
+            if place in self._waiting:  # else it came too late
+                self._reply(place, _unpack(answer, self._waiting[place][1].decoding))
+
+    def _refuse_the_hopeless(self, process: int) -> None:
         for place, worker in self._table.taken(process):
             if not _is_alive(worker):
                 self._table.free(place)
-                refused[place] = refusal(503, "the worker that had this image in hand has ended; try again")
-        now_s, queued = time.monotonic(), set(self._table.queued(process))
+                if place in self._waiting:
+                    self._reply(place, refusal(503, "the worker that had this image in hand has ended; try again"))
+        now_s = time.monotonic()
         for place, (_, image) in list(self._waiting.items()):
             if now_s > image.deadline_s:
-                refused.setdefault(place, refusal(504, "there was no time left to predict this image"))
-            elif place in queued and now_s - self._table.queued_at_s(place) > _CLIENT_MAY_BE_GONE_AFTER_S:
-                if await image.request.is_disconnected():
-                    refused[place] = refusal(_CLIENT_CLOSED_REQUEST, "the client has gone")
-                else:
-                    continue
-            else:
+                # A worker that has it keeps the place until it has answered, for nobody.
+                self._table.withdraw(place)
+                self._reply(place, refusal(504, "there was no time left to predict this image"))
+
+    async def _forget_the_gone(self, process: int) -> None:
+        oldest_s = time.monotonic() - _CLIENT_MAY_BE_GONE_AFTER_S
+        queued = [place for place in self._table.queued(process) if self._table.queued_at_s(place) < oldest_s]
+        for place, waiting in [(place, self._waiting.get(place)) for place in queued]:
+            if waiting is None or not await waiting[1].request.is_disconnected():
                 continue
-            self._table.withdraw(place)
-        return [(place, response) for place, response in refused.items() if place in self._waiting]
+            # Meanwhile the place may have got another request, or a worker.
+            if self._waiting.get(place) is waiting and self._table.withdraw(place):
+                self._reply(place, refusal(_CLIENT_CLOSED_REQUEST, "the client has gone"))
 
     # What LitServe calls in a worker.
 
@@ -177,6 +183,13 @@ def _unpack(packed: bytes, decoding: StageSpan) -> Response:
     end = _HEAD.size + timing_bytes
     timing = ", ".join(filter(None, (str(decoding), packed[_HEAD.size : end].decode())))
     return Response(packed[end:], status, {"Server-Timing": timing}, media_type="application/json")
+
+
+def _end_if_it_failed(attendant: "asyncio.Task[None]") -> None:
+    """Nobody would be answered any more: better that this HTTP process ends."""
+    if not attendant.cancelled() and (error := attendant.exception()):
+        _LOG.critical("the requests in the house can't be looked after", exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _is_alive(process: int) -> bool:

@@ -228,7 +228,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--requests", type=int, default=5_000)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--bad-share", type=float, default=0.25)
-    parser.add_argument("--kill-every-s", type=float, default=20.0, help="seconds between two killed workers, more if the new one takes longer; 0: none")
+    parser.add_argument(
+        "--kill-every-s",
+        type=float,
+        default=20.0,
+        help="seconds between two killed workers, more if the new one takes longer; 0: none",
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         flags = ["--max-image-bytes", str(MAX_IMAGE_BYTES), "--request-timeout-s", f"{_TIMEOUT_S:g}"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -191,3 +192,13 @@ async def test_more_bells_than_a_process_can_hear_block_nobody() -> None:
         house.send(place, Response("answer"))
     async with house.receiving() as received:
         assert (await _next(received))[0] == "a"
+
+
+async def test_an_http_process_that_can_answer_nobody_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather than to keep its clients waiting; whoever watches it sees that."""
+    house = _House()
+    raised: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
+    async with house.receiving():
+        monkeypatch.delattr(house.table, "_states")
+        await _until(lambda: raised == [signal.SIGTERM])
