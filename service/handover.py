@@ -195,6 +195,6 @@ def _end_if_it_failed(attendant: "asyncio.Task[None]") -> None:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # the latter: its number is another user's process by now
         return False
     return True

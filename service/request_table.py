@@ -20,7 +20,7 @@ import numpy as np
 from service.images import Pixels
 from service.process_lock import ProcessLock
 
-MAX_WORKERS = 256
+MAX_WORKERS = 4096
 _FREE, _ARRIVING, _QUEUED, _ANSWERED = 0, -1, -2, -3
 _ABSENT, _WAITING, _COLLECTING, _BUSY = range(4)
 

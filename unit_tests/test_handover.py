@@ -43,11 +43,13 @@ class _House:
         self.table = RequestTable(16, places=4, processes=2, answer_bytes=1_000)
         self.handover = Handover(self.table, processes=2)
 
-    def put(self, uid: str, *, time_left_s: float = _LONG_S, is_gone: bool = False) -> int:
+    def put(
+        self, uid: str, *, time_left_s: float = _LONG_S, is_gone: bool = False, client: _Client | None = None
+    ) -> int:
         """A request, as LitServe puts it into its queue; its place."""
         place = self.table.arrive(1)
         assert place is not None
-        request = cast("Request", _Client(is_gone=is_gone))
+        request = cast("Request", client or _Client(is_gone=is_gone))
         decoding = StageSpan("decode", 0.002, 0.001, 1e9)
         image = DecodedImage(place, time.monotonic() + time_left_s, _PIXELS, decoding, request)
         self.handover.put((1, uid, time.monotonic(), image))
@@ -110,7 +112,7 @@ async def test_each_answer_finds_its_request() -> None:
         assert [house.table.arrive(1) for _ in places] == places, "they are free again"
 
 
-@pytest.mark.parametrize("answer", [b"a pickle", ValueError("secret"), None])
+@pytest.mark.parametrize("answer", [b"a pickle", ValueError("secret"), None, Response("secret")])
 async def test_a_prediction_that_failed_is_a_500_that_tells_nothing(answer: object) -> None:
     """LitServe sends the pickle of an exception; nobody loads it."""
     house = _House()
@@ -121,6 +123,7 @@ async def test_a_prediction_that_failed_is_a_500_that_tells_nothing(answer: obje
         uid, response = await _next(received)
         assert (uid, response.status_code) == ("a", 500)
         assert bytes(response.body) == b'{"detail": "the prediction failed"}'
+        assert response.headers["server-timing"] == "decode;dur=2.000;cpu=1.000;end=1000000000.000000"
 
 
 async def test_what_a_dead_worker_had_is_told_to_come_again() -> None:
@@ -167,9 +170,36 @@ async def test_a_request_whose_client_has_gone_is_not_predicted() -> None:
         gone, there, begun = house.put("gone", is_gone=True), house.put("there"), house.put("begun", is_gone=True)
         house.table._states[begun] = os.getpid()
         house.table._queued_at_s[[gone, there, begun]] -= 2.0
+        young = house.put("young", is_gone=True)
         uid, response = await _next(received)
         assert (uid, response.status_code) == ("gone", 499)
-        assert house.table.take(9) == [there]
+        assert house.table.take(9) == [there, young]
+
+
+async def test_a_place_that_gets_another_request_while_a_client_is_asked_for_is_left_alone() -> None:
+    """The first is answered in the meantime; the second's client has not gone."""
+    house = _House()
+    was_asked = asyncio.Event()
+
+    class Leaving(_Client):
+        async def is_disconnected(self) -> bool:
+            [taken] = house.table.take(1)
+            house.send(taken, Response("first"))
+            await _until(lambda: not house.table.answered(1))
+            house.put("second")
+            was_asked.set()
+            return True
+
+    async with house.receiving() as received:
+        place = house.put("first", client=Leaving(is_gone=True))
+        house.table._queued_at_s[place] -= 2.0
+        await asyncio.wait_for(was_asked.wait(), 30)
+        assert house.table.take(9) == [place]
+        house.send(place, Response("second"))
+        assert [(uid, response.body) for uid, response in [await _next(received), await _next(received)]] == [
+            ("first", b"first"),
+            ("second", b"second"),
+        ]
 
 
 async def test_an_answer_is_found_without_its_bell() -> None:

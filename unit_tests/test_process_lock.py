@@ -1,6 +1,7 @@
 """One process at a time holds the lock, and none takes it with it when it is killed."""
 
 import tempfile
+import time
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,13 +12,16 @@ import pytest
 from service.process_lock import ProcessLock
 
 _SPAWN = get_context("spawn")
-_TIMES = 3_000
+_TIMES = 300
 
 
-def _count(lock: ProcessLock, number: Any) -> None:
+def _count(lock: ProcessLock, number: Any, start: Any) -> None:
+    start.wait()
     for _ in range(_TIMES):
         with lock:
-            number.value += 1
+            before = number.value
+            time.sleep(1e-5)  # another one would get in between
+            number.value = before + 1
 
 
 def _hold(lock: ProcessLock, test: Connection) -> None:
@@ -39,8 +43,8 @@ def _holder(lock: ProcessLock) -> tuple[Any, Connection]:
 
 def test_what_processes_do_inside_does_not_overlap() -> None:
     """Adding one is reading and writing: of three that do it at the same time none loses anything."""
-    lock, number = ProcessLock(), _SPAWN.RawValue("q", 0)
-    processes = [_SPAWN.Process(target=_count, args=(lock, number)) for _ in range(3)]
+    lock, number, start = ProcessLock(), _SPAWN.RawValue("q", 0), _SPAWN.Barrier(3)
+    processes = [_SPAWN.Process(target=_count, args=(lock, number, start), daemon=True) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:

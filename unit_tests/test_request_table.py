@@ -167,7 +167,7 @@ def test_a_house_is_open_while_one_http_process_is() -> None:
 
 
 def test_the_table_knows_what_each_worker_does() -> None:
-    """Free or busy, and with which batch."""
+    """Free or busy, and how often it has come back for a batch."""
     table = _table()
     assert not table.any_worker_present
     table.collect(0)
