@@ -2,7 +2,6 @@
 
 import logging
 import math
-import multiprocessing
 import os
 import signal
 import sys
@@ -10,6 +9,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import TYPE_CHECKING
+
+import psutil
 
 from service.environment import ensure_environment
 from service.orphans import end_with_parent
@@ -115,13 +116,24 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         watch.stop()
         watch.join()
-        # Nothing is left behind, also when a signal cut the start or the draining short.
-        for child in multiprocessing.active_children():
-            child.kill()
+        _kill_children()
     if watch.failure:
         print(f"the server has stopped: {watch.failure}", file=sys.stderr)
         status = 1
     return status
+
+
+def _kill_children() -> None:
+    """Leave nothing behind, also when a signal cut the start or the draining short.
+
+    multiprocessing doesn't know of a child that it was just starting. Its resource tracker ends by itself.
+    """
+    for child in psutil.Process().children():
+        try:
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                child.kill()
+        except psutil.NoSuchProcess:
+            pass  # it has ended
 
 
 def _stop_on_signals(watch: "Watch") -> None:
