@@ -22,7 +22,7 @@ from locust.runners import MasterRunner
 from perfgate.load import LoadJob
 from perfgate.load_result import LoadResult
 from perfgate.locust_cpu import cpu_cores
-from perfgate.locustfile import END, JOB, SEEN, Connection
+from perfgate.locustfile import END, JOB, READY, SEEN, Connection
 from perfgate.processes import free_port
 from perfgate.requester import MAX_FAILURES, Completion
 
@@ -50,12 +50,16 @@ class Master:
         self._workers = workers
         self._counts: dict[str, dict[str, int]] = {}
         self._seen: list[dict[str, Any]] = []
+        self._listening: set[str] = set()
         environment.events.worker_report.add_listener(self._on_report)  # type: ignore[no-untyped-call]
         self._runner.register_message(SEEN, self._on_seen)
+        self._runner.register_message(READY, self._on_ready)
 
     def wait_for_workers(self) -> None:
-        """Until all are connected and idle."""
-        self._wait_for_all(lambda: len(self._runner.clients.ready), "are ready")
+        """Until all listen for a job and are idle."""
+        self._wait_for_all(
+            lambda: sum(client.id in self._listening for client in self._runner.clients.ready), "are ready"
+        )
 
     def _wait_for_all(self, count: Callable[[], int], what: str) -> None:
         end_s = time.monotonic() + _WORKERS_DEADLINE_S
@@ -101,6 +105,9 @@ class Master:
 
     def _on_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
         self._counts[client_id] = data["perfgate"]
+
+    def _on_ready(self, environment: Environment, msg: Any, **_: Any) -> None:  # noqa: ARG002  (locust passes it)
+        self._listening.add(msg.node_id)
 
     def _on_seen(self, environment: Environment, msg: Any, **_: Any) -> None:  # noqa: ARG002  (locust passes it)
         self._seen.append(msg.data)

@@ -23,7 +23,7 @@ from perfgate.requester import MAX_FAILURES, Completion, wrong_answer
 from perfgate.server_timing import HEADER
 
 # Messages of the master, and of a worker.
-JOB, END, SEEN = "perfgate-job", "perfgate-end", "perfgate-seen"
+READY, JOB, END, SEEN = "perfgate-ready", "perfgate-job", "perfgate-end", "perfgate-seen"
 
 
 class _Worker:
@@ -85,6 +85,8 @@ def _listen(runner: Runner, **_: Any) -> None:
         runners.WORKER_REPORT_INTERVAL = REPORT_S
         runner.register_message(JOB, _begin)
         runner.register_message(END, _end, concurrent=True)
+        # Locust takes a worker for ready as soon as it is connected; a job that came until here would be lost.
+        runner.send_message(READY)
 
 
 def _begin(environment: Environment, msg: Any, **_: Any) -> None:  # noqa: ARG001  (locust passes both by name)
