@@ -42,6 +42,7 @@ def build_server(settings: Settings) -> "ClassifierServer":
     from service.classifier_server import ClassifierServer
     from service.image_request import Intake
     from service.images import ImageReader
+    from service.openapi import describe
     from service.request_table import RequestTable
 
     processes = settings.resolved_api_processes
@@ -74,6 +75,7 @@ def build_server(settings: Settings) -> "ClassifierServer":
     def metrics_endpoint() -> Response:
         return Response(metrics.exposition(), media_type=_METRICS_CONTENT_TYPE)
 
+    describe(server.app, api.api_path)
     return server
 
 
