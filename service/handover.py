@@ -132,10 +132,8 @@ class Handover(MessageTransport):  # type: ignore[misc]  # litserve ships no typ
 
     def _refuse_the_hopeless(self, process: int) -> None:
         for place, worker in self._table.taken(process):
-            if not _is_alive(worker):
-                self._table.free(place)
-                if place in self._waiting:
-                    self._reply(place, refusal(503, "the worker that had this image in hand has ended; try again"))
+            if not _is_alive(worker) and self._table.reclaim(place, worker) and place in self._waiting:
+                self._reply(place, refusal(503, "the worker that had this image in hand has ended; try again"))
         now_s = time.monotonic()
         for place, (_, image) in list(self._waiting.items()):
             if now_s > image.deadline_s:

@@ -125,7 +125,15 @@ class RequestTable:
 
     def taken(self, process: int) -> list[tuple[int, int]]:
         """Places of the process that a worker has, each with the worker's process id."""
-        return [(place, int(self._states[place])) for place in self._where(process, self._states > 0)]
+        states = self._states.copy()  # the worker may answer meanwhile
+        return [(place, int(states[place])) for place in self._where(process, states > 0)]
+
+    def reclaim(self, place: int, worker: int) -> bool:
+        """Free the place of a worker that has ended; False if it had answered before that."""
+        if self._states[place] != worker:
+            return False
+        self.free(place)
+        return True
 
     def _where(self, process: int, which: np.ndarray[Any, Any]) -> list[int]:
         first = process * self.places

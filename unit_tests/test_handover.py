@@ -91,6 +91,12 @@ async def _next(received: "asyncio.Queue[tuple[str, Response]]") -> tuple[str, R
     return await asyncio.wait_for(received.get(), 30)
 
 
+def _ended_process() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
 async def test_each_answer_finds_its_request() -> None:
     """In whatever order; with its status, its body, and the stages of both sides."""
     house = _House()
@@ -131,13 +137,31 @@ async def test_what_a_dead_worker_had_is_told_to_come_again() -> None:
     house = _House()
     async with house.receiving() as received:
         lost, queued = house.put("lost"), house.put("queued")
-        with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-            pass
-        house.table._states[lost] = ended.pid
+        house.table._states[lost] = _ended_process()
         uid, response = await _next(received)
         assert (uid, response.status_code, response.headers["retry-after"]) == ("lost", 503, "1")
         assert house.table.queued(1) == [queued]
         assert house.table.arrive(1) == lost
+
+
+async def test_what_a_worker_answered_before_it_ended_is_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it was seen at work just before, and has ended when it's looked for."""
+    house, ended, looks = _House(), _ended_process(), 0
+
+    def taken_just_before(_: int) -> list[tuple[int, int]]:
+        nonlocal looks
+        looks += 1
+        return [(place, ended)]
+
+    async with house.receiving() as received:
+        place = house.put("a")
+        monkeypatch.setattr(house.table, "answered", lambda _: [])
+        house.send(place, Response("answer"))
+        monkeypatch.setattr(house.table, "taken", taken_just_before)
+        await _until(lambda: looks > 1)
+        monkeypatch.undo()
+        uid, response = await _next(received)
+        assert (uid, response.status_code, bytes(response.body)) == ("a", 200, b"answer")
 
 
 async def test_past_its_deadline_a_request_is_answered_and_not_predicted() -> None:

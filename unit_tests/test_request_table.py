@@ -207,6 +207,36 @@ def test_a_taken_place_tells_who_has_it() -> None:
     assert table.queued(0) == places[1:]
 
 
+def test_a_taken_place_that_is_answered_meanwhile_names_its_worker_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Never the number of another state."""
+    table = _table()
+    [place] = _queue(table, 1)
+    table.take(1)
+    look = table._where
+
+    def look_and_answer(process: int, which: np.ndarray[Any, Any]) -> list[int]:
+        found = look(process, which)
+        table.answer(place, b"answer")
+        return found
+
+    monkeypatch.setattr(table, "_where", look_and_answer)
+    assert table.taken(0) == [(place, os.getpid())]
+
+
+def test_the_place_of_a_worker_that_has_ended_is_reclaimed_unless_it_had_answered() -> None:
+    """An answer that is there is fetched."""
+    table = _table()
+    places = _queue(table, 2)
+    ended = _in_a_process(table.take, 2).pid
+    assert ended is not None
+    table.answer(places[1], b"answer")
+    assert [table.reclaim(place, ended) for place in places] == [True, False]
+    assert table.arrive(0) == places[0]
+    assert table.fetch(places[1]) == b"answer"
+
+
 def _take_all(table: RequestTable, start: Any, test: Connection) -> None:
     start.wait()
     taken: list[int] = []
