@@ -6,7 +6,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-browser test-wheel soak fuzz perf perf-quick perf-plain compare-engines profile screenshots calibrate accept serve check lock
+.PHONY: help setup test test-browser test-wheel soak fuzz overload kills perf perf-quick perf-plain compare-engines profile screenshots calibrate accept serve check lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,6 +35,12 @@ soak: $(READY) ## good and bad requests while workers are killed, as in: make so
 
 fuzz: $(READY) ## coverage-guided fuzzing of the way from bytes to image, as in: make fuzz ARGS="--minutes 60"
 	$(BIN)/python -m unit_tests.fuzz_image_request $(ARGS)
+
+overload: $(READY) ## ten times more requests than the service can answer
+	$(BIN)/python -m unit_tests.overload $(ARGS)
+
+kills: $(READY) ## kill runs of the suite at random moments, as in: make kills ARGS="--kills 100"
+	$(BIN)/python -m unit_tests.kill_runs $(ARGS)
 
 perf: $(READY) ## measure every cell and compare with this machine's baseline
 	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)

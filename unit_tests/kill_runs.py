@@ -1,0 +1,205 @@
+"""Kill runs of the suite at random moments: `make kills`, number configurable.
+
+In a clone of this repository the suite measures the classifier or, most of the time, the example service, which is
+faster to start. It stores a baseline or compares two commits, and is killed: pytest itself (SIGINT, SIGTERM, SIGKILL),
+its server or its load client. Whatever is killed, no process and no temporary file stays, the stored baseline is whole,
+the clone is as it was, and the next run works. Prints what was killed and what stayed; status 1 if anything did.
+"""
+
+import argparse
+import getpass
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from perfgate.baselines import read_baseline
+from perfgate.errors import BaselineError
+
+_ROOT = Path(__file__).parent.parent
+_MARK = "KILLED_RUN"
+_SHORT = (
+    *("--perf-seconds=0.3", "--perf-warmup-seconds=0.2", "--perf-burst-seconds=0.1", "--perf-blocks=2"),
+    *("--perf-pairs=2", "--perf-margin-percent=90", "--perf-cells=api=1", "--perf-report=", "-p", "no:cacheprovider"),
+)
+_PROJECTS = {
+    "classifier": (".", "perf_tests/test_api_throughput.py"),
+    "example": ("examples/text_scores", "perf_tests"),
+}
+_PURPOSES = {"accept": "--perf-accept", "compare": "--perf-versus=HEAD"}
+_MODES = {(project, purpose): 4 if project == "example" else 1 for project in _PROJECTS for purpose in _PURPOSES}
+_VICTIMS = {
+    "pytest by SIGINT": ("", signal.SIGINT),
+    "pytest by SIGTERM": ("", signal.SIGTERM),
+    "pytest by SIGKILL": ("", signal.SIGKILL),
+    "the server by SIGKILL": ("service.server", signal.SIGKILL),
+    "the load client by SIGKILL": ("perfgate.load", signal.SIGKILL),
+}
+# Its own temporary folders it keeps for three runs.
+_OF_PYTEST = (f"pytest-of-{getpass.getuser()}",)
+_END_DEADLINE_S = 180.0
+_CLEAN_DEADLINE_S = 20.0
+
+
+Mode = tuple[str, str]
+"""A project and what a run of it is for."""
+
+
+@dataclass
+class Killing:
+    """Runs in one clone, one after the other.
+
+    Attributes
+    ----------
+    found:
+        What shouldn't be, with how often it was seen.
+    """
+
+    folder: Path
+    clone: Path
+    random: random.Random
+    killed: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
+
+    def baselines(self, project: str) -> Path:
+        """The folder of the project's stored baseline."""
+        return self.folder / "baselines" / project
+
+    def start(self, mode: Mode) -> subprocess.Popen[bytes]:
+        """A run of the suite; all its processes carry a mark."""
+        project, purpose = mode
+        folder, tests = _PROJECTS[project]
+        options = [_PURPOSES[purpose], *_SHORT, f"--perf-baselines={self.baselines(project)}"]
+        temporary = self.folder / "tmp"
+        temporary.mkdir(exist_ok=True)
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", tests, *options],
+            cwd=self.clone / folder,
+            env={**os.environ, _MARK: str(self.folder), "TMPDIR": str(temporary), "PYTHONPATH": str(self.clone)},
+            stdin=subprocess.DEVNULL,
+            stdout=(self.folder / "log").open("wb"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def whole(self, mode: Mode) -> float:
+        """A run that nobody kills; the seconds it takes.
+
+        Raises
+        ------
+        SystemExit
+            When it doesn't end well.
+        """
+        start_s = time.monotonic()
+        status = self.start(mode).wait(_END_DEADLINE_S)
+        if status != 0:
+            sys.exit(f"{_name(mode)}: a run that nobody killed ended with status {status}\n{self.log_tail()}")
+        self.check(mode, f"{_name(mode)}, not killed")
+        return time.monotonic() - start_s
+
+    def kill(self, mode: Mode, whole_s: float) -> None:
+        """One run, killed at a random moment of the time that it would take."""
+        victim = self.random.choice(list(_VICTIMS))
+        part, number = _VICTIMS[victim]
+        run = self.start(mode)
+        time.sleep(self.random.uniform(0.1, whole_s))
+        targets = [run.pid] if not part else [pid for pid in self.marked() if part in _command(pid)]
+        what = f"{_name(mode)}: {victim}"
+        if run.poll() is not None or not targets:
+            what = f"{_name(mode)}: nobody, too late or too early"
+        else:
+            os.kill(self.random.choice(targets), number)
+        try:
+            run.wait(_END_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self.found[f"{what}: the run did not end"] += 1
+            run.kill()
+        self.killed[f"{what} -> status {run.returncode}"] += 1
+        self.check(mode, what)
+
+    def marked(self) -> list[int]:
+        """Processes of the run."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(_MARK) == str(self.folder) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process.pid)
+            except psutil.Error:
+                continue  # it has ended, or is somebody else's
+        return found
+
+    def check(self, mode: Mode, what: str) -> None:
+        """Note what a run that has ended has left."""
+        end_s = time.monotonic() + _CLEAN_DEADLINE_S
+        while (left := self._left()) and time.monotonic() < end_s:
+            time.sleep(0.05)
+        try:
+            baselines = self.baselines(mode[0])
+            [stored] = baselines.glob("*/*")
+            read_baseline(baselines, stored.parent.name)
+        except (BaselineError, ValueError) as error:
+            left.append(f"a broken baseline: {error}")
+        for thing in left:
+            print(f"{what}: {thing}\n{self.log_tail()}", flush=True)
+            self.found[f"{what}: {thing}"] += 1
+
+    def _left(self) -> list[str]:
+        left = [f"process {pid}: {_command(pid)}" for pid in self.marked()]
+        left += [f"temporary file {path}" for path in (self.folder / "tmp").iterdir() if path.name not in _OF_PYTEST]
+        status = subprocess.run(["git", "status", "--porcelain"], cwd=self.clone, capture_output=True, check=True)
+        return left + [f"in the clone: {line}" for line in status.stdout.decode().splitlines()]
+
+    def log_tail(self) -> str:
+        """The end of what the last run printed."""
+        return "\n".join((self.folder / "log").read_text(errors="replace").splitlines()[-25:])
+
+
+def _name(mode: Mode) -> str:
+    return " ".join(mode)
+
+
+def _command(pid: int) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run; the process's exit status."""
+    parser = argparse.ArgumentParser(prog="python -m unit_tests.kill_runs", description=__doc__)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="kills-") as name:
+        folder = Path(name)
+        subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", _ROOT, folder / "clone"], check=True)
+        killing = Killing(folder, folder / "clone", random.Random(options.seed))
+        whole_s = {mode: killing.whole(mode) for mode in _MODES}
+        print(
+            f"whole runs: {', '.join(f'{_name(mode)} {took_s:.0f} s' for mode, took_s in whole_s.items())}", flush=True
+        )
+        while sum(count for what, count in killing.killed.items() if "nobody" not in what) < options.kills:
+            [mode] = killing.random.choices(list(_MODES), list(_MODES.values()))
+            killing.kill(mode, whole_s[mode])
+        for mode in _MODES:
+            killing.whole(mode)
+    for what, count in sorted(killing.killed.items()):
+        print(f"  {count} x {what}")
+    print(f"{killing.killed.total()} runs (seed {options.seed}): {killing.found.total()} things stayed")
+    for what, count in killing.found.items():
+        print(f"  {count} x {what}")
+    return 1 if killing.found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
