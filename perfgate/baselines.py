@@ -3,14 +3,15 @@
 Nothing but `--perf-accept` writes one, and only when every test of that run has passed.
 """
 
+import fcntl
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from perfgate.checkout import CheckoutId
 from perfgate.errors import BaselineError, NoBaselineError
@@ -20,6 +21,7 @@ from perfgate.records import Fingerprint
 FORMAT_VERSION = 1
 _RECORD = "perfgate"
 _FILE_NAME = "baseline.json"
+_UNFINISHED = ".baseline.json.new"
 _MIN_PROCESSES = 2
 
 
@@ -82,13 +84,40 @@ def read_baseline(folder: Path, machine_class: str) -> Baseline:
     return _parse(path, document, machine_class)
 
 
-def write_baseline(folder: Path, fingerprint: Fingerprint, checkout: CheckoutId, document: Mapping[str, Any]) -> Path:
+@dataclass(frozen=True)
+class StoredFile:
+    """What was stored for a machine class at some time; None for nothing that can be read."""
+
+    content: bytes | None
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """As it is now."""
+        try:
+            return cls(path.read_bytes())
+        except OSError:
+            return cls(None)
+
+
+def write_baseline(
+    folder: Path,
+    fingerprint: Fingerprint,
+    checkout: CheckoutId,
+    document: Mapping[str, Any],
+    *,
+    replaces: StoredFile | None = None,
+) -> Path:
     """Store what pytest-benchmark made of a run as the baseline of the machine's class, whole or not at all.
+
+    Parameters
+    ----------
+    replaces:
+        What was there when the run began; None if that doesn't matter.
 
     Raises
     ------
     BaselineError
-        When the file can't be written; an older one is still there.
+        When another run has stored one since it began, or the file can't be written; the older one is still there.
     """
     path = baseline_path(folder, fingerprint.machine_class)
     record = {
@@ -100,24 +129,41 @@ def write_baseline(folder: Path, fingerprint: Fingerprint, checkout: CheckoutId,
     complete: dict[str, Any] = {**document, _RECORD: record}
     record["checksum"] = _checksum(complete)
     try:
-        _replace(path, json.dumps(complete, indent=1, sort_keys=True) + "\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _only_writer(path.parent):
+            if replaces not in (None, StoredFile.at(path)):
+                raise BaselineError(
+                    f"the baseline {path} was replaced while this run measured; of two runs at a time on one machine "
+                    "neither is to be trusted: accept one again, alone"
+                )
+            _replace(path, json.dumps(complete, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise BaselineError(f"the baseline {path} can't be written: {error.strerror}") from None
     return path
 
 
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".baseline-", suffix=".json")
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Others that write here wait; when this process is killed, the kernel lets them in."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(_UNFINISHED)  # one that was killed here has left it, and it's overwritten
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perfgate.baselines import Baseline, baseline_path, read_baseline, write_baseline
+from perfgate.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
 from perfgate.checkout import identify, read_head, require_clean, resolve_commit
 from perfgate.errors import BaselineError, NoBaselineError, PerfgateError, SettingsError
 from perfgate.gate import Gate
@@ -39,6 +39,8 @@ class Run:
         if settings.deployed is not None:
             self.fingerprint = replace(self.fingerprint, place=settings.deployed.name)
         self.notes: list[str] = []
+        self._baseline_path = baseline_path(settings.baselines, self.fingerprint.machine_class)
+        self._stored = StoredFile.at(self._baseline_path)
         self.gate = Gate(settings, self._find_baseline(), Progress(config))
         self._config = config
         self._began = datetime.now(UTC)
@@ -121,12 +123,11 @@ class Run:
     def _accept(self) -> str:
         settings = self.settings
         require_clean(settings.root, settings.baselines)
-        path = baseline_path(settings.baselines, self.fingerprint.machine_class)
         lost = self._stored_cells() - {str(cell) for cell in self.gate.results}
         if lost:
             raise SettingsError(
                 f"the stored baseline has cells that this run did not measure: {', '.join(sorted(lost))}; "
-                f"measure all, or remove {path} first"
+                f"measure all, or remove {self._baseline_path} first"
             )
         config = self._config
         session: Any = config.pluginmanager.get_plugin("pytest-benchmark")
@@ -141,7 +142,8 @@ class Run:
             commit_info=config.hook.pytest_benchmark_generate_commit_info(config=config),
         )
         checkout = identify(settings.root, settings.service, settings.lock)
-        return str(write_baseline(settings.baselines, self.complete_fingerprint, checkout, document))
+        complete = self.complete_fingerprint
+        return str(write_baseline(settings.baselines, complete, checkout, document, replaces=self._stored))
 
     def _stored_cells(self) -> set[str]:
         try:

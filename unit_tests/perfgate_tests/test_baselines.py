@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
-from perfgate.baselines import FORMAT_VERSION, baseline_path, read_baseline, write_baseline
+from perfgate.baselines import FORMAT_VERSION, StoredFile, baseline_path, read_baseline, write_baseline
 from perfgate.checkout import CheckoutId
 from perfgate.errors import BaselineError, NoBaselineError
 from perfgate.records import Fingerprint
 from unit_tests.perfgate_tests.tiny_project import TinyProject
+from unit_tests.perfgate_tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
 
 CHECKOUT = CheckoutId(commit="c" * 40, service_tree="d" * 40, lock_sha256="e" * 64)
 HERE = Fingerprint("AMD EPYC", 2, None, 0, {"python": "3.11.7"})
@@ -178,6 +181,66 @@ def test_an_interrupted_write_leaves_the_old_file_whole_and_nothing_else(tmp_pat
         write_baseline(tmp_path, HERE, CHECKOUT, document({"api[concurrency=1]": [1.0, 2.0]}))
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["baseline.json"]
+
+
+WRITE_AGAIN_AND_AGAIN = """
+import itertools, pathlib, sys
+from perfgate.baselines import write_baseline
+from unit_tests.perfgate_tests.test_baselines import CHECKOUT, HERE, document
+
+for n in itertools.count(1):
+    write_baseline(pathlib.Path(sys.argv[1]), HERE, CHECKOUT, document({"api[concurrency=1]": [float(n)] * 2_000}))
+    print(n, flush=True)
+"""
+
+
+def test_a_run_that_is_killed_as_it_writes_leaves_a_whole_baseline(tmp_path: Path) -> None:
+    """The older one or the newer one; what is left of the unfinished one goes with the next."""
+    path = write_baseline(tmp_path, HERE, CHECKOUT, document())
+    command = [sys.executable, "-c", WRITE_AGAIN_AND_AGAIN, str(tmp_path)]
+    were_unfinished = 0
+    for _ in range(12):
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            wait_until(lambda: len(list(path.parent.iterdir())) == 2, "it writes")
+            writer.kill()
+        were_unfinished += len(list(path.parent.iterdir())) - 1
+        assert set(read_baseline(tmp_path, HERE.machine_class).throughput_per_s) == {"api[concurrency=1]"}
+    assert were_unfinished, "some were killed in the middle"
+    write_baseline(tmp_path, HERE, CHECKOUT, document())
+    assert [file.name for file in path.parent.iterdir()] == ["baseline.json"]
+
+
+def test_two_that_write_at_a_time_write_one_after_the_other(tmp_path: Path) -> None:
+    """None of them fails, and nothing unfinished stays."""
+    path = write_baseline(tmp_path, HERE, CHECKOUT, document())
+    command = [sys.executable, "-c", WRITE_AGAIN_AND_AGAIN, str(tmp_path)]
+    writers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    try:
+        for writer in writers:
+            assert writer.stdout is not None
+            lines = [writer.stdout.readline() for _ in range(50)]
+            assert lines[-1] == b"50\n", writer.stderr and writer.stderr.read()
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
+    assert read_baseline(tmp_path, HERE.machine_class).path == path
+
+
+def test_what_another_run_stored_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    """Nor what it removed."""
+    path = baseline_path(tmp_path, HERE.machine_class)
+    nothing = StoredFile.at(path)
+    write_baseline(tmp_path, HERE, CHECKOUT, document(), replaces=nothing)
+    first = StoredFile.at(path)
+    for seen in (nothing, StoredFile(b"{}")):
+        with pytest.raises(BaselineError, match="was replaced while this run measured"):
+            write_baseline(tmp_path, HERE, CHECKOUT, document({}), replaces=seen)
+    assert StoredFile.at(path) == first
+    write_baseline(tmp_path, HERE, CHECKOUT, document({}), replaces=first)
+    assert StoredFile.at(path) != first
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:

@@ -63,6 +63,22 @@ def test_a_tree_that_became_dirty_meanwhile_is_refused(tiny_project: TinyProject
     assert not tiny_project.baseline_file.exists()
 
 
+@pytest.mark.parametrize("begins_with_one", [False, True])
+def test_of_two_runs_at_a_time_the_second_is_refused(tiny_project: TinyProject, *, begins_with_one: bool) -> None:
+    """What the first one stored while the second measured stays."""
+    path = tiny_project.baseline_file
+    if begins_with_one:
+        tiny_project.accept()
+    other = "from pathlib import Path\n\ndef test_z():\n"
+    other += f"    path = Path({str(path)!r})\n    path.parent.mkdir(parents=True, exist_ok=True)\n"
+    tiny_project.write("perf_tests/test_other.py", other + "    path.write_text('of another run')\n")
+    tiny_project.commit()
+    result = tiny_project.run("perf_tests", "--perf-accept")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([f"not accepted: the baseline {path} was replaced while this run measured; *"])
+    assert path.read_text() == "of another run"
+
+
 def test_outside_git_it_is_refused(tiny_project: TinyProject) -> None:
     result = tiny_project.run("perf_tests", "--perf-accept")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
