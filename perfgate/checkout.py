@@ -14,6 +14,17 @@ from pathlib import Path
 from perfgate.errors import CheckoutError
 from perfgate.guard import guard
 
+# What `git rev-parse --verify --quiet` ends with for a name that it doesn't know.
+_NOT_FOUND = 1
+
+
+class _GitFailedError(CheckoutError):
+    """git has ended with a status that isn't 0."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
 
 @dataclass(frozen=True)
 class CheckoutId:
@@ -88,13 +99,15 @@ def find_equivalent(root: Path, wanted: CheckoutId, service: str, lock: str) -> 
     """
     try:
         return _git(root, "rev-parse", "--verify", "--quiet", f"{wanted.commit}^{{commit}}")
-    except CheckoutError:
+    except _GitFailedError as error:
+        if error.status != _NOT_FOUND:
+            raise
         candidates = _git(root, "rev-list", "--all", "--", service, lock).split()
     for commit in candidates:
         try:
             tree = _git(root, "rev-parse", "--verify", "--quiet", f"{commit}:./{service}")
             content = _git_bytes(root, "show", f"{commit}:./{lock}")
-        except CheckoutError:
+        except _GitFailedError:
             continue  # the commit has no such folder or file
         if tree == wanted.service_tree and hashlib.sha256(content).hexdigest() == wanted.lock_sha256:
             return commit
@@ -114,7 +127,9 @@ def resolve_commit(root: Path, reference: str) -> str:
     """
     try:
         return _git(root, "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
-    except CheckoutError:
+    except _GitFailedError as error:
+        if error.status != _NOT_FOUND:
+            raise
         raise CheckoutError(
             f"there is no commit {reference!r} in {root}; a shallow clone lacks older ones: git fetch --unshallow"
         ) from None
@@ -134,15 +149,18 @@ def materialise(root: Path, reference: str) -> Iterator[Path]:
     Raises
     ------
     CheckoutError
-        When there is no such commit here.
+        When there is no such commit here, or no room for its files.
     """
     commit = resolve_commit(root, reference)
     with tempfile.TemporaryDirectory(prefix="commit-", dir=guard().folder) as folder:
         archive = Path(folder) / "commit.tar"
         files = Path(folder) / "files"
         _git(root, "archive", f"--output={archive}", commit)
-        with tarfile.open(archive) as tar:
-            tar.extractall(files, filter="data")
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(files, filter="data")
+        except OSError as error:
+            raise CheckoutError(f"{reference} can't be put into {files}: {error.strerror}") from None
         archive.unlink()
         yield files
 
@@ -199,5 +217,5 @@ def _git_bytes(root: Path, *arguments: str) -> bytes:
         raise CheckoutError("git is not installed; it says which commit is measured") from None
     except subprocess.CalledProcessError as error:
         message = error.stderr.decode(errors="replace").strip()
-        raise CheckoutError(f"git {' '.join(arguments)} failed in {root}: {message}") from None
+        raise _GitFailedError(f"git {' '.join(arguments)} failed in {root}: {message}", error.returncode) from None
     return result.stdout

@@ -1,6 +1,7 @@
 """Command lines that would measure nothing or nonsense are refused, with the right command in the message."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from perfgate.errors import SettingsError
 from perfgate.settings import GateSettings
 
+_PROC = Path("/proc/self/stat")
+
 
 def check_usage(config: pytest.Config, settings: GateSettings) -> None:
     """Refuse command lines that would measure nothing or nonsense, with the right command.
@@ -16,7 +19,8 @@ def check_usage(config: pytest.Config, settings: GateSettings) -> None:
     Raises
     ------
     SettingsError
-        When the compare option swallowed a path, or when performance tests would run in parallel or disabled.
+        When the compare option swallowed a path, when performance tests would run in parallel or disabled, or where
+        processes can't be observed.
     """
     compare = config.getoption("benchmark_compare", None)
     if isinstance(compare, str) and _file_of(compare).exists():
@@ -31,6 +35,11 @@ def check_usage(config: pytest.Config, settings: GateSettings) -> None:
                 f"{settings.mode_option} without a performance test; write: pytest {folder} {settings.mode_option}"
             )
         return
+    if sys.platform == "linux" and not _PROC.exists():
+        raise SettingsError(
+            f"{_PROC} isn't there: without it nobody knows what CPU time a service takes, nor what a killed run has "
+            "left; mount /proc"
+        )
     command = " ".join(["pytest", *paths, *filter(None, [settings.mode_option])])
     if getattr(config.option, "numprocesses", None) or getattr(config.option, "dist", "no") != "no":
         raise SettingsError(f"performance tests run one after the other; write: {command}  (without -n and --dist)")

@@ -1,13 +1,16 @@
 """Another commit beside the working tree: its files, its equivalent after a squash, its environment."""
 
+import errno
+import os
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from perfgate.checkout import environment_python, find_equivalent, identify, materialise
+from perfgate.checkout import environment_python, find_equivalent, identify, materialise, resolve_commit
 from perfgate.errors import CheckoutError
 
 
@@ -42,6 +45,31 @@ def test_a_commit_is_put_into_a_folder_of_its_own_and_removed(project: Path) -> 
 
 def test_a_commit_that_is_not_here_is_named(project: Path) -> None:
     with pytest.raises(CheckoutError, match=r"no commit 'v9'.*git fetch --unshallow"), materialise(project, "v9"):
+        pass
+
+
+def test_without_git_or_a_repository_no_commit_is_blamed(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing is said."""
+    wanted = identify(project, "service", "requirements.lock")
+    with pytest.raises(CheckoutError, match="not a git repository"):
+        resolve_commit(tmp_path, "HEAD")
+    with pytest.raises(CheckoutError, match="not a git repository"):
+        find_equivalent(tmp_path, wanted, "service", "requirements.lock")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CheckoutError, match="git is not installed"):
+        resolve_commit(project, "HEAD")
+    with pytest.raises(CheckoutError, match="git is not installed"):
+        find_equivalent(project, wanted, "service", "requirements.lock")
+
+
+def test_a_disk_without_room_for_the_commit_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def extract(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", extract)
+    with pytest.raises(CheckoutError, match=r"HEAD can't be put into .*: No space left"), materialise(project, "HEAD"):
         pass
 
 

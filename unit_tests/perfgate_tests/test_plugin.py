@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import pytest
 
@@ -189,6 +190,16 @@ class TestComparing:
 
     def test_benchmark_verbose_brings_the_stock_table_back(self, tiny_project: TinyProject) -> None:
         assert "Name (time in" in tiny_project.run("perf_tests", "--benchmark-verbose").stdout.str()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing needs /proc")
+def test_without_proc_nothing_is_measured(tiny_project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPU use would be shown as none."""
+    monkeypatch.setattr("perfgate.usage._PROC", tiny_project.root / "no such file")
+    result = tiny_project.run("perf_tests")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "without it nobody knows what CPU time a service takes" in result.stderr.str()
+    assert tiny_project.measured == []
 
 
 class TestWrongTests:
