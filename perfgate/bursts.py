@@ -94,8 +94,7 @@ class ApiBurstLoad:
             self._server.process.pause()
             self._ran_s.append((began_s, time.monotonic()))
         self._telemetry.append(telemetry.record)
-        if self._server.process.returncode is not None:
-            raise self._server.process.error(f"died while {self._cell} was measured")
+        self._server.process.require_well(f"while {self._cell} was measured")
 
     def finish(self) -> BurstRecord:
         """Have the requests in flight answered, and read what the client saw."""

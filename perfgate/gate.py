@@ -14,6 +14,7 @@ from perfgate.measure import measure_group
 from perfgate.pair_figure import PairFigure
 from perfgate.records import Arm, Cell, Sample, Status, Verdict
 from perfgate.settings import GateSettings
+from perfgate.slowing import describe_slowing
 from perfgate.versus import compare_cells
 
 # What a screen by the stored baseline alone neither clears nor may accuse.
@@ -82,6 +83,7 @@ class Gate:
             except Exception as error:  # whatever it was, measuring again would meet it again
                 self._errors[group.name] = error
                 raise
+            self._tell_slowing(group)
         return self.results[cell]
 
     def fails(self, verdict: Verdict) -> bool:
@@ -111,6 +113,13 @@ class Gate:
         accused = [cell for cell in cells if self.results[cell].verdict.status in _UNCLEAR]
         if accused and self.settings.confirm:
             self._confirm(group, accused)
+
+    def _tell_slowing(self, group: Group) -> None:
+        for cell, result in self.results.items():
+            slowing = describe_slowing(result.samples) if cell.group == group.name else None
+            if slowing and result.verdict.status in _UNCLEAR:
+                reason = f"{result.verdict.reason}; {slowing}"
+                self.results[cell] = replace(result, verdict=replace(result.verdict, reason=reason))
 
     def _screen(self, cell: Cell, samples: Sequence[Sample]) -> Verdict:
         stored: Mapping[str, Sequence[float]] = self.baseline.throughput_per_s if self.baseline else {}

@@ -83,8 +83,7 @@ class ApiInstrument:
         self.client.exchange(job.to_json(), deadline_s)
         with observe(self.server.process.pid) as observed, TelemetrySampler(observed) as telemetry:
             result = parse_result(self.client.read_line(deadline_s))
-        if self.server.process.returncode is not None:
-            raise self.server.process.error(f"died while {cell} was measured")
+        self.server.process.require_well(f"while {cell} was measured")
         return sample_of(cell, result, telemetry.record)
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 import urllib.request
@@ -16,9 +15,9 @@ from typing import Self
 
 from perfgate.errors import ProcessError
 from perfgate.guard import guard
+from perfgate.process_log import ProcessLog
 
 _POLL_S = 0.05
-_LOG_LINES_SHOWN = 25
 # A killed process holds its port until the kernel has taken it apart.
 _PORT_FREE_DEADLINE_S = 10.0
 # A proxy of the environment has no business between us and 127.0.0.1.
@@ -67,11 +66,10 @@ class ManagedProcess:
         self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], name: str, pipes: bool = False
     ) -> None:
         self.name = name
-        descriptor, log_path = tempfile.mkstemp(prefix="process-", suffix=".log", dir=guard().folder)
-        self._log_path = Path(log_path)
+        self._log = ProcessLog(guard().folder)
         pipe = subprocess.PIPE if pipes else None
         try:
-            with os.fdopen(descriptor, "wb") as log:
+            with os.fdopen(self._log.descriptor, "wb") as log:
                 self._process = subprocess.Popen(
                     command,
                     cwd=cwd,
@@ -83,7 +81,7 @@ class ManagedProcess:
                     start_new_session=True,
                 )
         except OSError as error:
-            self._log_path.unlink()
+            self._log.remove()
             raise ProcessError(f"{name} can't be started with {command[0]!r}: {error.strerror}") from None
 
     @property
@@ -98,8 +96,20 @@ class ManagedProcess:
 
     def log_tail(self) -> str:
         """The last lines that it logged."""
-        lines = self._log_path.read_text(errors="replace").splitlines() if self._log_path.exists() else []
-        return "\n".join(lines[-_LOG_LINES_SHOWN:])
+        return self._log.tail()
+
+    def require_well(self, when: str) -> None:
+        """Say so if it has ended, or fills the disk with its log.
+
+        Raises
+        ------
+        ProcessError
+            With the tail of its log.
+        """
+        if self.returncode is not None:
+            raise self.error(f"died {when}")
+        if self._log.is_too_long:
+            raise self.error(f"filled its log {when}, which costs time and the disk's room; let it log less")
 
     def error(self, what: str) -> ProcessError:
         """An error about this process that ends with the tail of its log."""
@@ -117,6 +127,7 @@ class ManagedProcess:
         while time.monotonic() < end_s:
             if self.returncode is not None:
                 raise self.error(f"ended with status {self.returncode} before it was ready")
+            self.require_well("before it was ready")
             try:
                 with _open_url(url, timeout=5) as response:
                     if response.status == 200:
@@ -192,7 +203,7 @@ class ManagedProcess:
                         stream.close()
                     except BrokenPipeError:
                         pass  # it ended before it read its last line
-            self._log_path.unlink(missing_ok=True)
+            self._log.remove()
 
     def _signal_group(self, number: signal.Signals) -> None:
         try:

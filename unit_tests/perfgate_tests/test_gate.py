@@ -123,6 +123,17 @@ def test_a_verdict_compares_with_the_cells_own_stored_values() -> None:
     assert len(result.samples) == SETTINGS.processes
 
 
+@pytest.mark.parametrize(("faster", "slows_down"), [(1, True), (100, False)])
+def test_a_regression_by_slowing_down_halfway_says_so(faster: int, *, slows_down: bool) -> None:
+    """What isn't accused has nothing to explain."""
+    rounds_s = [0.1 / faster] * 6 + [0.3 / faster] * 6
+    gate = make_gate([API_8], baseline(API_8))
+    group = CountingGroup("api", lambda: replace(make_sample(), rounds_s=tuple(rounds_s))).group
+    verdict = gate.result(group, API_8).verdict
+    assert (verdict.status is Status.REGRESSED) == slows_down
+    assert ("; every process slows down as it runs: the last third" in verdict.reason) == slows_down
+
+
 def test_the_error_level_is_shared_over_the_selected_cells() -> None:
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1))
     evidence = gate.result(CountingGroup("api").group, API_1).verdict.evidence

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from perfgate import processes
+from perfgate import process_log, processes
 from perfgate.errors import ProcessError
 from perfgate.processes import ManagedProcess, ServerProcess, free_port, is_port_free
 from unit_tests.perfgate_tests import programs
@@ -102,6 +102,26 @@ class TestManagedProcess:
     def test_an_error_says_so_when_nothing_was_logged(self) -> None:
         with start("pass") as process:
             assert str(process.error("has failed")).endswith("(nothing)")
+
+    def test_of_a_long_log_the_end_is_read(self) -> None:
+        with start(
+            f"import sys\nsys.stderr.write('x' * 9_000_000 + '\\nthe last line\\n')\n{programs.ECHO}", pipes=True
+        ) as it:
+            it.exchange("it has logged", DEADLINE_S)
+            assert it.log_tail().endswith("\nthe last line")
+            assert len(it.log_tail()) < 10_000
+
+    def test_one_that_fills_the_disk_with_its_log_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(process_log, "_MAX_BYTES", 1_000_000)
+        program = (
+            "import sys\nfor line in range(2):\n    sys.stderr.write('noise ' * 100_000)\n    input()\n    print(line)"
+        )
+        with start(program, pipes=True) as it:
+            it.exchange("go on", DEADLINE_S)
+            it.require_well("while it was measured")
+            it.exchange("go on", DEADLINE_S)
+            with pytest.raises(ProcessError, match=r"filled its log while it was measured, (?s:.*)noise noise"):
+                it.require_well("while it was measured")
 
     def test_stop_ends_it_and_can_be_called_again(self) -> None:
         process = start("import signal; signal.pause()")
@@ -219,6 +239,15 @@ class TestServerProcess:
         )
         with pytest.raises(ProcessError, match=r"(?s)ended with status 1 before it was ready\n.*no such model$"):
             dying.start()
+
+    def test_filling_its_log_before_it_is_ready_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(process_log, "_MAX_BYTES", 1_000)
+        program = f"import sys\nprint('noise ' * 1_000, file=sys.stderr, flush=True)\n{programs.SERVER}"
+        noisy = ServerProcess(
+            [sys.executable, "-c", program], cwd=Path.cwd(), env={"NOT_READY": "1000000"}, ready_deadline_s=DEADLINE_S
+        )
+        with pytest.raises(ProcessError, match="the server filled its log before it was ready"), noisy:
+            pass
 
     def test_something_else_on_its_port_does_not_make_it_ready(self, stranger_port: int) -> None:
         """What answers there speaks no HTTP."""
