@@ -62,6 +62,8 @@ class Killing:
     ----------
     found:
         What shouldn't be, with how often it was seen.
+    accepted:
+        Projects that have a baseline.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class Killing:
     random: random.Random
     killed: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
+    accepted: set[str] = field(default_factory=set)
 
     def baselines(self, project: str) -> Path:
         """The folder of the project's stored baseline."""
@@ -103,7 +106,9 @@ class Killing:
         status = self.start(mode).wait(_END_DEADLINE_S)
         if status != 0:
             sys.exit(f"{_name(mode)}: a run that nobody killed ended with status {status}\n{self.log_tail()}")
-        self.check(mode, f"{_name(mode)}, not killed")
+        if mode[1] == "accept":
+            self.accepted.add(mode[0])
+        self.check(f"{_name(mode)}, not killed")
         return time.monotonic() - start_s
 
     def kill(self, mode: Mode, whole_s: float) -> None:
@@ -124,7 +129,7 @@ class Killing:
             self.found[f"{what}: the run did not end"] += 1
             run.kill()
         self.killed[f"{what} -> status {run.returncode}"] += 1
-        self.check(mode, what)
+        self.check(what)
 
     def marked(self) -> list[int]:
         """Processes of the run."""
@@ -137,15 +142,15 @@ class Killing:
                 continue  # it has ended, or is somebody else's
         return found
 
-    def check(self, mode: Mode, what: str) -> None:
+    def check(self, what: str) -> None:
         """Note what a run that has ended has left."""
         end_s = time.monotonic() + _CLEAN_DEADLINE_S
         while (left := self._left()) and time.monotonic() < end_s:
             time.sleep(0.05)
         try:
-            baselines = self.baselines(mode[0])
-            [stored] = baselines.glob("*/*")
-            read_baseline(baselines, stored.parent.name)
+            for project in self.accepted:
+                [stored] = self.baselines(project).glob("*/*")
+                read_baseline(self.baselines(project), stored.parent.name)
         except (BaselineError, ValueError) as error:
             left.append(f"a broken baseline: {error}")
         for thing in left:
@@ -178,20 +183,22 @@ def main(arguments: Sequence[str]) -> int:
     """Run; the process's exit status."""
     parser = argparse.ArgumentParser(prog="python -m unit_tests.kill_runs", description=__doc__)
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--modes", nargs="+", choices=[_name(mode) for mode in _MODES], help="default: all")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args(arguments)
+    weights = {mode: weight for mode, weight in _MODES.items() if _name(mode) in (options.modes or [_name(mode)])}
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         folder = Path(name)
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", _ROOT, folder / "clone"], check=True)
         killing = Killing(folder, folder / "clone", random.Random(options.seed))
-        whole_s = {mode: killing.whole(mode) for mode in _MODES}
+        whole_s = {mode: killing.whole(mode) for mode in weights}
         print(
             f"whole runs: {', '.join(f'{_name(mode)} {took_s:.0f} s' for mode, took_s in whole_s.items())}", flush=True
         )
         while sum(count for what, count in killing.killed.items() if "nobody" not in what) < options.kills:
-            [mode] = killing.random.choices(list(_MODES), list(_MODES.values()))
+            [mode] = killing.random.choices(list(weights), list(weights.values()))
             killing.kill(mode, whole_s[mode])
-        for mode in _MODES:
+        for mode in weights:
             killing.whole(mode)
     for what, count in sorted(killing.killed.items()):
         print(f"  {count} x {what}")

@@ -26,6 +26,22 @@ def test_bad_requests_and_killed_workers_cost_nobody_an_answer() -> None:
     assert "; 0 workers" not in finished.stdout, "some were killed"
 
 
+def test_overload_is_refused_and_the_rest_answered() -> None:
+    """Nothing else than a good answer or a refusal."""
+    finished = _run("unit_tests.overload", "--rounds", "1", "--seconds", "1.5", "--times", "6")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    answers = [line.split(" x ")[1].partition(":")[0] for line in finished.stdout.splitlines() if " x " in line]
+    refusal = "503 n requests are in work, no more fit in; try again later"
+    assert answers == ["200", "200", refusal], finished.stdout
+
+
+def test_a_killed_run_of_the_suite_leaves_nothing() -> None:
+    """Of the example service, which is the fastest to start."""
+    finished = _run("unit_tests.kill_runs", "--kills", "1", "--modes", "example compare")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert ": 0 things stayed" in finished.stdout
+
+
 def test_thirty_kinds_and_more_are_bad() -> None:
     """Each has a name of its own."""
     assert len({bad.name for bad in bad_requests()}) == len(bad_requests()) >= 30
