@@ -199,7 +199,7 @@ def test_a_run_that_is_killed_as_it_writes_leaves_a_whole_baseline(tmp_path: Pat
     path = write_baseline(tmp_path, HERE, CHECKOUT, document())
     command = [sys.executable, "-c", WRITE_AGAIN_AND_AGAIN, str(tmp_path)]
     were_unfinished = 0
-    for _ in range(12):
+    for _ in range(8):
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as writer:
             assert writer.stdout is not None
             writer.stdout.readline()
@@ -220,8 +220,8 @@ def test_two_that_write_at_a_time_write_one_after_the_other(tmp_path: Path) -> N
     try:
         for writer in writers:
             assert writer.stdout is not None
-            lines = [writer.stdout.readline() for _ in range(50)]
-            assert lines[-1] == b"50\n", writer.stderr and writer.stderr.read()
+            lines = [writer.stdout.readline() for _ in range(20)]
+            assert lines[-1] == b"20\n", writer.stderr and writer.stderr.read()
     finally:
         for writer in writers:
             writer.kill()
