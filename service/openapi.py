@@ -17,10 +17,11 @@ _ERROR = {"$ref": "#/components/schemas/Error"}
 _ERRORS = {
     "400": "What was sent is not HTTP, not JSON, not base64, or not complete.",
     "401": "The header X-API-Key is missing or wrong; only where a key is set.",
-    "408": "The body did not come within the request's time.",
+    "408": "The headers or the body did not come within the request's time.",
     "413": "The body, the image file or the image itself is larger than allowed.",
     "415": "The content type or the format of the image is not supported.",
     "422": "The field 'image' is missing or of the wrong type, or the image is corrupt.",
+    "431": "The headers are too long.",
     "500": "The prediction failed.",
     "503": "No more requests fit in, or the worker that had this one has ended; try again after Retry-After seconds.",
     "504": "There was no time left to decode or predict the image.",

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     ensure_environment(settings, _MODULE, arguments)
+    from service.http_protocol import BoundedHttp
     from service.watch import Watch
 
     logging.captureWarnings(True)
@@ -109,6 +111,7 @@ def main(arguments: Sequence[str]) -> int:
             generate_client_file=False,
             access_log=False,
             server_header=False,
+            http=partial(BoundedHttp, head_timeout_s=settings.request_timeout_s),
         )
     except KeyboardInterrupt:
         status = 130

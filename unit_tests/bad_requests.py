@@ -107,6 +107,7 @@ def bad_requests() -> list[BadRequest]:
         BadRequest("a body of chunks that is too large", _post(endless, "Transfer-Encoding: chunked"), 413),
         BadRequest("a chunk without its size", _post(b"zz\r\nzz\r\n", "Transfer-Encoding: chunked"), 400),
         BadRequest("a length that is none", _post(b"").replace(b"Length: 0", b"Length: -5"), 400),
+        BadRequest("headers without an end", b"GET /predict HTTP/1.1\r\nX: " + b"x" * 200_000, 431),
         BadRequest("no HTTP", b"\x16\x03\x01 hello\r\n\r\n", 400),
         BadRequest("another method", _post(good).replace(b"POST", b"PUT", 1), 405),
         BadRequest("another path", _post(good).replace(b"/predict", b"/predictions", 1), 404),
