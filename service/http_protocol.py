@@ -62,18 +62,28 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _wait_for_head(self) -> None:
         if self._timer is None:
-            late = f"the request's headers did not come within {self._head_timeout_s:g} s"
-            self._timer = self.loop.call_later(self._head_timeout_s, self._refuse, 408, late)
+            self._timer = self.loop.call_later(self._head_timeout_s, self._on_late_head)
+
+    def _on_late_head(self) -> None:
+        self._timer = None
+        if self._is_answering:  # a request before this one, which has a deadline of its own
+            self._wait_for_head()
+        else:
+            self._refuse(408, f"the request's headers did not come within {self._head_timeout_s:g} s")
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _refuse(self, status: int, detail: str) -> None:
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:  # else the answer to the request before is on its way
+        if not self._is_answering:  # else this would be taken for the other request's answer
             body = json.dumps({"detail": detail}).encode()
             head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
             self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)

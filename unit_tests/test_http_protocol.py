@@ -22,6 +22,8 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["type"] == "http"
     while (await receive()).get("more_body"):
         pass
+    if scope["path"] == "/slow":
+        await asyncio.sleep(3 * _SOON_S)
     headers = [(b"content-length", b"4")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"fine"})
@@ -117,4 +119,21 @@ async def test_requests_that_come_together_are_answered(client: _Client) -> None
     """The last one's head is cut off; the others have their answers before the connection ends."""
     client.writer.write((_GET + b"\r\n") * 3 + b"GET")
     assert [await client.answer() for _ in range(3)] == [(200, "fine")] * 3
+    assert await client.is_closed()
+
+
+async def test_a_late_head_waits_for_the_answer_before_it(client: _Client) -> None:
+    """A request that is being answered isn't cut off."""
+    client.writer.write(_GET.replace(b"/", b"/slow", 1) + b"\r\nGET")
+    assert await client.answer() == (200, "fine")
+    assert (await client.answer())[0] == 408
+    assert await client.is_closed()
+
+
+async def test_a_refusal_is_never_taken_for_another_requests_answer(client: _Client) -> None:
+    """Who sends an endless head before the answer to his last request is there gets neither."""
+    client.writer.write(_GET.replace(b"/", b"/slow", 1) + b"\r\n" + _GET)
+    await client.writer.drain()
+    await asyncio.sleep(_SOON_S / 3)
+    client.writer.write(b"X: " + b"x" * MAX_HEAD_BYTES)
     assert await client.is_closed()
