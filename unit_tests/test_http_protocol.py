@@ -124,7 +124,10 @@ async def test_requests_that_come_together_are_answered(client: _Client) -> None
 
 async def test_a_late_head_waits_for_the_answer_before_it(client: _Client) -> None:
     """A request that is being answered isn't cut off."""
-    client.writer.write(_GET.replace(b"/", b"/slow", 1) + b"\r\nGET")
+    client.writer.write(_GET.replace(b"/", b"/slow", 1) + b"\r\n")
+    await client.writer.drain()
+    await asyncio.sleep(_SOON_S / 3)
+    client.writer.write(b"GET")
     assert await client.answer() == (200, "fine")
     assert (await client.answer())[0] == 408
     assert await client.is_closed()
