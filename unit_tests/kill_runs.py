@@ -46,6 +46,7 @@ _VICTIMS = {
 }
 # Its own temporary folders it keeps for three runs.
 _OF_PYTEST = (f"pytest-of-{getpass.getuser()}",)
+_NOBODY = "nobody, it was too late"
 _END_DEADLINE_S = 180.0
 _CLEAN_DEADLINE_S = 20.0
 
@@ -111,25 +112,38 @@ class Killing:
         self.check(f"{_name(mode)}, not killed")
         return time.monotonic() - start_s
 
-    def kill(self, mode: Mode, whole_s: float) -> None:
-        """One run, killed at a random moment of the time that it would take."""
+    def kill(self, mode: Mode, whole_s: float) -> float:
+        """One run, killed at a random moment of the time that it would take; what it takes, better known."""
         victim = self.random.choice(list(_VICTIMS))
         part, number = _VICTIMS[victim]
-        run = self.start(mode)
+        start_s, run = time.monotonic(), self.start(mode)
         time.sleep(self.random.uniform(0.1, whole_s))
-        targets = [run.pid] if not part else [pid for pid in self.marked() if part in _command(pid)]
+        while not (targets := self._targets(run.pid, part)) and run.poll() is None:
+            time.sleep(0.05)
         what = f"{_name(mode)}: {victim}"
-        if run.poll() is not None or not targets:
-            what = f"{_name(mode)}: nobody, too late or too early"
-        else:
+        if run.poll() is None:
             os.kill(self.random.choice(targets), number)
+        else:
+            what = f"{_name(mode)}: {_NOBODY}"
         try:
             run.wait(_END_DEADLINE_S)
         except subprocess.TimeoutExpired:
             self.found[f"{what}: the run did not end"] += 1
             run.kill()
+        took_s = time.monotonic() - start_s
         self.killed[f"{what} -> status {run.returncode}"] += 1
+        print(f"{self.kills}: {what} -> status {run.returncode} after {took_s:.1f} s", flush=True)
         self.check(what)
+        # A machine that had something else to do at first has its runs end before they are killed.
+        return took_s if _NOBODY in what else whole_s
+
+    @property
+    def kills(self) -> int:
+        """Runs in which something was killed."""
+        return sum(count for what, count in self.killed.items() if _NOBODY not in what)
+
+    def _targets(self, run: int, part: str) -> list[int]:
+        return [pid for pid in self.marked() if part in _command(pid)] if part else [run]
 
     def marked(self) -> list[int]:
         """Processes of the run."""
@@ -186,6 +200,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--modes", nargs="+", choices=[_name(mode) for mode in _MODES], help="default: all")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args(arguments)
+    # A shell's background job ignores it from the start on, and so would the runs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     weights = {mode: weight for mode, weight in _MODES.items() if _name(mode) in (options.modes or [_name(mode)])}
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         folder = Path(name)
@@ -195,9 +211,9 @@ def main(arguments: Sequence[str]) -> int:
         print(
             f"whole runs: {', '.join(f'{_name(mode)} {took_s:.0f} s' for mode, took_s in whole_s.items())}", flush=True
         )
-        while sum(count for what, count in killing.killed.items() if "nobody" not in what) < options.kills:
+        while killing.kills < options.kills:
             [mode] = killing.random.choices(list(weights), list(weights.values()))
-            killing.kill(mode, whole_s[mode])
+            whole_s[mode] = killing.kill(mode, whole_s[mode])
         for mode in weights:
             killing.whole(mode)
     for what, count in sorted(killing.killed.items()):
