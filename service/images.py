@@ -92,6 +92,9 @@ class ImageReader:
             raise ImageTooLargeError(
                 f"the image has {width}x{height} = {width * height:,} pixels; at most {self.max_pixels:,} are allowed"
             )
+        if any(tile.codec_name == "bmp_rle" for tile in image.tile):
+            # Pillow unpacks it in Python, pixel by pixel: one kilobyte could hold this process up for seconds.
+            raise UnsupportedImageError("run-length coded BMP files are not supported; send it uncompressed, or as PNG")
         try:
             return np.asarray(self._upright_crop(image))
         except Image.DecompressionBombError as error:

@@ -247,6 +247,15 @@ def test_what_is_no_supported_image_is_called_so(file: bytes) -> None:
         READER.read(file)
 
 
+def test_a_run_length_coded_bmp_is_refused() -> None:
+    """These 1,084 bytes say 49 million pixels, each of which Pillow would write in a loop of its own."""
+    header = struct.pack("<IiiHHIIiiII", 40, 49_000_000, 1, 1, 8, 1, 6, 0, 0, 256, 0)
+    start = 14 + len(header) + 256 * 4
+    file = struct.pack("<2sIII", b"BM", start + 6, 0, start) + header + bytes(256 * 4) + b"\1\2\0\0\0\1"
+    with pytest.raises(UnsupportedImageError, match="run-length coded BMP"):
+        READER.read(file)
+
+
 @pytest.mark.parametrize("size", [(10_000, 6_000), (10_000, 10_000), (60_000, 60_000)])
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_decompression_bomb_is_refused_before_memory_is_spent(size: tuple[int, int]) -> None:
