@@ -51,7 +51,7 @@ class ObservedTree:
         self.own_cpu_s = 0.0
         self._pid = pid
         self._gpus = gpus
-        self._processes: Sequence[tuple[str, psutil.Process]] = ()
+        self._processes: list[tuple[str, psutil.Process]] = []
         self._names: dict[psutil.Process, str] = {}
         self._listed_s = float("-inf")
 
@@ -65,7 +65,7 @@ class ObservedTree:
         """
         start_cpu_s = time.thread_time()
         if time.monotonic() > self._listed_s + _CHILDREN_S:
-            self._processes, self._listed_s = self._tree(), time.monotonic()
+            self._list()
         cpu_s, memory_bytes = {}, 0
         for name, process in self._processes:
             try:
@@ -79,12 +79,16 @@ class ObservedTree:
         self.own_cpu_s += time.thread_time() - start_cpu_s
         return reading
 
-    def _tree(self) -> list[tuple[str, psutil.Process]]:
-        try:
-            root = psutil.Process(self._pid)
-            return [(self._name(process), process) for process in (root, *root.children(recursive=True))]
-        except psutil.NoSuchProcess:
-            return []
+    def _list(self) -> None:
+        self._processes, self._listed_s = [], time.monotonic()
+        for process in _tree(self._pid):
+            try:
+                if process not in self._names and _is_starting(process):
+                    self._listed_s = float("-inf")
+                else:
+                    self._processes.append((self._name(process), process))
+            except psutil.NoSuchProcess:
+                continue
 
     def _name(self, process: psutil.Process) -> str:
         if process not in self._names:
@@ -92,6 +96,22 @@ class ObservedTree:
             others = sum(name.rpartition(" ")[0] == program for name in self._names.values())
             self._names[process] = f"{program} {others + 1}"
         return self._names[process]
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _is_starting(process: psutil.Process) -> bool:
+    """Whether its program is so new that the kernel has no command line of it yet, which is to name it."""
+    try:
+        return not process.cmdline() and time.time() < process.create_time() + _CHILDREN_S
+    except psutil.AccessDenied:
+        return False
 
 
 def _program(process: psutil.Process) -> str:

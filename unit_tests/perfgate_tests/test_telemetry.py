@@ -120,6 +120,27 @@ class TestProcesses:
         process = SimpleNamespace(cmdline=lambda: command, name=lambda: "the name", pid=1)
         assert observed._program(cast("psutil.Process", process)) + " 1" == name
 
+    def test_a_process_gets_its_name_when_its_program_has_begun(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While the kernel has no command line of it yet it is left out, and the next reading looks again."""
+        with running("print(flush=True)\nimport time; time.sleep(60)") as process:
+            process.read_line(DEADLINE_S)
+            with observe(process.pid) as tree:
+                with monkeypatch.context() as starting:
+                    starting.setattr(psutil.Process, "cmdline", lambda _: [])
+                    assert list(tree.read().cpu_s) == []
+                assert list(tree.read().cpu_s) == ["-c 1"]
+
+    def test_an_old_process_without_a_command_line_is_named_by_its_executable(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Some programs erase theirs."""
+        monkeypatch.setattr(observed, "_CHILDREN_S", 0.0)
+        monkeypatch.setattr(psutil.Process, "cmdline", lambda _: [])
+        with running("print(flush=True)\nimport time; time.sleep(60)") as process:
+            process.read_line(DEADLINE_S)
+            with observe(process.pid) as tree:
+                assert list(tree.read().cpu_s) == [f"{psutil.Process(process.pid).name()} 1"]
+
     def test_an_idle_process_uses_nothing_and_what_it_used_before_does_not_count(self) -> None:
         program = f"import sys\n{BUSY_FOR_A_WHILE}\nprint(flush=True)\nsys.stdin.read()"
         with running(program) as process:
