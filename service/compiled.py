@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from service.settings import Precision
+
 CompilingEngine = Literal["openvino", "inductor"]
 
 
@@ -17,7 +19,7 @@ class CompiledNetwork:
     ----------
     packages:
         For each size the folder of its package; 1 must be among them.
-    engine, device:
+    engine, precision, device:
         What they were compiled by, and for.
     threads, most_threads:
         On a CPU, where OpenVINO is the engine: usually, and when other workers leave their cores idle.
@@ -27,6 +29,7 @@ class CompiledNetwork:
         self,
         packages: Mapping[int, Path],
         engine: CompilingEngine,
+        precision: Precision,
         device: torch.device,
         threads: int = 1,
         most_threads: int = 1,
@@ -35,7 +38,9 @@ class CompiledNetwork:
         self.sizes = tuple(sorted(packages, reverse=True))
 
         def load(threads: int) -> dict[int, Callable[[Tensor], Tensor]]:
-            return {size: load_package(package, engine, device, threads) for size, package in packages.items()}
+            return {
+                size: load_package(package, engine, precision, device, threads) for size, package in packages.items()
+            }
 
         self._usual = load(threads)
         # Inductor's number of threads was chosen when it compiled.
@@ -50,14 +55,14 @@ class CompiledNetwork:
 
 
 def load_package(
-    package: Path, engine: CompilingEngine, device: torch.device, threads: int = 1
+    package: Path, engine: CompilingEngine, precision: Precision, device: torch.device, threads: int = 1
 ) -> Callable[[Tensor], Tensor]:
     """One compiled forward pass, for batches of the size that it was compiled for.
 
     Parameters
     ----------
-    threads:
-        Of OpenVINO.
+    precision, threads:
+        Of OpenVINO; inductor's were chosen when it compiled.
 
     Raises
     ------
@@ -68,7 +73,7 @@ def load_package(
         # Imported here: a GPU's process does without it.
         from service import openvino_network
 
-        return openvino_network.load(package, threads)
+        return openvino_network.load(package, precision, threads)
     # torch._inductor.aoti_load_package, which is public, imports the compiler: that takes seconds. It calls this.
     index = -1 if device.type == "cpu" else device.index or 0
     loader = torch._C._aoti.AOTIModelPackageLoader(str(package), "model", False, 1, index)

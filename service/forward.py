@@ -22,7 +22,7 @@ from service.compiled import CompiledNetwork, CompilingEngine
 from service.compiler import CompileJob, command_line
 from service.model_cache import CompileError, cache_folder, find_or_build
 from service.network import ImageNetwork
-from service.settings import Engine, Precision, Settings, usable_cores
+from service.settings import OPENVINO_PRECISIONS, Engine, Precision, Settings, usable_cores
 from service.weights import load_model, weights_digest
 
 _LOG = logging.getLogger(__name__)
@@ -94,28 +94,31 @@ def chosen_engine(settings: Settings, device: torch.device, precision: Precision
     """What runs the network: the settings' engine, or what was fastest, see docs/decisions."""
     if settings.engine != "auto":
         return settings.engine
-    return "openvino" if device.type == "cpu" and precision == "float32" else "inductor"
+    return "openvino" if device.type == "cpu" and precision in OPENVINO_PRECISIONS else "inductor"
 
 
-def compiled_sizes(settings: Settings, device: torch.device, precision: Precision) -> tuple[int, ...]:
+def compiled_sizes(
+    settings: Settings, engine: CompilingEngine, device: torch.device, precision: Precision
+) -> tuple[int, ...]:
     """The batch sizes that are compiled, largest first; 1 is the last, so that any number of images can be split.
 
-    One image at a time is as fast as any on one thread of a CPU in float32: what is between two layers stays in its
-    caches. Two threads share the work of a single image badly.
+    One image at a time is as fast as any on one thread of a CPU: what is between two layers stays in its caches. Two
+    threads share the work of a single image badly, and inductor does bfloat16 faster in eights.
     """
     if settings.micro_batch_size is not None:
         sizes = {settings.micro_batch_size}
     elif device.type == "cuda":
         sizes = {_GPU_MICRO_BATCH, 8}
     else:
-        sizes = {1 if precision == "float32" and settings.threads_per_worker == 1 else _CPU_MICRO_BATCH}
+        in_ones = settings.threads_per_worker == 1 and (engine == "openvino" or precision == "float32")
+        sizes = {1 if in_ones else _CPU_MICRO_BATCH}
     return tuple(sorted(sizes | {1}, reverse=True))
 
 
 def _load_compiled(
     settings: Settings, engine: CompilingEngine, device: torch.device, precision: Precision
 ) -> CompiledNetwork:
-    sizes = compiled_sizes(settings, device, precision)
+    sizes = compiled_sizes(settings, engine, device, precision)
     key = {
         "weights": weights_digest(settings),
         "model": settings.model,
@@ -134,7 +137,7 @@ def _load_compiled(
     entry = find_or_build(cache_folder(), key, partial(_compile, jobs), wait_s=_COMPILE_TIMEOUT_S)
     try:
         packages = {size: entry / str(size) for size in sizes}
-        return CompiledNetwork(packages, engine, device, settings.threads_per_worker, usable_cores())
+        return CompiledNetwork(packages, engine, precision, device, settings.threads_per_worker, usable_cores())
     except RuntimeError as error:
         raise CompileError(f"{entry} can't be loaded: {error}") from error
 

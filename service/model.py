@@ -60,9 +60,7 @@ class Classifier:
         """
         place = torch.device(device)
         kind: Device = "cuda" if place.type == "cuda" else "cpu"
-        precision = settings.precision
-        if precision == "auto":
-            precision = "float32" if settings.engine == "openvino" else default_precision(kind)
+        precision = default_precision(kind) if settings.precision == "auto" else settings.precision
         forward = load_forward(settings, place, precision)
         return cls(forward, outputs_by_label(settings), place, precision)
 

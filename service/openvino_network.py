@@ -1,9 +1,9 @@
-"""The network on a CPU through OpenVINO, which runs convolutions in float32 faster than torch does.
+"""The network on a CPU through OpenVINO, which runs convolutions faster than torch does.
 
 Its `convert_model` would report its use to a server on the internet, so the frontend below it is called instead.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -12,11 +12,14 @@ from openvino.frontend import FrontEndManager
 from torch import Tensor
 from torch.export import ExportedProgram
 
-_FILE = "network.xml"  # the weights lie beside it
+from service.settings import Precision
+
+_FILE = "network.xml"  # the weights lie beside it, in float32 whatever is computed in
+_HINTS: Mapping[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 
 
 def save(exported: ExportedProgram, package: Path) -> None:
-    """Convert a network for batches of one size, and write it into the folder `package`.
+    """Convert a float32 network for batches of one size, and write it into the folder `package`.
 
     Raises
     ------
@@ -34,8 +37,10 @@ def save(exported: ExportedProgram, package: Path) -> None:
     save_model(network, package / _FILE, compress_to_fp16=False)
 
 
-def load(package: Path, threads: int) -> Callable[[Tensor], Tensor]:
+def load(package: Path, precision: Precision, threads: int) -> Callable[[Tensor], Tensor]:
     """The forward pass of a package, for one call at a time.
+
+    On a CPU that doesn't multiply bfloat16 OpenVINO computes in float32 instead.
 
     Raises
     ------
@@ -45,7 +50,7 @@ def load(package: Path, threads: int) -> Callable[[Tensor], Tensor]:
     options = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
         # Every worker would pin its thread to the same first core.
         "ENABLE_CPU_PINNING": False,
     }

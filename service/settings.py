@@ -16,7 +16,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 Device = Literal["cpu", "cuda"]
 Engine = Literal["openvino", "inductor", "eager"]
 
-_OPENVINO_RUNS = (("cpu", "auto"), ("cpu", "float32"))
+OPENVINO_PRECISIONS: Sequence[Precision] = ("float32", "bfloat16")
 
 
 class SettingsError(Exception):
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     )
     engine: Literal["auto"] | Engine = Field(
         "auto",
-        description="what runs the model; auto: openvino in float32 on a CPU, else inductor; eager doesn't compile it",
+        description="what runs the model; auto: openvino on a CPU, else inductor; eager doesn't compile it",
     )
     model: str = Field(
         "tf_efficientnet_lite0", min_length=1, description="timm model name; the default's weights need no hub"
@@ -133,9 +133,11 @@ class Settings(BaseSettings):
                 f"{ENV_PREFIX}BATCH_TIMEOUT_S (--batch-timeout-s)={self.batch_timeout_s:g} must be below "
                 f"{ENV_PREFIX}REQUEST_TIMEOUT_S (--request-timeout-s)={self.request_timeout_s:g}"
             )
-        if self.engine == "openvino" and (self.resolved_device, self.precision) not in _OPENVINO_RUNS:
+        if self.engine == "openvino" and not (
+            self.resolved_device == "cpu" and self.precision in ("auto", *OPENVINO_PRECISIONS)
+        ):
             raise ValueError(
-                f"{ENV_PREFIX}ENGINE (--engine)=openvino runs in float32 on a CPU alone; "
+                f"{ENV_PREFIX}ENGINE (--engine)=openvino runs in {' or '.join(OPENVINO_PRECISIONS)} on a CPU alone; "
                 f"add {ENV_PREFIX}DEVICE=cpu and {ENV_PREFIX}PRECISION=float32 (--device, --precision), or take another"
             )
         return self

@@ -8,24 +8,28 @@ import pytest
 import torch
 
 import service.compiler
+from service.compiled import load_package
 from service.compiler import CompileJob, command_line, compile_network
 from service.network import ImageNetwork
-from service.settings import load_settings
+from service.settings import Precision, load_settings
 from service.weights import LoadedModel
 from unit_tests.observing import wait_until
 
 _ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_network_that_answers_otherwise_once_compiled_is_refused(
-    embedded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: Precision, embedded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its package is not used: the compiler process fails."""
-    monkeypatch.setattr(service.compiler, "load_package", lambda *_: lambda _: torch.eye(1000)[:1] * 20)
-    images = torch.zeros((1, 32, 32, 3), dtype=torch.uint8)
+    """Its package is not used: the compiler process fails. Here it sees the negative of each image."""
+    monkeypatch.setattr(
+        service.compiler, "load_package", lambda *arguments: lambda images: load_package(*arguments)(255 - images)
+    )
+    images = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     network = ImageNetwork(embedded, "float32", torch.device("cpu"))
-    with torch.no_grad(), pytest.raises(ArithmeticError, match=r"the compiled network's probabilities differ by 0\.\d"):
-        compile_network(network, images, "openvino", tmp_path / "1")
+    with torch.no_grad(), pytest.raises(ArithmeticError, match=rf"logits differ by \d.*, and in {precision} by 0\.\d"):
+        compile_network(network, images, "openvino", precision, tmp_path / "1")
 
 
 def test_a_compiler_ends_with_whoever_started_it(tmp_path: Path) -> None:

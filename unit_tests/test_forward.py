@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import service.compiler
 import service.forward
 import service.settings
-from service.compiled import CompiledNetwork, split_sizes
+from service.compiled import CompiledNetwork, CompilingEngine, split_sizes
 from service.compiler import CompileJob
 from service.forward import EagerNetwork, chosen_engine, compiled_sizes, load_forward
 from service.images import Pixels
@@ -92,6 +92,15 @@ def test_the_compiled_network_answers_as_the_network(
     assert isinstance(again, CompiledNetwork)
     torch.testing.assert_close(again(images), forward(images), rtol=0, atol=0)
     assert caplog.text == ""
+
+
+def test_in_bfloat16_the_default_model_is_compiled_and_knows_the_cat(
+    classifier: Classifier, cat_batch: Pixels, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a CPU that has no such instruction OpenVINO computes in float32."""
+    compiled = Classifier.from_settings(load_settings(["--precision", "bfloat16"], "unit_tests"), "cpu")
+    assert (compiled.engine, compiled.precision) == ("openvino", "bfloat16"), caplog.text
+    np.testing.assert_allclose(compiled.predict(cat_batch[:1]), classifier.predict(cat_batch[:1]), atol=0.01)
 
 
 _START = """
@@ -246,29 +255,33 @@ def test_everything_that_changes_the_compiled_model_changes_its_key(
 
 
 @pytest.mark.parametrize(
-    ("flags", "device", "precision", "sizes"),
+    ("flags", "engine", "device", "precision", "sizes"),
     [
-        ([], "cpu", "float32", (1,)),
-        (["--workers-per-device", "1"], "cpu", "float32", (8, 1)),
-        ([], "cpu", "bfloat16", (8, 1)),
-        ([], "cuda", "bfloat16", (64, 8, 1)),
-        (["--micro-batch-size", "5"], "cpu", "float32", (5, 1)),
-        (["--micro-batch-size", "1"], "cuda", "float16", (1,)),
+        ([], "openvino", "cpu", "float32", (1,)),
+        ([], "openvino", "cpu", "bfloat16", (1,)),
+        ([], "inductor", "cpu", "float32", (1,)),
+        ([], "inductor", "cpu", "bfloat16", (8, 1)),
+        (["--workers-per-device", "1"], "openvino", "cpu", "float32", (8, 1)),
+        ([], "inductor", "cuda", "bfloat16", (64, 8, 1)),
+        (["--micro-batch-size", "5"], "openvino", "cpu", "float32", (5, 1)),
+        (["--micro-batch-size", "1"], "inductor", "cuda", "float16", (1,)),
     ],
 )
 def test_few_sizes_are_compiled(
-    flags: list[str], device: str, precision: Precision, sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    flags: list[str], engine: CompilingEngine, device: str, precision: Precision, sizes: tuple[int, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Largest first, and 1 among them: each takes half a minute, and no image is added to fill one up."""
     monkeypatch.setattr(service.settings, "cpu_count", lambda: 2)
-    assert compiled_sizes(load_settings(flags, "unit_tests"), torch.device(device), precision) == sizes
+    assert compiled_sizes(load_settings(flags, "unit_tests"), engine, torch.device(device), precision) == sizes
 
 
 @pytest.mark.parametrize(
     ("flags", "device", "precision", "engine"),
     [
         ([], "cpu", "float32", "openvino"),
-        ([], "cpu", "bfloat16", "inductor"),
+        ([], "cpu", "bfloat16", "openvino"),
+        ([], "cpu", "float16", "inductor"),
         ([], "cuda", "float32", "inductor"),
         (["--engine", "inductor"], "cpu", "float32", "inductor"),
         (["--engine", "eager"], "cuda", "bfloat16", "eager"),
