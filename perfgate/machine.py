@@ -42,11 +42,15 @@ def read_fingerprint(packages: Sequence[str], settings: Mapping[str, str]) -> Fi
 
 
 def _cpu_model() -> str:
+    """Linux's name of the first CPU, with its family and model: a hypervisor may call two generations by one name."""
     if _CPUINFO.exists():
-        for line in _CPUINFO.read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
+        first_cpu, _, _ = _CPUINFO.read_text().partition("\n\n")
+        facts = {
+            key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first_cpu.splitlines())
+        }
+        if name := facts.get("model name"):
+            generation = [f"{key.removeprefix('cpu ')} {facts[key]}" for key in ("cpu family", "model") if key in facts]
+            return f"{name} ({' '.join(generation)})" if generation else name
     return platform.processor() or platform.machine()
 
 

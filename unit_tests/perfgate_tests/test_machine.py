@@ -62,7 +62,11 @@ def test_only_the_gpus_that_cuda_may_use_count(nvml: StandInNvml, monkeypatch: p
 @pytest.mark.parametrize(
     ("cpuinfo", "cpu_model"),
     [
-        ("processor\t: 0\nmodel name\t: AMD EPYC: the 2nd\nmodel name\t: other\n", "AMD EPYC: the 2nd"),
+        ("processor\t: 0\nmodel name\t: AMD EPYC: the 2nd\n\nmodel name\t: other\n", "AMD EPYC: the 2nd"),
+        (
+            "cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n\nmodel\t\t: 3\n",
+            "AMD EPYC (family 26 model 2)",
+        ),
         ("processor\t: 0\nBogoMIPS\t: 50.00\n", platform.processor() or platform.machine()),
         (None, platform.processor() or platform.machine()),
     ],
@@ -70,7 +74,7 @@ def test_only_the_gpus_that_cuda_may_use_count(nvml: StandInNvml, monkeypatch: p
 def test_the_cpus_name_is_linuxs_or_else_the_architecture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str | None, cpu_model: str
 ) -> None:
-    """Linux on ARM has no model name; other systems have no such file."""
+    """With its generation, which some names don't tell. Linux on ARM has no model name; others have no such file."""
     file = tmp_path / "cpuinfo"
     if cpuinfo is not None:
         file.write_text(cpuinfo)
