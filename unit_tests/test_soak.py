@@ -19,9 +19,9 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_bad_requests_and_killed_workers_cost_nobody_an_answer() -> None:
     """A quarter bad, a worker killed now and then: nothing wrong, nothing lost."""
-    finished = _run("unit_tests.soak", "--requests", "600", "--kill-every-s", "2")
+    finished = _run("unit_tests.soak", "--requests", "1000", "--kill-every-s", "0.3")
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert finished.stdout.startswith("600 requests in ")
+    assert finished.stdout.startswith("1000 requests in ")
     assert " 0 wrong, 0 lost; " in finished.stdout
     assert "; 0 workers" not in finished.stdout, "some were killed"
 
