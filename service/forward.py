@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +26,13 @@ from service.settings import OPENVINO_PRECISIONS, Engine, Precision, Settings, u
 from service.weights import load_model, weights_digest
 
 _LOG = logging.getLogger(__name__)
-# Larger ones are no faster on a CPU, and with AMX slower, see docs/decisions.
+# Larger ones are no faster on a CPU, and with AMX slower; how many one thread has at hand depends, see docs/decisions.
 _CPU_MICRO_BATCH = 8
+_ONE_THREAD_MICRO_BATCH: Mapping[tuple[CompilingEngine, Precision], int] = {
+    ("openvino", "float32"): 1,
+    ("openvino", "bfloat16"): 4,
+    ("inductor", "float32"): 1,
+}
 _GPU_MICRO_BATCH = 64
 _COMPILE_TIMEOUT_S = 300.0
 _LOG_LINES_SHOWN = 5
@@ -102,16 +107,16 @@ def compiled_sizes(
 ) -> tuple[int, ...]:
     """The batch sizes that are compiled, largest first; 1 is the last, so that any number of images can be split.
 
-    One image at a time is as fast as any on one thread of a CPU: what is between two layers stays in its caches. Two
-    threads share the work of a single image badly, and inductor does bfloat16 faster in eights.
+    On one thread of a CPU few images at a time are as fast as many or faster: what is between two layers stays in its
+    caches. Two threads share the work of a single image badly.
     """
     if settings.micro_batch_size is not None:
         sizes = {settings.micro_batch_size}
     elif device.type == "cuda":
         sizes = {_GPU_MICRO_BATCH, 8}
     else:
-        in_ones = settings.threads_per_worker == 1 and (engine == "openvino" or precision == "float32")
-        sizes = {1 if in_ones else _CPU_MICRO_BATCH}
+        one_thread = _ONE_THREAD_MICRO_BATCH.get((engine, precision), _CPU_MICRO_BATCH)
+        sizes = {one_thread if settings.threads_per_worker == 1 else _CPU_MICRO_BATCH}
     return tuple(sorted(sizes | {1}, reverse=True))
 
 

@@ -258,7 +258,7 @@ def test_everything_that_changes_the_compiled_model_changes_its_key(
     ("flags", "engine", "device", "precision", "sizes"),
     [
         ([], "openvino", "cpu", "float32", (1,)),
-        ([], "openvino", "cpu", "bfloat16", (1,)),
+        ([], "openvino", "cpu", "bfloat16", (4, 1)),
         ([], "inductor", "cpu", "float32", (1,)),
         ([], "inductor", "cpu", "bfloat16", (8, 1)),
         (["--workers-per-device", "1"], "openvino", "cpu", "float32", (8, 1)),
