@@ -25,7 +25,7 @@ from perfgate.records import Arm
 from perfgate.workload import Workload
 
 STAGES = ("decode", "queue", "batch", "predict", "encode")
-ROLES = ("client", "HTTP", "queues", "workers")
+ROLES = ("client", "HTTP", "workers")
 _WARMUP_S = 2.0
 _CLIENT_DEADLINE_S = 60.0
 
@@ -93,18 +93,12 @@ def profile(server: ServerProcess, client: ManagedProcess, name: str, job: LoadJ
 
 
 def _cpu_s_by_role(server: ServerProcess) -> dict[str, float]:
-    """CPU-seconds so far. LitServe spawns its workers, and forks its HTTP processes and the queues' manager, which
-    multiprocessing has listen at a path with `listener-` in it.
-    """
+    """CPU-seconds so far. LitServe spawns its workers; HTTP is the rest."""
     seconds = dict.fromkeys(ROLES, 0.0)
     for process in psutil.Process(server.process.pid).children(recursive=True):
         try:
             times = process.cpu_times()
-            role = (
-                "workers" if any("spawn_main" in argument for argument in process.cmdline())
-                else "queues" if any("listener-" in str(item.laddr) for item in process.net_connections("unix"))
-                else "HTTP"
-            )  # fmt: skip
+            role = "workers" if any("spawn_main" in argument for argument in process.cmdline()) else "HTTP"
         except psutil.NoSuchProcess:
             continue  # it has ended since the tree was listed
         seconds[role] += times.user + times.system
