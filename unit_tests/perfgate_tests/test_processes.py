@@ -113,7 +113,7 @@ class TestManagedProcess:
 
     def test_one_that_fills_the_disk_with_its_log_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(process_log, "_MAX_BYTES", 1_000_000)
-        program = "import sys\nfor line in sys.stdin:\n    sys.stderr.write('noise ' * 100_000)\n    print('done', flush=True)"
+        program = "import sys\nfor _ in sys.stdin: sys.stderr.write('noise ' * 100_000); print('done', flush=True)"
         with start(program, pipes=True) as it:
             it.exchange("go on", DEADLINE_S)
             it.require_well("while it was measured")
