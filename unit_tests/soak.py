@@ -24,6 +24,7 @@ from perf_tests.photos import cat_jpeg
 from perfgate.processes import ServerProcess
 from unit_tests.bad_requests import MAX_IMAGE_BYTES, BadRequest, bad_requests
 from unit_tests.image_files import cat, encode, json_body
+from unit_tests.server_processes import workers_of
 
 _ROOT = Path(__file__).parent.parent
 _TIMEOUT_S = 30.0
@@ -171,9 +172,7 @@ async def _kill_workers(server: ServerProcess, every_s: float) -> None:
             async with session.get(f"{server.url}/health") as response:
                 is_ready = response.status == 200
             if is_ready:
-                children = psutil.Process(server.process.pid).children()
-                workers = [child for child in children if any("spawn_main" in part for part in child.cmdline())]
-                choices.choice(workers).kill()
+                choices.choice(workers_of(server.process.pid)).kill()
 
 
 async def _sample_memory(server: ServerProcess, soak: Soak, samples: dict[int, list[tuple[int, float]]]) -> None:
@@ -208,7 +207,8 @@ async def _run(server: ServerProcess, arguments: argparse.Namespace) -> bool:
     await soak.run(arguments.requests, arguments.concurrency, arguments.bad_share)
     elapsed_s, tally = time.monotonic() - start_s, soak.tally
     for task in beside:
-        task.cancel()
+        if not task.cancel():
+            task.result()  # it has failed, and says how
     ended = server.process.log_tail().count("has ended with status")
     print(
         f"{tally.answered} requests in {elapsed_s:.0f} s: {tally.good} good, {tally.bad} bad with their status, "

@@ -23,6 +23,7 @@ from service.server import build_server, main
 from service.settings import load_settings
 from unit_tests.image_files import cat_png, encode, json_body, quadrants
 from unit_tests.observing import growth, read_samples, wait_until
+from unit_tests.server_processes import workers_of
 
 _ROOT = Path(__file__).parent.parent
 _SERVER = [sys.executable, "-m", "service.server"]
@@ -59,11 +60,6 @@ def _living_processes(group: int) -> list[str]:
         except (ProcessLookupError, psutil.NoSuchProcess):
             continue  # ended while the list was made
     return living
-
-
-def _inference_workers(server: int) -> list[psutil.Process]:
-    children = psutil.Process(server).children()
-    return [child for child in children if any("spawn_main" in part for part in child.cmdline())]
 
 
 def test_the_settings_reach_litserve() -> None:
@@ -196,7 +192,7 @@ def test_a_stopped_server_answers_what_is_in_flight_and_leaves_nothing(
     ):
         process, port = server.process, server.port
         assert list(own_folder.glob("classifier-metrics-*")), "its files are where they are looked for"
-        [worker] = _inference_workers(process.pid)
+        [worker] = workers_of(process.pid)
         worker.suspend()  # so that all requests are in flight for sure when the signal comes
         answers = [pool.submit(_ask, server.url, json_body(cat_jpeg())) for _ in range(16)]
         wait_until(
@@ -220,8 +216,8 @@ def test_a_server_that_is_stopped_while_it_starts_leaves_nothing(own_folder: Pat
     command = [*_SERVER, "--workers-per-device", "1", "--port", str(free_port())]
     environment = {"TMPDIR": str(own_folder), "PROMETHEUS_MULTIPROC_DIR": ""}
     with ManagedProcess(command, cwd=_ROOT, env=environment, name="the server") as process:
-        wait_until(lambda: _inference_workers(process.pid) != [], "it has started a worker", 60)
-        _inference_workers(process.pid)[0].suspend()  # it would hang for ever
+        wait_until(lambda: workers_of(process.pid) != [], "it has started a worker", 60)
+        workers_of(process.pid)[0].suspend()  # it would hang for ever
         _terminate(process)
         wait_until(lambda: process.returncode is not None, "it has ended", 25)
         assert process.returncode == 130

@@ -15,6 +15,7 @@ import requests
 from perf_tests.photos import cat_jpeg
 from perfgate.processes import ServerProcess, is_port_free
 from unit_tests.observing import wait_until
+from unit_tests.server_processes import workers_of
 
 _ROOT = Path(__file__).parent.parent
 _SERVER = [sys.executable, "-m", "service.server"]
@@ -46,8 +47,7 @@ def _health(url: str) -> int:
 
 
 def _workers(server: ServerProcess) -> list[psutil.Process]:
-    children = psutil.Process(server.process.pid).children()
-    return [child for child in children if any("spawn_main" in part for part in child.cmdline())]
+    return workers_of(server.process.pid)
 
 
 def _http_process(server: ServerProcess) -> psutil.Process:
