@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -13,6 +14,50 @@ import pytest
 from perf_tests.calibration.slowdowns import STAGES, Slowdown
 
 ROOT = Path(__file__).parents[1]
+
+
+class FakeTime:
+    """Clocks on which only what the test does takes time; reading the CPU's takes a millisecond of either."""
+
+    def __init__(self) -> None:
+        self.wall_s = self.cpu_s = 0.0
+
+    def work(self, seconds: float, threads: int = 1) -> None:
+        self.wall_s += seconds
+        self.cpu_s += seconds * threads
+
+    def wait(self, seconds: float) -> None:
+        self.wall_s += seconds
+
+    def read_wall_clock(self) -> float:
+        return self.wall_s
+
+    def read_cpu_clock(self) -> float:
+        self.work(0.001)
+        return self.cpu_s
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    clocks = FakeTime()
+    monkeypatch.setattr(time, "perf_counter", clocks.read_wall_clock)
+    monkeypatch.setattr(time, "thread_time", clocks.read_cpu_clock)
+    monkeypatch.setattr(time, "process_time", clocks.read_cpu_clock)
+    return clocks
+
+
+def slowed(slowdown: Slowdown, file: str, name: str, work: Callable[[], None], folder: Path) -> Callable[[], object]:
+    """A function that works and answers, slowed in a file of its own."""
+    owner, _, method = name.rpartition(".")
+    (folder / "service").mkdir()
+    source = folder / "service" / file
+    function = f"def {method}(*_):\n    work()\n    return 'answer'\n"
+    source.write_text(f"class {owner}:\n{indent(function, '    ')}" if owner else function)
+    slowdown.put_into(folder)
+    module: dict[str, Any] = {"work": work}
+    exec(source.read_text(), module)
+    answering: Callable[[], object] = getattr(module[owner](), method) if owner else module[method]
+    return answering
 
 
 @pytest.mark.parametrize(("share", "extra_ms"), [(0.0, 0.0), (0.1, 0.0), (1.0, 0.0), (0.0, 250.0)])
@@ -26,33 +71,26 @@ ROOT = Path(__file__).parents[1]
     ],
 )
 def test_a_slowed_stage_takes_longer_by_as_much_as_was_said(
-    stage: str, file: str, name: str, share: float, extra_ms: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str, file: str, name: str, share: float, extra_ms: float, tmp_path: Path, clocks: FakeTime
 ) -> None:
-    """By a clock of its own, on which the stage takes a second and reading it a millisecond."""
-    owner, _, method = name.rpartition(".")
-    now_s = 0.0
+    """Of what it worked, not of what it waited: for a core, or stopped while the other side was measured."""
 
-    def read_clock() -> float:
-        nonlocal now_s
-        now_s += 0.001
-        return now_s
+    def work_for_a_second() -> None:
+        clocks.work(0.5)
+        clocks.wait(3.0)
+        clocks.work(0.5)
 
-    def take_a_second() -> None:
-        nonlocal now_s
-        now_s += 1.0
-
-    (tmp_path / "service").mkdir()
-    source = tmp_path / "service" / file
-    function = f"def {method}(*_):\n    take_a_second()\n    return 'answer'\n"
-    source.write_text(f"class {owner}:\n{indent(function, '    ')}" if owner else function)
-    Slowdown(stage, share, extra_ms).put_into(tmp_path)
-    module: dict[str, Any] = {"take_a_second": take_a_second}
-    exec(source.read_text(), module)
-    with monkeypatch.context() as patch:
-        patch.setattr(time, "perf_counter", read_clock)
-        answer = getattr(module[owner](), method)() if owner else module[method]()
+    answer = slowed(Slowdown(stage, share, extra_ms), file, name, work_for_a_second, tmp_path)()
     assert answer == "answer"
-    assert now_s == pytest.approx(1 + share + extra_ms / 1e3, abs=0.01)
+    assert clocks.cpu_s == pytest.approx(1 + share + extra_ms / 1e3, abs=0.01)
+
+
+def test_threads_of_the_model_that_work_at_a_time_count_once(tmp_path: Path, clocks: FakeTime) -> None:
+    predict = slowed(
+        Slowdown("predict", 0.1), "model.py", "Classifier.predict", lambda: clocks.work(1.0, threads=2), tmp_path
+    )
+    predict()
+    assert clocks.wall_s == pytest.approx(1.1, abs=0.01)
 
 
 @pytest.mark.parametrize("stage", STAGES)
