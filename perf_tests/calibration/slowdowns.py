@@ -61,7 +61,7 @@ class Slowdown:
     share:
         Of its own time: 0.1 makes it take 1.1 times as long.
     extra_ms:
-        Of each call: of a batch for `predict`, of a request for the others.
+        Of CPU time for each call: of a batch for `batch` and `predict`, of a request for the others.
     """
 
     stage: str
