@@ -4,7 +4,7 @@ The product has no hooks for them. A copy's stage does its work and then burns a
 time of its own.
 
 What it took is counted without the time that it waited for a core or, stopped, for the other side's burst to end: a
-forward pass of 70 ms that is interrupted for 250 would otherwise be slowed by four times its share. So a share is one of
+forward pass of 70 ms that is interrupted for 250 would otherwise be slowed by four times its share. So a share is of
 CPU time, which a thread that waits for a GPU spends, too: by CUDA's default it spins.
 """
 
