@@ -10,7 +10,7 @@ RUN apt-get update \
 
 WORKDIR /suite
 COPY requirements.lock requirements-tools.lock pyproject.toml README.md ./
-COPY perfgate perfgate
+COPY servegate servegate
 RUN python -m pip install --no-cache-dir --requirement requirements.lock --requirement requirements-tools.lock \
     && python -m pip install --no-cache-dir --no-deps --no-build-isolation .
 

@@ -27,20 +27,20 @@ test: $(READY) ## run the unit tests, in parallel
 test-browser: $(READY) ## test the report in Chromium, which must be installed
 	$(BIN)/pytest unit_tests -m browser $(ARGS)
 
-test-wheel: $(READY) ## test perfgate's wheel alone, on the example service
+test-wheel: $(READY) ## test servegate's wheel alone, on the example service
 	$(BIN)/pytest unit_tests -m wheel $(ARGS)
 
 soak: $(READY) ## good and bad requests while workers are killed, as in: make soak ARGS="--requests 50000"
-	$(BIN)/python -m unit_tests.soak $(ARGS)
+	$(BIN)/python -m tools.stress.soak $(ARGS)
 
 fuzz: $(READY) ## coverage-guided fuzzing of the way from bytes to image, as in: make fuzz ARGS="--minutes 60"
-	$(BIN)/python -m unit_tests.fuzz_image_request $(ARGS)
+	$(BIN)/python -m tools.stress.fuzz $(ARGS)
 
 overload: $(READY) ## ten times more requests than the service can answer
-	$(BIN)/python -m unit_tests.overload $(ARGS)
+	$(BIN)/python -m tools.stress.overload $(ARGS)
 
 kills: $(READY) ## kill runs of the suite at random moments, as in: make kills ARGS="--kills 100"
-	$(BIN)/python -m unit_tests.kill_runs $(ARGS)
+	$(BIN)/python -m tools.stress.kills $(ARGS)
 
 perf: $(READY) ## measure every cell and compare with this machine's baseline
 	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)
@@ -49,19 +49,19 @@ perf-quick: $(READY) ## compare with this machine's baseline alone: a first look
 	$(BIN)/pytest perf_tests --benchmark-compare --perf-confirm no --perf-processes 2 $(ARGS)
 
 perf-plain: $(READY) ## compare the service with a plain LitServe server, side by side
-	$(BIN)/python -m perf_tests.compare_plain $(ARGS)
+	$(BIN)/python -m tools.compare_plain $(ARGS)
 
 compare-engines: $(READY) ## the built-in load client and Locust on the same server, in turns
-	$(BIN)/python -m perf_tests.compare_engines $(ARGS)
+	$(BIN)/python -m tools.compare_engines $(ARGS)
 
 profile: $(READY) ## where the time of a request goes, by stage and by process
-	$(BIN)/python -m perf_tests.profile_request $(ARGS)
+	$(BIN)/python -m tools.profile_request $(ARGS)
 
 screenshots: $(READY) ## pictures of the last run's report, by Chromium, into docs/images
-	$(BIN)/python -m perf_tests.browser $(ARGS)
+	$(BIN)/python -m tools.screenshots $(ARGS)
 
 calibrate: $(READY) ## measure the gate itself for an hour, and write its certificate
-	$(BIN)/python -m perf_tests.calibration $(ARGS)
+	$(BIN)/python -m tools.calibration $(ARGS)
 
 accept: $(READY) ## measure and store a baseline for this class of machine
 	$(BIN)/pytest perf_tests --perf-accept $(ARGS)
@@ -80,7 +80,7 @@ check: $(READY) ## lint, types and import contracts
 # Tools that the service doesn't run with are pinned in a file of their own: the gate takes a commit with another
 # requirements.lock for one that needs another environment.
 MARK := s/^\(atheris==.*\)/\1 ; sys_platform == "linux" and python_version < "3.14"/;s/^\(nvidia-[a-z0-9-]*\|cuda-[a-z-]*\|triton\)\(==.*\)/\1\2 ; sys_platform == "linux" and platform_machine == "x86_64"/;s/^\(nvidia-ml-py==[0-9.]*\) .*/\1/
-FREEZE := build/lock/bin/python -m pip freeze --all --exclude pip --exclude perfgate | sed '$(MARK)'
+FREEZE := build/lock/bin/python -m pip freeze --all --exclude pip --exclude servegate | sed '$(MARK)'
 
 lock: ## renew the lock files from pyproject.toml
 	rm -rf build/lock

@@ -8,8 +8,8 @@ import pytest
 
 from perf_tests.api_instrument import server_of
 from perf_tests.photos import cat_jpeg
-from perfgate.processes import ServerProcess
-from perfgate.records import Arm
+from servegate.processes.managed import ServerProcess
+from servegate.records import Arm
 from service.client import classify
 
 

@@ -2,8 +2,8 @@
 
 import requests
 
-from perfgate.processes import ServerProcess
-from perfgate.records import Arm
+from servegate.processes.managed import ServerProcess
+from servegate.records import Arm
 
 _READY_DEADLINE_S = 180.0
 

@@ -10,14 +10,14 @@ import pytest
 
 from perf_tests.api_instrument import server_details, server_of
 from perf_tests.photos import cat_jpeg, cat_workload
-from perf_tests.worker_instrument import MODEL_JOB, WorkerJob, fresh_worker, launch_worker
-from perfgate.engines import LoadEngine
-from perfgate.errors import SettingsError
-from perfgate.group import Group
-from perfgate.measure import OpenLoopInstrument
-from perfgate.records import Arm
-from perfgate.server_group import FreshServers, server_group
-from perfgate.settings import GateSettings
+from servegate.errors import SettingsError
+from servegate.load.engines import LoadEngine
+from servegate.measure.process_by_process import OpenLoopInstrument
+from servegate.measure.servers import FreshServers, server_group
+from servegate.measure.targets import Group
+from servegate.measure.workers import MODEL_JOB, WorkerJob, fresh_worker, launch_worker
+from servegate.records import Arm
+from servegate.session.settings import GateSettings
 
 # Connections with which a closed loop loads the service fully.
 _SATURATING = 64

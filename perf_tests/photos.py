@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from perfgate.workload import Workload
+from servegate.load.workload import Workload
 
 # float32's answer for the photo; every precision and size stays within the tolerance of it.
 _CAT = 0.9962

@@ -2,8 +2,8 @@
 
 import pytest
 
-from perfgate.group import Group
-from perfgate.plugin import CellGate
+from servegate.measure.targets import Group
+from servegate.plugin import CellGate
 
 
 @pytest.mark.perf_cell(group="pipeline", parameter="images")

@@ -10,13 +10,13 @@ from fastapi import Response
 from litserve import LitAPI
 
 from service import metrics
-from service.answers import Probabilities, best_first
-from service.batching import FairShareLoop, QueuedImage
-from service.image_request import ImageFromRequest
 from service.images import Pixels
-from service.request_table import RequestTable
+from service.predictions import Probabilities, best_first
 from service.settings import Settings
 from service.stages import StageSpan, server_timing
+from service.transport.batching import FairShareLoop, QueuedImage
+from service.transport.request_table import RequestTable
+from service.web.image_request import ImageFromRequest
 
 # Under full load the HTTP process comes first: what it does is short, and everybody waits for it. Without this, a
 # refusal at ten times the load takes seconds instead of milliseconds.
@@ -24,7 +24,7 @@ _WORKER_NICENESS = 10
 
 
 async def _admit() -> None:
-    """Who may come in has been decided (`service.admission`); LitServe's own check takes a thread for each request."""
+    """Let all in: `service.web.admission` has checked the key. LitServe's own check takes a thread for each request."""
 
 
 class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no types
@@ -50,7 +50,7 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         # Ctrl-C reaches the whole process group; the parent drains what is in flight and then ends the workers.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.nice(_WORKER_NICENESS - os.nice(0))
-        from service.model_process import ready_classifier
+        from service.model.startup import ready_classifier
 
         self._classifier = ready_classifier(self._settings, device)
         # SIGTERM may reach the whole group, too; until here it ends the process as it is.

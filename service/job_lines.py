@@ -14,7 +14,7 @@ from service.environment import ensure_environment
 from service.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from service.model import Classifier
+    from service.model.classifier import Classifier
 
 Job = Mapping[str, object]
 Reply = Mapping[str, object]
@@ -55,8 +55,8 @@ def run_worker(
         return 2
     ensure_environment(settings, module, arguments)
     # Imported here: the process may start over above, which would load torch twice.
-    from service.model_process import ready_classifier
-    from service.weights import WeightsError
+    from service.model.startup import ready_classifier
+    from service.model.weights import WeightsError
 
     device = settings.resolved_device
     try:

@@ -13,7 +13,7 @@ from service.job_lines import Job, Reply, RunJob, run_worker, size_of
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.model import Classifier
+    from service.model.classifier import Classifier
 
 _MODULE = "service.model_worker"
 

@@ -22,7 +22,7 @@ from service.job_lines import Job, JobError, Reply, RunJob, run_worker, size_of
 from service.settings import Settings, usable_cores
 
 if TYPE_CHECKING:
-    from service.model import Classifier
+    from service.model.classifier import Classifier
 
 _MODULE = "service.pipeline_worker"
 _Round = list[Future[list[dict[str, Any]]]]
@@ -96,7 +96,7 @@ class Pipeline:
     def _answer(self, images: list[Callable[[], Pixels]]) -> list[dict[str, Any]]:
         import numpy as np
 
-        from service.answers import best_first
+        from service.predictions import best_first
 
         classifier = self._classifiers.get()
         try:
@@ -123,7 +123,7 @@ def prepare(classifier: "Classifier", settings: Settings) -> RunJob:
 
 def _classifiers(classifier: "Classifier", settings: Settings) -> list["Classifier"]:
     """As many as are fastest together: on a GPU its workers share one."""
-    from service.model_process import ready_classifier
+    from service.model.startup import ready_classifier
 
     if settings.resolved_device == "cuda":
         return [classifier] * settings.resolved_workers_per_device

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import psutil
 
 from service.environment import ensure_environment
-from service.orphans import end_with_parent
 from service.settings import Settings, SettingsError, load_settings, usable_cores
+from service.transport.orphans import end_with_parent
 
 if TYPE_CHECKING:
-    from service.classifier_server import ClassifierServer
-    from service.watch import Watch
+    from service.app import ClassifierServer
+    from service.transport.supervision import Watch
 
 _MODULE = "service.server"
 _METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -38,13 +38,13 @@ def build_server(settings: Settings) -> "ClassifierServer":
     from litserve.server import LIT_SERVER_API_KEY
 
     from service import metrics
-    from service.admission import Admission
     from service.api import ImageClassifierAPI
-    from service.classifier_server import ClassifierServer
-    from service.image_request import Intake
+    from service.app import ClassifierServer
     from service.images import ImageReader
-    from service.openapi import describe
-    from service.request_table import RequestTable
+    from service.transport.request_table import RequestTable
+    from service.web.admission import Admission
+    from service.web.image_request import Intake
+    from service.web.openapi import describe
 
     processes = settings.resolved_api_processes
     places = math.ceil(settings.resolved_max_requests / processes)
@@ -93,8 +93,8 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     ensure_environment(settings, _MODULE, arguments)
-    from service.http_protocol import BoundedHttp
-    from service.watch import Watch
+    from service.transport.supervision import Watch
+    from service.web.protocol import BoundedHttp
 
     logging.captureWarnings(True)
     server = build_server(settings)

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from service.images import ImageReader, Pixels
-from service.model import Classifier
+from service.model.classifier import Classifier
+from service.model.weights import LoadedModel, load_model
 from service.settings import ENV_PREFIX, load_settings
-from service.weights import LoadedModel, load_model
-from unit_tests.classifiers import eager_classifier
-from unit_tests.image_files import cat_png
+from tools.stress.image_files import cat_png
+from unit_tests.builders.classifiers import eager_classifier
 
 
 @pytest.fixture(scope="session", autouse=True)

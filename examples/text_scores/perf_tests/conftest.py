@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from perfgate.processes import ServerProcess
-from perfgate.records import Arm
-from perfgate.server_group import FreshServers, server_group
-from perfgate.workload import Workload
+from servegate.load.workload import Workload
+from servegate.measure.servers import FreshServers, server_group
+from servegate.processes.managed import ServerProcess
+from servegate.records import Arm
 
 REVIEW = "A great film with a boring end. I love it."
 BODY = json.dumps({"text": REVIEW}).encode()

@@ -1,0 +1,1 @@
+"""Measure cells: process by process, or two checkouts side by side."""

@@ -1,0 +1,1 @@
+"""Start, wait for and stop the processes that are measured, and leave none behind."""

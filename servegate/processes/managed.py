@@ -1,0 +1,309 @@
+"""Start, wait until ready, stop: a process that is measured, given as command, folder and environment."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from servegate.errors import ProcessError
+from servegate.processes.guard import guard
+from servegate.processes.log import ProcessLog
+
+_POLL_S = 0.05
+# A killed process holds its port until the kernel has taken it apart.
+_PORT_FREE_DEADLINE_S = 10.0
+# A proxy of the environment has no business between us and 127.0.0.1.
+_open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+_ports_given: set[int] = set()
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on now, and a new one each time: who got one may not listen yet."""
+    while True:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port: int = listener.getsockname()[1]
+        if port not in _ports_given:
+            _ports_given.add(port)
+            return port
+
+
+def is_port_free(port: int) -> bool:
+    """Whether nobody listens on the port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+class ManagedProcess:
+    """A process in a session of its own, with its log in a file; stopped with all its children.
+
+    Parameters
+    ----------
+    command:
+        Program and arguments.
+    cwd:
+        The folder it runs in.
+    env:
+        Variables on top of this process's environment.
+    name:
+        What messages call it.
+    pipes:
+        Whether stdin and stdout are pipes to talk through; stderr always goes to the log.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], name: str, pipes: bool = False
+    ) -> None:
+        self.name = name
+        self._log = ProcessLog(guard().folder)
+        pipe = subprocess.PIPE if pipes else None
+        try:
+            with os.fdopen(self._log.descriptor, "wb") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=cwd,
+                    env={**os.environ, **guard().environment, **env},
+                    stdin=pipe or subprocess.DEVNULL,
+                    stdout=pipe or log,
+                    stderr=log,
+                    text=True,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._log.remove()
+            raise ProcessError(f"{name} can't be started with {command[0]!r}: {error.strerror}") from None
+
+    @property
+    def pid(self) -> int:
+        """Process id; also that of its process group."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit status, or None while it runs."""
+        return self._process.poll()
+
+    def log_tail(self) -> str:
+        """The last lines that it logged."""
+        return self._log.tail()
+
+    def require_well(self, when: str) -> None:
+        """Say so if it has ended, or fills the disk with its log.
+
+        Raises
+        ------
+        ProcessError
+            With the tail of its log.
+        """
+        if self.returncode is not None:
+            raise self.error(f"died {when}")
+        if self._log.is_too_long:
+            raise self.error(f"filled its log {when}, which costs time and the disk's room; let it log less")
+
+    def error(self, what: str) -> ProcessError:
+        """An error about this process that ends with the tail of its log."""
+        return ProcessError(f"{self.name} {what}\n--- its log ends with ---\n{self.log_tail() or '(nothing)'}")
+
+    def wait_until_ready(self, url: str, deadline_s: float) -> None:
+        """Wait until `url` answers 200.
+
+        Raises
+        ------
+        ProcessError
+            When the process ends first or the deadline passes.
+        """
+        end_s = time.monotonic() + deadline_s
+        while time.monotonic() < end_s:
+            if self.returncode is not None:
+                raise self.error(f"ended with status {self.returncode} before it was ready")
+            self.require_well("before it was ready")
+            try:
+                with _open_url(url, timeout=5) as response:
+                    if response.status == 200:
+                        return
+            except (OSError, http.client.HTTPException):
+                pass  # not listening yet, or 503: asked again until the deadline
+            time.sleep(_POLL_S)
+        raise self.error(f"was not ready within {deadline_s:g} s ({url})")
+
+    def exchange(self, line: str, deadline_s: float) -> str:
+        """Write one line to its stdin and return the next line of its stdout.
+
+        Raises
+        ------
+        ProcessError
+            When the process ends or the deadline passes.
+        """
+        assert self._process.stdin is not None, "started without pipes"
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self.error(f"ended with status {self._process.wait()}") from None
+        return self.read_line(deadline_s)
+
+    def read_line(self, deadline_s: float) -> str:
+        """The next line of its stdout; errors as in `exchange`."""
+        assert self._process.stdout is not None, "started without pipes"
+        # readline can't time out by itself: past the deadline the process is killed, which ends the pipe.
+        expired = threading.Event()
+
+        def give_up() -> None:
+            expired.set()
+            self._signal_group(signal.SIGKILL)
+
+        watchdog = threading.Timer(deadline_s, give_up)
+        watchdog.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            watchdog.cancel()
+        if line.endswith("\n"):  # else it was cut off by the end of the process
+            return line
+        if expired.is_set():
+            raise self.error(f"did not answer within {deadline_s:g} s")
+        raise self.error(f"ended with status {self._process.wait()}")
+
+    def pause(self) -> None:
+        """Stop it and its children where they stand, so that they take no CPU; nothing if it has ended."""
+        self._signal_group(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`; nothing if it has ended."""
+        self._signal_group(signal.SIGCONT)
+
+    def stop(self, grace_s: float = 30.0) -> None:
+        """Ask it to end (SIGTERM to it alone), wait, then kill what is left of its group. Can be called again."""
+        try:
+            if self.returncode is None:
+                # A paused process first goes on: a signal that waits for it may be taken by a thread that can't act.
+                self.resume()
+                self._process.terminate()
+                try:
+                    self._process.wait(grace_s)
+                except subprocess.TimeoutExpired:
+                    pass  # killed below, with its children
+        finally:
+            self._signal_group(signal.SIGKILL)
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    try:
+                        stream.close()
+                    except BrokenPipeError:
+                        pass  # it ended before it read its last line
+            self._log.remove()
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            pass  # nothing is left of it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class ServerProcess:
+    """A server on a free port of 127.0.0.1 that can be started afresh.
+
+    Parameters
+    ----------
+    command:
+        Program and arguments; `--host` and `--port` are added.
+    cwd, env:
+        As in `ManagedProcess`.
+    ready_deadline_s:
+        Seconds from start to a 200 from `/health`.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None, ready_deadline_s: float
+    ) -> None:
+        self._command = tuple(command)
+        self._cwd = cwd
+        self._env = dict(env or {})
+        self._ready_deadline_s = ready_deadline_s
+        self._process: ManagedProcess | None = None
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> ManagedProcess:
+        """The running process.
+
+        Raises
+        ------
+        ProcessError
+            When it isn't running.
+        """
+        if self._process is None:
+            raise ProcessError("the server is stopped")
+        return self._process
+
+    def launch(self) -> None:
+        """Start it on a free port, and don't wait for it."""
+        self.stop()
+        self.port = free_port()
+        command = [*self._command, "--host", "127.0.0.1", "--port", str(self.port)]
+        self._process = ManagedProcess(command, cwd=self._cwd, env=self._env, name="the server")
+
+    def wait_until_ready(self) -> None:
+        """Wait for what was launched; if it doesn't get ready it is stopped."""
+        try:
+            self.process.wait_until_ready(f"{self.url}/health", self._ready_deadline_s)
+        except BaseException:
+            self.stop()
+            raise
+
+    def start(self) -> None:
+        """Start it on a free port and wait until it is ready."""
+        self.launch()
+        self.wait_until_ready()
+
+    def stop(self) -> None:
+        """Stop it, if it runs, and check that its port is free again.
+
+        Raises
+        ------
+        ProcessError
+            When something still listens on its port.
+        """
+        if self._process is None:
+            return
+        self._process.stop()
+        self._process = None
+        end_s = time.monotonic() + _PORT_FREE_DEADLINE_S
+        while not is_port_free(self.port):
+            if time.monotonic() >= end_s:
+                raise ProcessError(f"the server has ended, but something still listens on its port {self.port}")
+            time.sleep(_POLL_S)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

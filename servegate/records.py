@@ -1,0 +1,292 @@
+"""Frozen records: what is measured, what came out, and what was judged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from statistics import median
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One thing measured, as in `api[concurrency=8]`."""
+
+    group: str
+    parameter: str
+    value: int
+
+    def __str__(self) -> str:
+        return f"{self.group}[{self.parameter}={self.value}]"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of two checkouts that are compared side by side.
+
+    Attributes
+    ----------
+    name:
+        `base` or `head`.
+    folder:
+        Its processes run here.
+    python:
+        The interpreter of its environment.
+    """
+
+    name: str
+    folder: Path
+    python: str
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long an answer (or, for the model alone, a batch) took, in ms."""
+
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """What one stage took of a request, on average.
+
+    Attributes
+    ----------
+    ms:
+        From its beginning to its end.
+    cpu_ms:
+        CPU time for one request, also where several share the stage; None if it only waits.
+    """
+
+    ms: float
+    cpu_ms: float | None
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """What NVML reported while a cell ran, over all GPUs in use.
+
+    Attributes
+    ----------
+    utilisation_percent:
+        Mean share of time in which a kernel ran; None under MIG, which doesn't report it.
+    memory_bytes:
+        Most memory in use at one time.
+    power_w:
+        Mean power of all GPUs together; None where the driver doesn't report it.
+    energy_j:
+        Energy of all GPUs together from start to end.
+    temperature_c:
+        The highest.
+    sm_clock_mhz:
+        Mean clock of the multiprocessors.
+    slowed_by:
+        Heat or power brake, by name, if a GPU was slowed by it for a moment at least.
+    """
+
+    utilisation_percent: float | None
+    memory_bytes: int
+    power_w: float | None
+    energy_j: float | None
+    temperature_c: float | None = None
+    sm_clock_mhz: float | None = None
+    slowed_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """What the measured process and its children used.
+
+    Attributes
+    ----------
+    cpu_cores:
+        CPU-seconds a second.
+    memory_bytes:
+        Most resident memory at one time, shared pages counted in each process.
+    gpu:
+        None without a GPU.
+    own_cpu_s, observed_cpu_s:
+        CPU-seconds that observing took itself, and those that it saw.
+    cpu_cores_by_process:
+        `cpu_cores` by the processes' names.
+    """
+
+    cpu_cores: float
+    memory_bytes: int
+    gpu: GpuUse | None
+    own_cpu_s: float = 0.0
+    observed_cpu_s: float = 0.0
+    cpu_cores_by_process: Mapping[str, float] = field(default_factory=dict)
+
+
+# Of a request's parts, what lies outside of its stages: HTTP, queues and the client.
+REST = "rest"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One cell in one fresh process: the replicate that tests run on.
+
+    Attributes
+    ----------
+    rounds_s:
+        Seconds of each round; a round is a window of the running load.
+    units_per_round:
+        Images or requests that a round completes.
+    answers, failures:
+        Answers that were checked, and what was wrong with those that failed.
+    telemetry:
+        None where the measured process runs on another machine.
+    client_cpu_cores:
+        CPU of the process that makes the load; None where the measured process makes its own.
+    stages:
+        Of a request, by name and in its order; empty where the service doesn't tell.
+    """
+
+    rounds_s: tuple[float, ...]
+    units_per_round: int
+    latency: Latency
+    answers: int
+    failures: tuple[str, ...]
+    telemetry: Telemetry | None
+    client_cpu_cores: float | None = None
+    stages: Mapping[str, StageTime] = field(default_factory=dict)
+
+    @property
+    def rates_per_s(self) -> list[float]:
+        """Units a second in each round."""
+        return [self.units_per_round / seconds for seconds in self.rounds_s]
+
+    @property
+    def throughput_per_s(self) -> float:
+        """Units a second in the median round: a stall of seconds hits few rounds and moves it little."""
+        return self.units_per_round / median(self.rounds_s)
+
+    @property
+    def mean_throughput_per_s(self) -> float:
+        """Units a second over all rounds: sharper than the median where a burst has only a few."""
+        return self.units_per_round * len(self.rounds_s) / sum(self.rounds_s)
+
+    @property
+    def core_ms_per_unit(self) -> float | None:
+        """CPU time of the measured processes and of the client that loads them, in ms a unit; None if not known."""
+        if self.telemetry is None:
+            return None
+        cpu_cores = self.telemetry.cpu_cores + (self.client_cpu_cores or 0.0)
+        return cpu_cores / self.mean_throughput_per_s * 1e3
+
+    @property
+    def parts(self) -> Mapping[str, StageTime]:
+        """The stages, and as `rest` what none accounts for: the sum is the request's time, and the service's CPU."""
+        if not self.stages or not self.rounds_s:
+            return {}
+        cpu_ms = None
+        if self.telemetry is not None:
+            used_ms = self.telemetry.cpu_cores / self.mean_throughput_per_s * 1e3
+            cpu_ms = used_ms - sum(stage.cpu_ms or 0.0 for stage in self.stages.values())
+        rest = StageTime(self.latency.mean_ms - sum(stage.ms for stage in self.stages.values()), cpu_ms)
+        return {**self.stages, REST: rest}
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the answers that were right, 0..1."""
+        return 1 - len(self.failures) / self.answers if self.answers else 0.0
+
+
+@dataclass(frozen=True)
+class BurstRecord:
+    """What one arm did in a cell.
+
+    Attributes
+    ----------
+    units, seconds:
+        Images or requests in each burst, and how long it was.
+    sample:
+        All bursts together.
+    """
+
+    units: tuple[float, ...]
+    seconds: tuple[float, ...]
+    sample: Sample
+
+
+class Status(StrEnum):
+    """The verdicts."""
+
+    PASS = "PASS"
+    IMPROVED = "IMPROVED"
+    REGRESSED = "REGRESSED"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    INVALID = "INVALID"
+    NO_BASELINE = "NO_BASELINE"
+    NOT_JUDGED = "not judged"
+    INFORMS = "informs"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A relative change, -0.1 is 10 % lower, with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.estimate:+.1%} [{self.low:+.1%}, {self.high:+.1%}]"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was judged about a cell, and why.
+
+    Attributes
+    ----------
+    baseline_per_s, now_per_s:
+        Throughput over processes, as it was compared; None where there is none.
+    reason:
+        One sentence for a reader who sees nothing else.
+    evidence:
+        Lines for a reader who wants to check it.
+    """
+
+    status: Status
+    reason: str
+    now_per_s: float | None = None
+    baseline_per_s: float | None = None
+    change: Change | None = None
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The machine that measured: hardware makes its class, everything else is recorded.
+
+    Attributes
+    ----------
+    place:
+        Host and port of a service that runs elsewhere, which is a class of its own; None for this machine.
+    details:
+        Versions and settings by name, shown where they differ from the baseline's.
+    """
+
+    cpu_model: str
+    usable_cores: int
+    gpu_name: str | None
+    gpu_count: int
+    details: Mapping[str, str] = field(default_factory=dict)
+    place: str | None = None
+
+    @property
+    def machine_class(self) -> str:
+        """A folder name for machines of this hardware."""
+        if self.place is not None:
+            return _as_name(f"deployed {self.place}")
+        gpu = f"{self.gpu_count}x {self.gpu_name}" if self.gpu_name else "no gpu"
+        cores = f"{self.usable_cores} core" + ("s" if self.usable_cores != 1 else "")
+        return _as_name(f"{self.cpu_model} {cores} {gpu}")
+
+
+def _as_name(text: str) -> str:
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in text.lower()).split())

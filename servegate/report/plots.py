@@ -1,0 +1,176 @@
+"""The plots of a run's document."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from servegate.report.svg import BLUE, GREEN, GREY, HEIGHT_IN, ORANGE, STAGE_COLOURS, TEXT, render_svg
+
+Cells = Sequence[Mapping[str, Any]]
+
+# Title, the figure of a stage, its unit.
+_STAGE_PLOTS = (
+    ("CPU time of a request, by stage", "cpu_ms", "ms of CPU time"),
+    ("Time of a request, by stage", "ms", "% of its time"),
+)
+_COLOUR_OF = {"REGRESSED": ORANGE, "INVALID": ORANGE, "IMPROVED": GREEN, "PASS": BLUE}
+
+
+def plots_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """SVG by title, of what the run has cells for."""
+    cells: Cells = [cell for cell in document["cells"] if cell["now_per_s"] is not None]
+    changed = [cell for cell in cells if cell["change"] is not None]
+    on_gpu = [cell for cell in cells if cell["now"]["gpu_utilisation_percent"] is not None]
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for cell in sorted(cells, key=lambda cell: cell["value"]):
+        groups.setdefault(cell["group"], []).append(cell)
+    series = {name: group for name, group in groups.items() if len(group) > 1}
+    plots: dict[str, tuple[float, Callable[[Axes], None]]] = {}
+    if changed:
+        changes = partial(_changes, cells=changed, margin=document["rule"]["margin"])
+        plots["Change of throughput, with 95 % intervals"] = _height_in(changed), changes
+    for name, group in series.items():
+        plots[f"Throughput: {name}"] = HEIGHT_IN, partial(_throughput, cells=group)
+    # Under a given load, throughput is the load's.
+    ceilings = {name: group for name, group in groups.items() if group[0]["parameter"] != "load"}
+    if series and len(ceilings) > 1:
+        plots["Throughput: one against the other"] = HEIGHT_IN, partial(_ceilings, groups=ceilings)
+    for name, group in series.items():
+        plots[f"Latency: {name}"] = HEIGHT_IN, partial(_latency, cells=group)
+    staged = [cell for cell in cells if cell["stages"]]
+    for title, figure, unit in _STAGE_PLOTS if staged else ():
+        plots[title] = 1.1 + 0.5 * len(staged), partial(_stages, cells=staged, figure=figure, unit=unit)
+    if cells:
+        plots["CPU in use"] = 0.5 + _height_in(cells), partial(_cpu, cells=cells)
+    if on_gpu:
+        plots["GPU in use"] = _height_in(on_gpu), partial(_gpu, cells=on_gpu)
+    return {title: render_svg(title, *plot) for title, plot in plots.items()}
+
+
+def _height_in(rows: Cells) -> float:
+    return 0.9 + 0.27 * len(rows)
+
+
+def _changes(axes: Axes, cells: Cells, margin: float) -> None:
+    rows = range(len(cells), 0, -1)
+    for row, cell in zip(rows, cells, strict=True):
+        low, estimate, high = (100 * cell["change"][key] for key in ("low", "estimate", "high"))
+        colour = _COLOUR_OF.get(cell["status"], GREY)
+        axes.plot([low, high], [row, row], color=colour, linewidth=2)
+        axes.plot([estimate], [row], color=colour, marker="o")
+    axes.axvline(0, color=TEXT, linewidth=0.8)
+    axes.axvline(-100 * margin, color=TEXT, linewidth=0.8, linestyle=":")
+    axes.set_yticks(list(rows), [cell["cell"] for cell in cells])
+    axes.set_xlabel("change in %; dotted: the margin")
+    axes.set_ylim(0.4, len(cells) + 0.6)
+
+
+def _throughput(axes: Axes, cells: Cells) -> None:
+    places, unit = range(len(cells)), cells[0]["unit"]
+    axes.plot(places, [cell["now_per_s"] for cell in cells], color=BLUE, marker="o", label="now")
+    if all(cell["baseline_per_s"] is not None for cell in cells):
+        before = [cell["baseline_per_s"] for cell in cells]
+        axes.plot(places, before, color=GREY, marker="s", linestyle="--", label="baseline")
+        axes.legend(loc="lower right")
+    _label(axes, cells, f"{unit} per s")
+
+
+def _ceilings(axes: Axes, groups: Mapping[str, Cells]) -> None:
+    """Groups of several cells as lines over the number of images or requests at a time, others as a level."""
+    values = sorted({cell["value"] for group in groups.values() for cell in group if len(group) > 1})
+    for colour, (name, group) in zip((BLUE, ORANGE, GREEN, GREY), groups.items(), strict=False):
+        if len(group) > 1:
+            ordered = sorted(group, key=lambda cell: cell["value"])
+            places = [values.index(cell["value"]) for cell in ordered]
+            axes.plot(places, [cell["now_per_s"] for cell in ordered], color=colour, marker="o", label=name)
+        else:
+            axes.axhline(group[0]["now_per_s"], color=colour, linestyle="--", label=group[0]["cell"])
+    axes.set_xticks(range(len(values)), [str(value) for value in values])
+    axes.set(xlabel="images in a batch, requests at a time", ylabel="per s")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="lower right")
+
+
+def _latency(axes: Axes, cells: Cells) -> None:
+    places = range(len(cells))
+    for colour, name in ((GREEN, "p50"), (BLUE, "p95"), (ORANGE, "p99")):
+        now = [cell["now"][f"latency_{name}_ms"] for cell in cells]
+        axes.plot(places, now, color=colour, marker="o", label=name)
+        if all(cell["base"] is not None for cell in cells):
+            before = [cell["base"][f"latency_{name}_ms"] for cell in cells]
+            axes.plot(places, before, color=colour, marker="s", linestyle=":", label=f"{name}, base")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    _label(axes, cells, "ms")
+    axes.set_ylim(bottom=None)
+    axes.legend(loc="upper left", ncols=2)
+
+
+def _cpu(axes: Axes, cells: Cells) -> None:
+    """A bar a cell: the measured process with each of its children, and the client."""
+    rows = range(len(cells), 0, -1)
+    parts = [
+        {**(cell["now"]["cpu_cores_by_process"] or {"measured process": cell["now"]["cpu_cores"] or 0.0})}
+        | ({"client": cell["now"]["client_cpu_cores"]} if cell["now"]["client_cpu_cores"] else {})
+        for cell in cells
+    ]
+    left, others = [0.0] * len(cells), [colour for colour in STAGE_COLOURS if colour != ORANGE]
+    for place, name in enumerate(_most_used(parts)):
+        widths = [part.get(name, 0.0) for part in parts]
+        colour = ORANGE if name == "client" else others[place % len(others)]
+        axes.barh(rows, widths, left=left, color=colour, height=0.6, label=name)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axes.set_yticks(list(rows), [cell["cell"] for cell in cells])
+    axes.set_xlabel("cores")
+    axes.figure.legend(loc="outside upper right", ncols=2)
+
+
+def _most_used(parts: Sequence[Mapping[str, float]]) -> list[str]:
+    """Names of what uses a hundredth of a core somewhere, in their order."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return [name for name in names if max(part.get(name, 0.0) for part in parts) >= 0.01]
+
+
+def _stages(axes: Axes, cells: Cells, figure: str, unit: str) -> None:
+    """A bar a cell, and side by side one for the base below it; shares where the unit is a percentage."""
+    names = list(dict.fromkeys(stage["name"] for cell in cells for stage in cell["stages"]))
+    colour_of = {name: STAGE_COLOURS[place % len(STAGE_COLOURS)] for place, name in enumerate(names)}
+    unnamed: set[str | None] = set(names)
+    for row, cell in zip(range(len(cells), 0, -1), cells, strict=True):
+        arms = [arm for arm in ("now", "base") if cell["stages"][0][arm] is not None]
+        for arm, offset in zip(arms, (0.2, -0.2) if len(arms) > 1 else (0.0,), strict=True):
+            widths = [max(0.0, stage[arm][figure] or 0.0) for stage in cell["stages"]]
+            scale = 100 / sum(widths) if unit.startswith("%") else 1.0
+            left = 0.0
+            for stage, width in zip(cell["stages"], widths, strict=True):
+                label = stage["name"] if stage["name"] in unnamed and arm == "now" and width else None
+                unnamed.discard(label)
+                axes.barh(
+                    row + offset,
+                    width * scale,
+                    left=left,
+                    height=0.36,
+                    color=colour_of[stage["name"]],
+                    alpha=1.0 if arm == "now" else 0.55,
+                    label=label,
+                )
+                left += width * scale
+    axes.set_yticks(range(len(cells), 0, -1), [cell["cell"] for cell in cells])
+    axes.set_xlabel(unit + ("; paler: the base" if any(cell["base"] for cell in cells) else ""))
+    axes.figure.legend(loc="outside upper right", ncols=3)
+
+
+def _gpu(axes: Axes, cells: Cells) -> None:
+    rows = range(len(cells), 0, -1)
+    axes.barh(rows, [cell["now"]["gpu_utilisation_percent"] for cell in cells], color=GREEN, height=0.6)
+    axes.set_yticks(list(rows), [cell["cell"] for cell in cells])
+    axes.set(xlabel="utilisation in %", xlim=(0, 100))
+
+
+def _label(axes: Axes, cells: Cells, ylabel: str) -> None:
+    axes.set_xticks(range(len(cells)), [str(cell["value"]) for cell in cells])
+    axes.set(xlabel=cells[0]["parameter"], ylabel=ylabel)
+    if axes.get_yscale() == "linear":
+        axes.set_ylim(bottom=0)

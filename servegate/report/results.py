@@ -1,0 +1,132 @@
+"""A run as one document, `results.json`: all that the page and the summary show stands in it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from servegate.records import Fingerprint, Sample, Status
+from servegate.report.figures import stages_of, summary_of
+from servegate.session.gate import CellResult, Gate
+
+# Of the document's form; a change that breaks a reader makes it a higher number. docs/results-json.md describes it.
+SCHEMA = 1
+
+# The verdict of a run is the first of these that one of its cells has.
+_BY_WEIGHT = (
+    Status.REGRESSED,
+    Status.INVALID,
+    Status.INCONCLUSIVE,
+    Status.NO_BASELINE,
+    Status.IMPROVED,
+    Status.PASS,
+    Status.NOT_JUDGED,
+    Status.INFORMS,
+)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run's document says besides its cells.
+
+    Attributes
+    ----------
+    began, ended:
+        With their time zone.
+    exit_status:
+        Of pytest.
+    arguments:
+        Of pytest, as they were typed.
+    commit:
+        Full hash of what was measured; None without git.
+    is_changed:
+        Whether the working tree differed from that commit.
+    notes:
+        Lines for whoever reads the run.
+    """
+
+    began: datetime
+    ended: datetime
+    exit_status: int
+    arguments: Sequence[str]
+    commit: str | None
+    is_changed: bool
+    fingerprint: Fingerprint
+    notes: Sequence[str] = ()
+
+
+def results_document(facts: RunFacts, gate: Gate) -> dict[str, Any]:
+    """The document of a run that has measured a cell at least; nothing but what JSON can hold."""
+    results, settings, fingerprint = list(gate.results.values()), gate.settings, facts.fingerprint
+    differences = gate.baseline.differences(fingerprint.details) if gate.baseline else []
+    document = {
+        "schema": SCHEMA,
+        "verdict": str(min((result.verdict.status for result in results), key=_BY_WEIGHT.index)),
+        "failed": any(gate.fails(result.verdict) for result in results),
+        "began": facts.began.astimezone(UTC).isoformat(timespec="seconds"),
+        "minutes": round((facts.ended - facts.began).total_seconds() / 60, 2),
+        "exit_status": facts.exit_status,
+        "arguments": list(facts.arguments),
+        "commit": facts.commit,
+        "changed": facts.is_changed,
+        "compared_with": _compared_with(gate),
+        "rule": {
+            "margin": settings.margin,
+            "error_level": settings.error_level,
+            "looks": list(settings.looks),
+            "strict": settings.strict,
+        },
+        "machine": {"class": fingerprint.machine_class, **asdict(fingerprint)},
+        "differences": [{"name": name, "then": then, "now": now} for name, then, now in differences],
+        "notes": list(facts.notes),
+        "not_measured": [str(cell) for cell in gate.selected if cell not in gate.results],
+        "cells": [_cell(result, fails=gate.fails(result.verdict)) for result in results],
+    }
+    plain: dict[str, Any] = _without_nan(document)
+    return plain
+
+
+def _compared_with(gate: Gate) -> dict[str, str] | None:
+    if gate.settings.versus is not None:
+        return {"kind": "commit", "reference": gate.settings.versus}
+    if gate.baseline is None:
+        return None
+    path, root = gate.baseline.path, gate.settings.root
+    shown = path.relative_to(root) if path.is_relative_to(root) else path
+    return {"kind": "baseline", "reference": gate.baseline.checkout.commit, "path": str(shown)}
+
+
+def _cell(result: CellResult, *, fails: bool) -> dict[str, Any]:
+    verdict, cell = result.verdict, result.cell
+    return {
+        "cell": str(cell),
+        **asdict(cell),
+        "unit": result.unit,
+        "status": str(verdict.status),
+        "fails": fails,
+        "reason": verdict.reason,
+        "evidence": list(verdict.evidence),
+        "now_per_s": verdict.now_per_s,
+        "baseline_per_s": verdict.baseline_per_s,
+        "change": asdict(verdict.change) if verdict.change else None,
+        "now": _summary(result.samples),
+        "base": _summary([pair.base for pair in result.pairs]),
+        "processes_per_s": [sample.throughput_per_s for sample in result.samples if sample.rounds_s],
+        "pairs": [pair.to_json() for pair in result.pairs],
+        "stages": stages_of(result),
+    }
+
+
+def _summary(samples: Sequence[Sample]) -> dict[str, Any] | None:
+    summary = summary_of(samples)
+    return asdict(summary) if summary else None
+
+
+def _without_nan(value: Any) -> Any:
+    """None in place of NaN, which a cell without a figure has and JSON has not."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

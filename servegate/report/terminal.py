@@ -1,0 +1,131 @@
+"""What the terminal shows: progress while measuring, one table at the end, evidence for what isn't PASS."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from servegate.records import Status
+from servegate.report.figures import short, summary_of
+from servegate.session.gate import CellResult
+from servegate.storage.baselines import Baseline
+
+_COLUMNS = ("cell", "per s", "p50", "p95", "p99", "ok", "CPU", "GPU", "change", "verdict")
+_LEGEND = (
+    "per s: images or requests; p50, p95, p99: latency in ms; CPU: cores in use; GPU: utilisation;",
+    "change: throughput against the baseline",
+)
+_QUIET = (Status.PASS, Status.NOT_JUDGED, Status.INFORMS)
+# The evidence for REGRESSED stands with its failed test.
+_EVIDENCE_HERE = (Status.INCONCLUSIVE, Status.IMPROVED)
+# Throughput of one group as a share of another's, its ceiling.
+_CEILINGS = (("api", "model"), ("api", "pipeline"))
+
+
+class Progress:
+    """One line that says what is measured; on a terminal it is overwritten, in a log each is a line of its own."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._plugins = config.pluginmanager
+
+    def __call__(self, text: str) -> None:
+        """Show what is done now."""
+        reporter, capture = self._plugins.get_plugin("terminalreporter"), self._plugins.get_plugin("capturemanager")
+        if reporter is None or capture is None:
+            return
+        with capture.global_and_fixture_disabled():
+            if reporter.isatty:
+                reporter.rewrite(f"  {text}", erase=True)
+            else:
+                reporter.ensure_newline()
+                reporter.write_line(f"  {text}")
+
+
+def write_summary(
+    reporter: pytest.TerminalReporter,
+    results: Sequence[CellResult],
+    baseline: Baseline | None,
+    details: Mapping[str, str],
+) -> None:
+    """The table of all cells, the shares, and notes for those that need a reader."""
+    reporter.section("performance")
+    for line in _table([_row(result) for result in results]):
+        reporter.write_line(line)
+    for line in (*_LEGEND, *_shares(results)):
+        reporter.write_line(line)
+    for result in results:
+        without_baseline = result.verdict.status is Status.NO_BASELINE and baseline is None
+        has_figure = result.verdict.now_per_s is not None
+        if not has_figure or not (result.verdict.status in _QUIET or without_baseline):
+            reporter.write_line(f"{result.cell} {result.verdict.status}: {result.verdict.reason}")
+        if result.verdict.status in _EVIDENCE_HERE:
+            for line in result.verdict.evidence:
+                reporter.write_line(f"    {line}")
+    if baseline is not None:
+        reporter.write_line(f"baseline: commit {baseline.checkout.commit[:12]}, {baseline.path}")
+        for name, then, now in baseline.differences(details):
+            reporter.write_line(f"differs from the baseline's machine: {name} {then} -> {now}")
+
+
+def _row(result: CellResult) -> tuple[str, ...]:
+    verdict, summary = result.verdict, summary_of(result.samples)
+    if summary is None:
+        return (str(result.cell), *["-"] * (len(_COLUMNS) - 2), verdict.status)
+    utilisation = summary.gpu_utilisation_percent
+    return (
+        str(result.cell),
+        _number(verdict.now_per_s),
+        _number(summary.latency_p50_ms),
+        _number(summary.latency_p95_ms),
+        _number(summary.latency_p99_ms),
+        "-" if summary.success_rate == 1 else f"{summary.success_rate:.1%}",
+        "-" if summary.cpu_cores is None else f"{summary.cpu_cores:.2f}",
+        "-" if utilisation is None else f"{utilisation:.0f} %",
+        "-" if verdict.change is None else f"{verdict.change.estimate:+.1%}",
+        verdict.status,
+    )
+
+
+def _number(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "-"
+    return short(value)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns without a value in any row are left out; text to the left, numbers to the right."""
+    used = [index for index in range(len(_COLUMNS)) if any(row[index] != "-" for row in rows)]
+    lines = [tuple(_COLUMNS[index] for index in used), *(tuple(row[index] for index in used) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(used))]
+    to_the_left = {_COLUMNS.index("cell"), _COLUMNS.index("verdict")}
+    return [
+        "  ".join(
+            text.ljust(width) if index in to_the_left else text.rjust(width)
+            for index, text, width in zip(used, line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _shares(results: Sequence[CellResult]) -> list[str]:
+    lines = []
+    for group, ceiling in _CEILINGS:
+        best, most = _best(results, group), _best(results, ceiling)
+        if best and most and best.verdict.now_per_s and most.verdict.now_per_s:
+            share = best.verdict.now_per_s / most.verdict.now_per_s
+            lines.append(
+                f"{best.cell} reaches {share:.0%} of {most.cell}: "
+                f"{best.verdict.now_per_s:.1f} {best.unit}/s of {most.verdict.now_per_s:.1f} {most.unit}/s, "
+                f"{_core_ms(best)} core-ms of CPU each against {_core_ms(most)}"
+            )
+    return lines
+
+
+def _core_ms(result: CellResult) -> str:
+    summary = summary_of(result.samples)
+    return _number(summary.core_ms_per_unit if summary else None)
+
+
+def _best(results: Sequence[CellResult], group: str) -> CellResult | None:
+    measured = [result for result in results if result.cell.group == group and result.verdict.now_per_s]
+    return max(measured, key=lambda result: result.verdict.now_per_s or 0.0, default=None)

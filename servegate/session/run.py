@@ -1,0 +1,152 @@
+"""One run that measures: the gate, the machine and the commit, and what is kept of the run afterwards."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from servegate.errors import BaselineError, NoBaselineError, ServegateError, SettingsError
+from servegate.records import Fingerprint
+from servegate.report.folder import write_report
+from servegate.report.results import RunFacts, results_document
+from servegate.report.terminal import Progress
+from servegate.session.gate import Gate
+from servegate.session.settings import GateSettings
+from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
+from servegate.storage.checkouts import identify, read_head, require_clean, resolve_commit
+from servegate.storage.history import keep
+from servegate.telemetry.machine import read_fingerprint
+
+
+class Run:
+    """State of a run, from the moment when pytest is configured.
+
+    Attributes
+    ----------
+    notes:
+        Lines for whoever reads the run.
+
+    Raises
+    ------
+    ServegateError
+        When what the run is to be compared with, or to be accepted, isn't there.
+    """
+
+    def __init__(self, config: pytest.Config, settings: GateSettings) -> None:
+        self.settings = settings
+        self.fingerprint = read_fingerprint(settings.packages, settings.measuring)
+        if settings.deployed is not None:
+            self.fingerprint = replace(self.fingerprint, place=settings.deployed.name)
+        self.notes: list[str] = []
+        self._baseline_path = baseline_path(settings.baselines, self.fingerprint.machine_class)
+        self._stored = StoredFile.at(self._baseline_path)
+        self.gate = Gate(settings, self._find_baseline(), Progress(config))
+        self._config = config
+        self._began = datetime.now(UTC)
+        self._commit, self._is_changed = read_head(settings.root)
+
+    def _find_baseline(self) -> Baseline | None:
+        if self.settings.accept:
+            require_clean(self.settings.root, self.settings.baselines)
+            identify(self.settings.root, self.settings.service, self.settings.lock)
+        if self.settings.versus is not None:
+            resolve_commit(self.settings.root, self.settings.versus)  # a wrong name is told before anything is measured
+            return None
+        if not self.settings.judged:
+            return None
+        try:
+            return read_baseline(self.settings.baselines, self.fingerprint.machine_class)
+        except NoBaselineError as error:
+            self.notes.append(f"NO_BASELINE: {error}")
+            self.notes.append("accept one on this machine with: make accept  (pytest perf_tests --perf-accept)")
+            return None
+
+    @property
+    def complete_fingerprint(self) -> Fingerprint:
+        """With what the measured processes said of themselves."""
+        return replace(self.fingerprint, details={**self.fingerprint.details, **self.gate.details})
+
+    def finish(self, exit_status: int) -> int:
+        """Keep what this run is to leave: its baseline if that was to be accepted, and its report.
+
+        Parameters
+        ----------
+        exit_status:
+            Of pytest as it is by the tests alone.
+
+        Returns
+        -------
+        int
+            The exit status: another when a baseline can't be stored.
+        """
+        if not self.gate.results:
+            return exit_status
+        if self.settings.accept:
+            exit_status = self._accept_if(exit_status)
+        self._report(exit_status)
+        return exit_status
+
+    def _accept_if(self, exit_status: int) -> int:
+        if exit_status != pytest.ExitCode.OK:
+            self.notes.append("not accepted: only a run in which every test passes becomes a baseline")
+            return exit_status
+        try:
+            self.notes.append(f"accepted: {self._accept()}; commit it to keep it")
+        except ServegateError as error:
+            self.notes.append(f"not accepted: {error}")
+            return pytest.ExitCode.TESTS_FAILED
+        return exit_status
+
+    def _report(self, exit_status: int) -> None:
+        facts = RunFacts(
+            began=self._began,
+            ended=datetime.now(UTC),
+            exit_status=int(exit_status),
+            arguments=[str(argument) for argument in self._config.invocation_params.args],
+            commit=self._commit,
+            is_changed=self._is_changed,
+            fingerprint=self.complete_fingerprint,
+            notes=tuple(self.notes),
+        )
+        document = results_document(facts, self.gate)
+        report, history = self.settings.report, self.settings.history
+        try:
+            if history is not None:
+                keep(history, document)
+            if report is not None:
+                write_report(report, document)
+                self.notes.append(f"report: {report / 'index.html'}")
+        except ServegateError as error:  # a verdict is no other for want of a report
+            self.notes.append(str(error))
+
+    def _accept(self) -> str:
+        settings = self.settings
+        require_clean(settings.root, settings.baselines)
+        lost = self._stored_cells() - {str(cell) for cell in self.gate.results}
+        if lost:
+            raise SettingsError(
+                f"the stored baseline has cells that this run did not measure: {', '.join(sorted(lost))}; "
+                f"measure all, or remove {self._baseline_path} first"
+            )
+        config = self._config
+        session: Any = config.pluginmanager.get_plugin("pytest-benchmark")
+        machine_info = session.get_machine_info()
+        machine_info.pop("node", None)  # a host's name is nobody's business
+        machine_info["servegate"] = vars(self.complete_fingerprint)
+        document = config.hook.pytest_benchmark_generate_json(
+            config=config,
+            benchmarks=session.benchmarks,
+            include_data=True,
+            machine_info=machine_info,
+            commit_info=config.hook.pytest_benchmark_generate_commit_info(config=config),
+        )
+        checkout = identify(settings.root, settings.service, settings.lock)
+        complete = self.complete_fingerprint
+        return str(write_baseline(settings.baselines, complete, checkout, document, replaces=self._stored))
+
+    def _stored_cells(self) -> set[str]:
+        try:
+            return set(read_baseline(self.settings.baselines, self.fingerprint.machine_class).throughput_per_s)
+        except BaselineError:
+            return set()  # none, or one that can't be used and is replaced, as its message advises

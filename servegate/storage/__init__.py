@@ -1,0 +1,1 @@
+"""What outlives a run: commits in folders of their own, baselines, history."""

@@ -1,0 +1,78 @@
+"""The results of past runs in one folder: a file a run, named by when it began."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from servegate.errors import HistoryError
+from servegate.report.results import SCHEMA
+
+
+@dataclass(frozen=True)
+class Point:
+    """A cell in one run.
+
+    Attributes
+    ----------
+    began:
+        UTC, ISO 8601.
+    commit:
+        Full hash; None where git had no say.
+    """
+
+    began: str
+    commit: str | None
+    throughput_per_s: float
+
+
+# Of a class of machine, then of a cell.
+Series = Mapping[tuple[str, str], Sequence[Point]]
+
+
+def keep(folder: Path, document: Mapping[str, Any]) -> None:
+    """Add a run.
+
+    Raises
+    ------
+    HistoryError
+        When the folder can't be written.
+    """
+    moment = document["began"].replace(":", "").replace("+0000", "Z")
+    name = f"{moment}-{(document['commit'] or 'no-commit')[:12]}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(document) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise HistoryError(f"the run isn't kept in {folder}: {error.strerror}") from None
+
+
+def read_history(folder: Path) -> Series:
+    """Every cell's figures, run by run, but for runs in which it had none or gave wrong answers.
+
+    Raises
+    ------
+    HistoryError
+        When there is no such folder, or a file in it is no run's results.
+    """
+    if not folder.is_dir():
+        raise HistoryError(f"there is no folder {folder}; runs are kept with --perf-history {folder}")
+    series: dict[tuple[str, str], list[Point]] = {}
+    for document in sorted(map(_read, folder.glob("*.json")), key=lambda document: str(document["began"])):
+        for cell in document["cells"]:
+            if cell["now_per_s"] and cell["status"] != "INVALID":
+                point = Point(document["began"], document["commit"], cell["now_per_s"])
+                series.setdefault((document["machine"]["class"], cell["cell"]), []).append(point)
+    return series
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        document: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        schema = document["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HistoryError(f"{path} is no run's results ({error!r}); remove it") from None
+    if schema != SCHEMA:
+        raise HistoryError(f"{path} has schema {schema}, this servegate reads {SCHEMA}")
+    return document

@@ -1,0 +1,1 @@
+"""What the measured processes, the GPUs and the machine are and use."""

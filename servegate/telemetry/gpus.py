@@ -1,0 +1,155 @@
+"""The GPUs that the measured processes use, through NVML. Without a driver there are none."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pynvml
+
+from servegate.errors import MeasurementError
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU. `handle` is valid while `open_gpus` is open."""
+
+    name: str
+    uuid: str
+    handle: Any
+
+
+# Why a GPU runs slower than it could, where that makes a measurement worthless. A software power cap is normal under
+# load, as is an idle GPU's low clock.
+_SLOWDOWNS = {
+    pynvml.nvmlClocksEventReasonHwSlowdown: "hardware slowdown",
+    pynvml.nvmlClocksEventReasonSwThermalSlowdown: "software thermal slowdown",
+    pynvml.nvmlClocksEventReasonHwThermalSlowdown: "hardware thermal slowdown",
+    pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown: "power brake",
+}
+# What a device may refuse to report.
+_NOT_REPORTED = (
+    pynvml.NVMLError_NotSupported,
+    pynvml.NVMLError_NoPermission,
+    pynvml.NVMLError_FunctionNotFound,
+)
+
+
+@dataclass(frozen=True)
+class GpuReading:
+    """One GPU at one moment; what the device doesn't report is None (under MIG there is no utilisation).
+
+    Attributes
+    ----------
+    slowed_by:
+        Heat or power brake, by name.
+    """
+
+    utilisation_percent: float | None
+    memory_bytes: int
+    power_w: float | None
+    energy_j: float | None
+    temperature_c: float | None
+    sm_clock_mhz: float | None
+    slowed_by: tuple[str, ...]
+
+
+@contextmanager
+def open_gpus() -> Iterator[tuple[Gpu, ...]]:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves, all if it isn't set; NVML itself ignores the variable.
+
+    An entry is a UUID, of a GPU or of a part of one (MIG), or an index; indices are taken as NVML counts (by PCI bus),
+    which is CUDA's order too where all GPUs are alike or CUDA_DEVICE_ORDER is PCI_BUS_ID.
+
+    Raises
+    ------
+    MeasurementError
+        When there is a driver, but NVML doesn't work, as without permission, or a GPU is lost.
+    """
+    with _nvml() as is_there:
+        try:
+            gpus = tuple(_visible_gpus()) if is_there else ()
+        except pynvml.NVMLError as error:
+            raise MeasurementError(f"NVML can't tell which GPUs there are: {error}") from error
+        yield gpus
+
+
+def read_gpu(gpu: Gpu) -> GpuReading:
+    """Ask the GPU once.
+
+    Raises
+    ------
+    pynvml.NVMLError
+        When the GPU is lost.
+    """
+    return GpuReading(
+        utilisation_percent=_optional(lambda: pynvml.nvmlDeviceGetUtilizationRates(gpu.handle).gpu, 1),
+        memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(gpu.handle).used),
+        power_w=_optional(lambda: pynvml.nvmlDeviceGetPowerUsage(gpu.handle), 1e-3),
+        energy_j=_optional(lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu.handle), 1e-3),
+        temperature_c=_optional(lambda: pynvml.nvmlDeviceGetTemperature(gpu.handle, pynvml.NVML_TEMPERATURE_GPU), 1),
+        sm_clock_mhz=_optional(lambda: pynvml.nvmlDeviceGetClockInfo(gpu.handle, pynvml.NVML_CLOCK_SM), 1),
+        slowed_by=_slowed_by(gpu),
+    )
+
+
+def driver_version() -> str | None:
+    """The NVIDIA driver's version; None without one.
+
+    Raises
+    ------
+    MeasurementError
+        As `open_gpus`.
+    """
+    with _nvml() as is_there:
+        if not is_there:
+            return None
+        version: str = pynvml.nvmlSystemGetDriverVersion()
+        return version
+
+
+@contextmanager
+def _nvml() -> Iterator[bool]:
+    """NVML while the context lasts; False where there is no driver."""
+    try:
+        pynvml.nvmlInit()
+    except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
+        yield False
+        return
+    except pynvml.NVMLError as error:
+        raise MeasurementError(f"there is an NVIDIA driver, but NVML does not start: {error}") from error
+    try:
+        yield True
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _visible_gpus() -> Iterator[Gpu]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    entries = None if visible is None else [entry.strip() for entry in visible.split(",") if entry.strip()]
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        gpu = _gpu(pynvml.nvmlDeviceGetHandleByIndex(index))
+        if entries is None or any(
+            entry == str(index) if entry.isdecimal() else gpu.uuid.startswith(entry) for entry in entries
+        ):
+            yield gpu
+    for entry in entries or ():
+        if entry.startswith("MIG-"):
+            yield _gpu(pynvml.nvmlDeviceGetHandleByUUID(entry))
+
+
+def _gpu(handle: Any) -> Gpu:
+    return Gpu(pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle), handle)
+
+
+def _slowed_by(gpu: Gpu) -> tuple[str, ...]:
+    reasons = _optional(lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(gpu.handle), 1)
+    return tuple(name for bit, name in _SLOWDOWNS.items() if int(reasons or 0) & bit)
+
+
+def _optional(read: Any, scale: float) -> float | None:
+    try:
+        return float(read()) * scale
+    except _NOT_REPORTED:
+        return None

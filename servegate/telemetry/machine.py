@@ -1,0 +1,61 @@
+"""Fingerprint of the machine that measures."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from loky import cpu_count
+
+from servegate.records import Fingerprint
+from servegate.telemetry.gpus import driver_version, open_gpus
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def read_fingerprint(packages: Sequence[str], settings: Mapping[str, str]) -> Fingerprint:
+    """Look at this machine.
+
+    Parameters
+    ----------
+    packages:
+        Names of distributions whose versions are recorded.
+    settings:
+        What else is recorded, by name.
+    """
+    with open_gpus() as gpus:
+        gpu_names = [gpu.name for gpu in gpus]
+    details = {
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        **({"driver": version} if (version := driver_version()) else {}),
+        **{package: _version(package) for package in packages},
+        **settings,
+    }
+    return Fingerprint(
+        cpu_model=_cpu_model(),
+        usable_cores=cpu_count(),
+        gpu_name=" + ".join(sorted(set(gpu_names))) or None,
+        gpu_count=len(gpu_names),
+        details=details,
+    )
+
+
+def _cpu_model() -> str:
+    """Linux's name of the first CPU, with its family and model: a hypervisor may call two generations by one name."""
+    if _CPUINFO.exists():
+        first_cpu, _, _ = _CPUINFO.read_text().partition("\n\n")
+        facts = {
+            key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first_cpu.splitlines())
+        }
+        if name := facts.get("model name"):
+            generation = [f"{key.removeprefix('cpu ')} {facts[key]}" for key in ("cpu family", "model") if key in facts]
+            return f"{name} ({' '.join(generation)})" if generation else name
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,144 @@
+"""One reading of what a process, its children and the GPUs use."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+
+from servegate.telemetry.gpus import Gpu, GpuReading, open_gpus, read_gpu
+
+# Finding a process's children means going through all processes of the machine, far dearer than asking those known.
+_CHILDREN_S = 2.0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """At one moment.
+
+    Attributes
+    ----------
+    cpu_s:
+        CPU-seconds that each process has used so far, by its name; see `ObservedTree`.
+    memory_bytes:
+        Resident, of all together; shared pages counted in each.
+    gpus:
+        Each of them.
+    """
+
+    cpu_s: Mapping[str, float]
+    memory_bytes: int
+    gpus: tuple[GpuReading, ...]
+
+
+class ObservedTree:
+    """A process with its children, and the GPUs; see `observe`.
+
+    Processes are named by the module or script that they run and numbered in the order in which they were found, as in
+    `service.server 2`.
+
+    Attributes
+    ----------
+    own_cpu_s:
+        CPU-seconds that reading has taken so far.
+    """
+
+    def __init__(self, pid: int, gpus: Sequence[Gpu]) -> None:
+        self.own_cpu_s = 0.0
+        self._pid = pid
+        self._gpus = gpus
+        self._processes: list[tuple[str, psutil.Process]] = []
+        self._names: dict[psutil.Process, str] = {}
+        self._listed_s = float("-inf")
+
+    def read(self) -> Reading:
+        """Ask each; a child that is less than some seconds old may be missing, and counts in full later.
+
+        Raises
+        ------
+        psutil.Error, pynvml.NVMLError
+            When a process or a GPU can't be asked. A process that has ended is left out.
+        """
+        start_cpu_s = time.thread_time()
+        if time.monotonic() > self._listed_s + _CHILDREN_S:
+            self._list()
+        cpu_s, memory_bytes = {}, 0
+        for name, process in self._processes:
+            try:
+                with process.oneshot():
+                    times = process.cpu_times()
+                    cpu_s[name] = times.user + times.system
+                    memory_bytes += process.memory_info().rss
+            except psutil.NoSuchProcess:
+                self._listed_s = float("-inf")
+        reading = Reading(cpu_s, memory_bytes, tuple(read_gpu(gpu) for gpu in self._gpus))
+        self.own_cpu_s += time.thread_time() - start_cpu_s
+        return reading
+
+    def _list(self) -> None:
+        self._processes, self._listed_s = [], time.monotonic()
+        for process in _tree(self._pid):
+            try:
+                if process not in self._names and _is_starting(process):
+                    self._listed_s = float("-inf")
+                else:
+                    self._processes.append((self._name(process), process))
+            except psutil.NoSuchProcess:
+                continue
+
+    def _name(self, process: psutil.Process) -> str:
+        if process not in self._names:
+            program = _program(process)
+            others = sum(name.rpartition(" ")[0] == program for name in self._names.values())
+            self._names[process] = f"{program} {others + 1}"
+        return self._names[process]
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _is_starting(process: psutil.Process) -> bool:
+    """Whether its program is so new that the kernel has no command line of it yet, which is to name it."""
+    try:
+        return not process.cmdline() and time.time() < process.create_time() + _CHILDREN_S
+    except psutil.AccessDenied:
+        return False
+
+
+def _program(process: psutil.Process) -> str:
+    """What Python runs: a module, a script, or where a line of code comes from; else the executable."""
+    try:
+        _, *arguments = process.cmdline() or [""]
+    except psutil.Error:
+        arguments = []
+    for option, value in pairwise([*arguments, ""]):
+        if option == "-m":
+            return value
+        if option == "-c":
+            origin = re.match(r"(?:from|import) (\w+)", value)
+            return origin[1] if origin else "-c"
+        if not option.startswith("-"):
+            return Path(option).name
+    return process.name()
+
+
+@contextmanager
+def observe(pid: int) -> Iterator[ObservedTree]:
+    """A process's tree, with the GPUs open.
+
+    Raises
+    ------
+    MeasurementError
+        See `open_gpus`.
+    """
+    with open_gpus() as gpus:
+        yield ObservedTree(pid, gpus)

@@ -1,0 +1,116 @@
+"""Classifier: a uint8 batch of images to probabilities, on any device."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from service.images import Pixels
+from service.model.forward import Forward, load_forward
+from service.model.weights import outputs_by_label
+from service.settings import Device, Precision, Settings
+
+
+def default_precision(device: Device) -> Precision:
+    """bfloat16 where the hardware multiplies it (GPUs; CPUs with AMX or AVX512-BF16), else float32.
+
+    Without such hardware bfloat16 is emulated: thirty times slower than float32 on a CPU with AVX2 alone.
+    """
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    capabilities = torch.cpu.get_capabilities()
+    return "bfloat16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
+
+
+class Classifier:
+    """The model on one device, ready to predict.
+
+    Parameters
+    ----------
+    forward:
+        The network, compiled or not.
+    groups:
+        For each label that is reported the network's outputs whose probabilities are summed.
+    device:
+        Where `forward` expects its images.
+    precision:
+        What the network computes in; probabilities are float32.
+    """
+
+    def __init__(
+        self, forward: Forward, groups: Mapping[str, Sequence[int]], device: torch.device, precision: Precision
+    ) -> None:
+        self.labels = tuple(groups)
+        self.precision = precision
+        self.engine = forward.engine
+        self._forward = forward
+        self._device = device
+        # On the device already: indexing with a list would copy it there for each batch, and wait.
+        self._groups = [torch.tensor(outputs, device=device) for outputs in groups.values()]
+
+    @classmethod
+    def from_settings(cls, settings: Settings, device: str) -> "Classifier":
+        """Load the model that the settings name onto a device, compiled if that is possible.
+
+        Raises
+        ------
+        WeightsError
+            See `service.model.weights.load_model`.
+        """
+        place = torch.device(device)
+        kind: Device = "cuda" if place.type == "cuda" else "cpu"
+        precision = default_precision(kind) if settings.precision == "auto" else settings.precision
+        forward = load_forward(settings, place, precision)
+        return cls(forward, outputs_by_label(settings), place, precision)
+
+    @torch.inference_mode()
+    def predict(
+        self, images: Pixels, *, others_idle: bool = False
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        """Probabilities of the labels.
+
+        Parameters
+        ----------
+        images:
+            uint8 RGB of shape (n, size, size, 3), n at least 1.
+        others_idle:
+            Whether no other worker computes on this device: on a CPU this one may take its cores.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 of shape (n, labels); each row sums to 1.
+        """
+        logits = self._forward(self._to_device(images), others_idle=others_idle)
+        # log(sum of the group's probabilities); the softmax over groups renormalises them without dividing by a sum
+        # that is all but 0 for a photo of neither.
+        by_label = torch.stack([logits[:, outputs].logsumexp(dim=1) for outputs in self._groups], dim=1)
+        probabilities: np.ndarray[tuple[int, int], np.dtype[np.float32]] = by_label.softmax(dim=1).cpu().numpy()
+        return probabilities
+
+    @torch.inference_mode()
+    def log_probabilities(self, images: Pixels) -> Tensor:
+        """Logarithms of the network's own output probabilities, float32 of shape (n, outputs)."""
+        return self._forward(self._to_device(images)).log_softmax(dim=1)
+
+    def warm_up(self, image_size: int, max_batch_size: int) -> None:
+        """Predict once in every size that a forward pass can have, and the largest batch: that takes the memory.
+
+        The first call of a size chooses kernels and packs weights.
+        """
+        for size in {*self._forward.sizes, max_batch_size}:
+            images = np.zeros((size, image_size, image_size, 3), np.uint8)
+            for others_idle in (False, True):
+                self.predict(images, others_idle=others_idle)
+        self.synchronize()
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all its work."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def _to_device(self, images: Pixels) -> Tensor:
+        """The images as a tensor there; a GPU copies from pinned memory while this process goes on."""
+        tensor = torch.from_numpy(images)
+        return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)

@@ -1,0 +1,127 @@
+"""Compiles a model in a process of its own: `python -m service.model.compiler`, started by `service.model.forward`.
+
+The process that serves then loads the result as it does at any later start: same imports, same memory. A compiler that
+crashes or hangs takes nobody with it.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from service.model import openvino_network
+from service.model.compiled import CompilingEngine, load_package
+from service.model.network import ImageNetwork
+from service.model.weights import load_model
+from service.settings import Precision, Settings
+
+_MODULE = "service.model.compiler"
+# What the compiled network's logits may differ from the network's own by, as a share of these. In bfloat16 the order of
+# the sums makes up to 0.15 on images of noise; a network that computes something else is off by about 1.
+_TOLERANCES: Mapping[Precision, float] = {"float32": 0.01, "bfloat16": 0.3, "float16": 0.1}
+
+
+@dataclass(frozen=True)
+class CompileJob:
+    """What one compiler process makes, as it reads it on its command line.
+
+    Attributes
+    ----------
+    engine:
+        What compiles it.
+    size:
+        The batch size that is compiled, in images; the package is a folder of that name.
+    device:
+        `cpu` or `cuda:<index>`.
+    precision:
+        What the network computes in.
+    settings:
+        The service's settings as JSON.
+    """
+
+    engine: CompilingEngine
+    size: int
+    device: str
+    precision: Precision
+    settings: str
+
+
+def command_line(job: CompileJob, folder: Path) -> list[str]:
+    """The command that compiles what the job says into `folder`. It ends when its stdin does, whatever it was doing."""
+    return [sys.executable, "-m", _MODULE, json.dumps(asdict(job)), str(folder)]
+
+
+def main(job_json: str, folder: str) -> None:
+    """Compile what the job says. Any error ends the process with its traceback."""
+    _end_with_parent()
+    job = CompileJob(**json.loads(job_json))
+    settings = Settings.model_validate_json(job.settings)
+    torch.set_num_threads(settings.threads_per_worker)
+    torch.set_grad_enabled(False)
+    device = torch.device(job.device)
+    shape = (job.size, settings.image_size, settings.image_size, 3)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).to(device)
+    # OpenVINO takes it in float32, whatever it then computes in.
+    network = ImageNetwork(load_model(settings), "float32" if job.engine == "openvino" else job.precision, device)
+    compile_network(network, images, job.engine, job.precision, Path(folder) / str(job.size))
+
+
+def compile_network(
+    network: ImageNetwork, images: Tensor, engine: CompilingEngine, precision: Precision, package: Path
+) -> None:
+    """Compile a network for batches like `images` into the folder `package`, and check what comes out.
+
+    Raises
+    ------
+    ArithmeticError
+        When the compiled network gives other answers.
+    """
+    expected = network(images)
+    exported = torch.export.export(network, (images,))
+    package.mkdir()
+    if engine == "openvino":
+        openvino_network.save(exported, package)
+    else:
+        _save_inductor(exported, package)
+    compiled = load_package(package, engine, precision, images.device)
+    difference = float((compiled(images) - expected).norm() / expected.norm())
+    if not difference <= _TOLERANCES[precision]:
+        raise ArithmeticError(
+            f"the compiled network's logits differ by {difference:.2g} of their size, and in {precision} "
+            f"by {_TOLERANCES[precision]:g} at most"
+        )
+
+
+def _save_inductor(exported: ExportedProgram, package: Path) -> None:
+    archive = package.with_suffix(".pt2")
+    torch._inductor.aoti_compile_and_package(
+        exported, package_path=str(archive), inductor_configs={"freezing": True, "cpp.threads": torch.get_num_threads()}
+    )
+    # Unpacked once here: the loader would do it at every start, into a folder that a killed process leaves behind.
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(package.parent)
+    archive.unlink()
+
+
+def _end_with_parent() -> None:
+    """End this process and its compilers when whoever started it is gone: then stdin ends."""
+    os.setsid()
+
+    def watch() -> None:
+        sys.stdin.read()
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,210 @@
+"""The forward pass of the settings' network: compiled if that is possible, else as torch runs it.
+
+Compiling takes a while and is done once for a machine: what comes out is kept in the user's cache.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from service.model.cache import CompileError, cache_folder, find_or_build
+from service.model.compiled import CompiledNetwork, CompilingEngine
+from service.model.compiler import CompileJob, command_line
+from service.model.network import ImageNetwork
+from service.model.weights import load_model, weights_digest
+from service.settings import OPENVINO_PRECISIONS, Engine, Precision, Settings, usable_cores
+
+_LOG = logging.getLogger(__name__)
+# Larger ones are no faster on a CPU, and with AMX slower; how many one thread has at hand depends, see docs/decisions.
+_CPU_MICRO_BATCH = 8
+_ONE_THREAD_MICRO_BATCH: Mapping[tuple[CompilingEngine, Precision], int] = {
+    ("openvino", "float32"): 1,
+    ("openvino", "bfloat16"): 4,
+    ("inductor", "float32"): 1,
+}
+_GPU_MICRO_BATCH = 64
+_COMPILE_TIMEOUT_S = 300.0
+_LOG_LINES_SHOWN = 5
+_ROOT = str(Path(__file__).parents[2])
+_SOURCES = ("compiled.py", "compiler.py", "network.py", "openvino_network.py", "weights.py")
+_PACKAGES = ("openvino", "timm", "torch", "torchvision")
+
+
+class Forward(Protocol):
+    """uint8 RGB images (n, size, size, 3) on the device to float32 logits (n, outputs), for any n.
+
+    When the other workers are idle it may take their cores.
+
+    Attributes
+    ----------
+    engine:
+        What runs it.
+    sizes:
+        The batch sizes to warm up with: whatever n is, no other is new to the device afterwards.
+    """
+
+    @property
+    def engine(self) -> Engine: ...  # noqa: D102
+
+    @property
+    def sizes(self) -> Sequence[int]: ...  # noqa: D102
+
+    def __call__(self, images: Tensor, *, others_idle: bool = False) -> Tensor: ...  # noqa: D102
+
+
+class EagerNetwork:
+    """The network as torch runs it, at most `micro_batch_size` images at a time."""
+
+    engine: Engine = "eager"
+
+    def __init__(self, network: ImageNetwork, micro_batch_size: int) -> None:
+        self.sizes = range(1, micro_batch_size + 1)
+        self._network = network
+
+    def __call__(self, images: Tensor, *, others_idle: bool = False) -> Tensor:  # noqa: ARG002
+        """float32 logits of shape (n, outputs); torch's threads stay as many as they are."""
+        return torch.cat([self._network(part) for part in torch.split(images, self.sizes[-1])])
+
+
+def load_forward(settings: Settings, device: torch.device, precision: Precision) -> Forward:
+    """The network on the device, for any number of images.
+
+    Raises
+    ------
+    WeightsError
+        See `service.model.weights.load_model`.
+    """
+    engine = chosen_engine(settings, device, precision)
+    if engine != "eager":
+        try:
+            return _load_compiled(settings, engine, device, precision)
+        except CompileError as error:
+            _LOG.warning("the model runs without being compiled, which is slower: %s", error)
+    default = _GPU_MICRO_BATCH if device.type == "cuda" else _CPU_MICRO_BATCH
+    return EagerNetwork(ImageNetwork(load_model(settings), precision, device), settings.micro_batch_size or default)
+
+
+def chosen_engine(settings: Settings, device: torch.device, precision: Precision) -> Engine:
+    """What runs the network: the settings' engine, or what was fastest, see docs/decisions."""
+    if settings.engine != "auto":
+        return settings.engine
+    return "openvino" if device.type == "cpu" and precision in OPENVINO_PRECISIONS else "inductor"
+
+
+def compiled_sizes(
+    settings: Settings, engine: CompilingEngine, device: torch.device, precision: Precision
+) -> tuple[int, ...]:
+    """The batch sizes that are compiled, largest first; 1 is the last, so that any number of images can be split.
+
+    On one thread of a CPU few images at a time are as fast as many or faster: what is between two layers stays in its
+    caches. Two threads share the work of a single image badly.
+    """
+    if settings.micro_batch_size is not None:
+        sizes = {settings.micro_batch_size}
+    elif device.type == "cuda":
+        sizes = {_GPU_MICRO_BATCH, 8}
+    else:
+        one_thread = _ONE_THREAD_MICRO_BATCH.get((engine, precision), _CPU_MICRO_BATCH)
+        sizes = {one_thread if settings.threads_per_worker == 1 else _CPU_MICRO_BATCH}
+    return tuple(sorted(sizes | {1}, reverse=True))
+
+
+def _load_compiled(
+    settings: Settings, engine: CompilingEngine, device: torch.device, precision: Precision
+) -> CompiledNetwork:
+    sizes = compiled_sizes(settings, engine, device, precision)
+    key = {
+        "weights": weights_digest(settings),
+        "model": settings.model,
+        "labels": len(settings.labels),
+        "image_size": settings.image_size,
+        "engine": engine,
+        "precision": precision,
+        "sizes": sizes,
+        "threads": settings.threads_per_worker,
+        "hardware": _hardware(device),
+        "packages": {name: version(name) for name in _PACKAGES},
+        # Normalisation and compiler options are in there.
+        "sources": {name: hashlib.sha256(Path(__file__).with_name(name).read_bytes()).hexdigest() for name in _SOURCES},
+    }
+    jobs = [CompileJob(engine, size, str(device), precision, settings.model_dump_json()) for size in sizes]
+    entry = find_or_build(cache_folder(), key, partial(_compile, jobs), wait_s=_COMPILE_TIMEOUT_S)
+    try:
+        packages = {size: entry / str(size) for size in sizes}
+        return CompiledNetwork(packages, engine, precision, device, settings.threads_per_worker, usable_cores())
+    except RuntimeError as error:
+        raise CompileError(f"{entry} can't be loaded: {error}") from error
+
+
+def _hardware(device: torch.device) -> dict[str, object]:
+    """What machine code and the layout of packed weights depend on."""
+    if device.type == "cuda":
+        return {"gpu": torch.cuda.get_device_name(device), "capability": torch.cuda.get_device_capability(device)}
+    return {
+        "cpu": dict(torch.cpu.get_capabilities()),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "onednn": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
+    }
+
+
+def _compile(jobs: list[CompileJob], folder: Path) -> None:
+    """Run the jobs side by side in `folder`, each in a process of its own."""
+    cxx = os.environ.get("CXX", "g++")
+    if any(job.engine == "inductor" for job in jobs) and shutil.which(cxx) is None:
+        raise CompileError(f"there is no C++ compiler {cxx!r}; install g++ or set CXX")
+    _LOG.warning("compiling the model, once for this machine, into %s", folder.parent)
+    start_s = time.monotonic()
+    # In the cache, so that the next build clears it away if this process is killed.
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    compilers = [_start_compiler(job, folder, scratch) for job in jobs]
+    try:
+        for job, compiler in zip(jobs, compilers, strict=True):
+            _wait(compiler, start_s + _COMPILE_TIMEOUT_S, _log_path(job, scratch))
+    finally:
+        for compiler in compilers:
+            compiler.communicate()  # the end of its input ends it
+    shutil.rmtree(scratch)
+    _LOG.warning("compiled the model in %.0f s", time.monotonic() - start_s)
+
+
+def _log_path(job: CompileJob, scratch: Path) -> Path:
+    return scratch / f"{job.size}.log"
+
+
+def _start_compiler(job: CompileJob, folder: Path, scratch: Path) -> "subprocess.Popen[bytes]":
+    with _log_path(job, scratch).open("wb") as log:
+        return subprocess.Popen(
+            command_line(job, folder),
+            # So that `service` is found whatever the current folder is.
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")])),
+                # What torch finds in its usual folder it would unpickle.
+                "TORCHINDUCTOR_CACHE_DIR": str(scratch / str(job.size)),
+            },
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _wait(compiler: "subprocess.Popen[bytes]", end_s: float, log: Path) -> None:
+    try:
+        status = compiler.wait(max(0.0, end_s - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise CompileError(f"the compiler was not ready after {_COMPILE_TIMEOUT_S:.0f} s") from None
+    if status != 0:
+        lines = log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES_SHOWN:]
+        raise CompileError("\n".join([f"the compiler ended with status {status}:", *lines]))

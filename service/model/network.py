@@ -1,0 +1,33 @@
+"""The graph that runs: from bytes of an image to logits. What is compiled is this module."""
+
+import torch
+from torch import Tensor, nn
+
+from service.model.weights import LoadedModel
+from service.settings import Precision
+
+
+class ImageNetwork(nn.Module):
+    """A network with its input's normalisation, in one precision: uint8 RGB (n, size, size, 3) to float32 logits.
+
+    The normalisation is float32 in every precision. NHWC bytes seen as NCHW are channels_last already, so nothing is
+    copied for the layout.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, loaded: LoadedModel, precision: Precision, device: torch.device) -> None:
+        super().__init__()
+        mean, std = (torch.tensor(value, device=device).view(1, 3, 1, 1) for value in (loaded.mean, loaded.std))
+        self.register_buffer("scale", 1 / (255 * std))
+        self.register_buffer("shift", -mean / std)
+        self._dtype: torch.dtype = getattr(torch, precision)
+        self.network = loaded.network.to(device, self._dtype).to(memory_format=torch.channels_last)
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float32 logits of shape (n, outputs)."""
+        normalised = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        logits: Tensor = self.network(normalised.to(self._dtype)).float()
+        return logits

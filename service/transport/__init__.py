@@ -1,0 +1,1 @@
+"""From an HTTP process to a worker and back: the request table, batches, and the supervision of the workers."""

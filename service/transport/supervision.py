@@ -1,0 +1,110 @@
+"""Whether all processes of a server are there and at work: what ends or hangs is replaced, or ends the server."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter
+
+from litserve import LitServer
+
+from service.transport.request_table import RequestTable
+
+_LOG = logging.getLogger(__name__)
+_LOOK_EVERY_S = 0.1
+_LONGEST_PAUSE_S = 30.0
+_HTTP_PROCESS = "LitServer-"  # what LitServe calls them
+
+
+class Watch(threading.Thread):
+    """Runs in the server's main process from before its start; `stop` it when the server stops.
+
+    Parameters
+    ----------
+    worker_timeout_s:
+        After so many seconds without a sign of life a worker hangs. Time in which the whole server was suspended
+        doesn't count.
+
+    Attributes
+    ----------
+    failure:
+        Why the server was stopped, if it was.
+    """
+
+    def __init__(self, server: LitServer, table: RequestTable, worker_timeout_s: float) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._server, self._table, self._worker_timeout_s = server, table, worker_timeout_s
+        self._is_stopping = False
+        self._is_up = False
+        self._http_processes = 0
+        self._silent: dict[int, tuple[int, float]] = {}
+        self._restarts: Counter[int] = Counter()
+        self._restart_at_s: dict[int, float] = {}
+        self.failure: str | None = None
+
+    def stop(self) -> None:
+        """Replace nothing from now on. For a signal handler, too: it doesn't wait."""
+        self._is_stopping = True
+
+    def run(self) -> None:
+        """Look ten times a second."""
+        before_s = time.monotonic()
+        while not self._is_stopping:
+            time.sleep(_LOOK_EVERY_S)
+            now_s = time.monotonic()
+            self._look(min(now_s - before_s, 2 * _LOOK_EVERY_S))
+            before_s = now_s
+
+    def _look(self, passed_s: float) -> None:
+        self._is_up = self._is_up or self._table.any_worker_present
+        # LitServe fills the list when it has started all.
+        for worker, process in enumerate(getattr(self._server, "inference_workers", [])):
+            if not process.is_alive():
+                self._replace(worker, process.exitcode)
+            elif self._hangs(worker, passed_s):
+                _LOG.error("worker %d has not come back from a batch for %g s: killed", worker, self._worker_timeout_s)
+                process.kill()
+        http_processes = sum(child.name.startswith(_HTTP_PROCESS) for child in multiprocessing.active_children())
+        if http_processes < self._http_processes:
+            self._fail("an HTTP process has ended")
+        self._http_processes = http_processes
+
+    def _hangs(self, worker: int, passed_s: float) -> bool:
+        beats = self._table.beats(worker)
+        if beats is None:
+            return False
+        self._restarts[worker] = 0
+        before, silent_s = self._silent.get(worker, (beats, 0.0))
+        silent_s = silent_s + passed_s if beats == before else 0.0
+        self._silent[worker] = beats, silent_s
+        return silent_s > self._worker_timeout_s
+
+    def _replace(self, worker: int, exitcode: int) -> None:
+        if not self._is_up:
+            # With status 0 its setup has raised; LitServe says so itself.
+            if exitcode:
+                self._fail(f"a worker ended with status {exitcode} before it was ready")
+            return
+        if self._is_stopping:
+            return
+        now_s = time.monotonic()
+        if worker not in self._restart_at_s:
+            self._table.leave(worker)
+            self._silent.pop(worker, None)
+            # At once, unless it failed right before: then ever more slowly.
+            pause_s = min(_LONGEST_PAUSE_S, 2.0 ** self._restarts[worker] - 1)
+            self._restarts[worker] += 1
+            self._restart_at_s[worker] = now_s + pause_s
+            _LOG.error("worker %d has ended with status %s; a new one starts in %g s", worker, exitcode, pause_s)
+        if now_s >= self._restart_at_s[worker]:
+            del self._restart_at_s[worker]
+            api = self._server.lit_api
+            self._server.inference_workers[worker] = self._server.launch_single_inference_worker(api, worker)
+
+    def _fail(self, why: str) -> None:
+        if not self._is_stopping:
+            self.failure = why
+            self.stop()
+            os.kill(os.getpid(), signal.SIGTERM)

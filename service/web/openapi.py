@@ -1,0 +1,118 @@
+"""What `/openapi.json` says: every endpoint with each status that it answers.
+
+FastAPI would describe what it derives from the code; LitServe gives it a handler without types, and the errors come
+from middlewares, a dependency and other processes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+
+from service.predictions import Answer
+
+_Document = dict[str, Any]
+
+_ERROR = {"$ref": "#/components/schemas/Error"}
+_ERRORS = {
+    "400": "What was sent is not HTTP, not JSON, not base64, or not complete.",
+    "401": "The header X-API-Key is missing or wrong; only where a key is set.",
+    "408": "The headers or the body did not come within the request's time.",
+    "413": "The body, the image file or the image itself is larger than allowed.",
+    "415": "The content type or the format of the image is not supported.",
+    "422": "The field 'image' is missing or of the wrong type, or the image is corrupt.",
+    "431": "The headers are too long.",
+    "500": "The prediction failed.",
+    "503": "No more requests fit in, or the worker that had this one has ended; try again after Retry-After seconds.",
+    "504": "There was no time left to decode or predict the image.",
+}
+_RETRY_AFTER = {"description": "Seconds.", "required": True, "schema": {"type": "integer", "minimum": 0}}
+_SERVER_TIMING = {"description": "What each stage of the service took.", "schema": {"type": "string"}}
+
+
+def describe(app: FastAPI, path: str) -> None:
+    """Let the application answer `/openapi.json` with the service's own description.
+
+    Parameters
+    ----------
+    path:
+        Of the endpoint that predicts.
+    """
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "Image classifier", "version": "1", "description": "Is it a cat or a dog?"},
+        "paths": {
+            path: {"post": _predict()},
+            "/health": {"get": _text("health", "Whether all workers are ready", {"200": "Yes.", "503": "Not yet."})},
+            "/live": {"get": _text("live", "Whether the server can be reached", {"200": "Yes."})},
+            "/metrics": {"get": _text("metrics", "Metrics in Prometheus' text format", {"200": "All processes'."})},
+            "/info": {"get": _info()},
+            "/": {"get": _text("index", "A line that says that this is LitServe", {"200": "It is."})},
+        },
+        "components": {
+            "schemas": {
+                **_schemas_of_answer(),
+                "Error": {
+                    "type": "object",
+                    "properties": {"detail": {"type": "string", "description": "What is wrong, in a sentence."}},
+                    "required": ["detail"],
+                },
+            },
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
+        },
+    }
+    app.openapi = lambda: document  # type: ignore[method-assign]  # as FastAPI documents it
+
+
+def _schemas_of_answer() -> _Document:
+    schema = Answer.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "Answer": schema}
+
+
+def _predict() -> _Document:
+    image = {"type": "string", "contentEncoding": "base64", "description": "An image file as base64."}
+    return {
+        "operationId": "predict",
+        "summary": "Classify an image: a JPEG, PNG, WebP, GIF or BMP file, as base64 in JSON or as it is",
+        # Without a key, too: whether one is needed is the server's setting.
+        "security": [{}, {"key": []}],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object", "properties": {"image": image}, "required": ["image"]}
+                },
+                "image/*": {"schema": {}},
+                "application/octet-stream": {"schema": {}},
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "Every label with its probability, best first.",
+                "headers": {"Server-Timing": _SERVER_TIMING},
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
+            },
+            **{status: _error(status, description) for status, description in _ERRORS.items()},
+        },
+    }
+
+
+def _error(status: str, description: str) -> _Document:
+    error: _Document = {"description": description, "content": {"application/json": {"schema": _ERROR}}}
+    if status == "400":
+        # What isn't HTTP is answered before it comes to an endpoint.
+        error["content"]["text/plain"] = {"schema": {"type": "string"}}
+    if status == "503":
+        error["headers"] = {"Retry-After": _RETRY_AFTER}
+    return error
+
+
+def _text(name: str, summary: str, descriptions: Mapping[str, str]) -> _Document:
+    responses = {status: {"description": description} for status, description in descriptions.items()}
+    return {"operationId": name, "summary": summary, "responses": responses}
+
+
+def _info() -> _Document:
+    content = {"application/json": {"schema": {"type": "object"}}}
+    responses = {"200": {"description": "Settings.", "content": content}}
+    return {"operationId": "info", "summary": "What LitServe was started with", "responses": responses}

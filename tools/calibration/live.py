@@ -1,0 +1,99 @@
+"""Live whole runs of the gate: pytest in a clone of this repository, unchanged or with a slowdown in its files."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from servegate.errors import MeasurementError
+from servegate.session.settings import GateSettings
+from servegate.storage.checkouts import identify
+from tools.calibration.lines import append_line, read_lines
+from tools.calibration.pairs import PAIRS, CellPair, PairRecord, append_pair
+from tools.calibration.record import KINDS
+
+RUNS = "runs.jsonl"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One whole run.
+
+    Attributes
+    ----------
+    kind:
+        As of a recorded pair.
+    exit_status:
+        pytest's: 0 if the run passed under --perf-strict, 1 if it was red.
+    verdicts:
+        By the cell's name.
+    """
+
+    kind: str
+    service_tree: str
+    began: str
+    minutes: float
+    exit_status: int
+    verdicts: Mapping[str, str]
+
+
+def read_runs(path: Path) -> list[RunRecord]:
+    """All recorded runs; see `read_lines`."""
+    return [RunRecord(**record) for record in read_lines(path)]
+
+
+def record_run(
+    folder: Path, root: Path, kind: str, settings: GateSettings, progress: Callable[[str], None]
+) -> RunRecord:
+    """Compare a clone with its own last commit, side by side, as a user would.
+
+    The run is recorded, and its pairs up to the first look: until then every cell is in each of them, so which are
+    recorded doesn't depend on what they say.
+
+    Raises
+    ------
+    MeasurementError
+        When pytest ended without a verdict for every cell.
+    """
+    progress(f"{kind}: a whole run starts")
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    with tempfile.TemporaryDirectory(prefix="servegate-live-") as temporary:
+        clone, report = Path(temporary) / "clone", Path(temporary) / "benchmark.json"
+        subprocess.run(["git", "clone", "--quiet", str(root), str(clone)], check=True)
+        slowdown = KINDS[kind]
+        if slowdown is not None:
+            slowdown.put_into(clone)
+        start_s = time.monotonic()
+        command = [sys.executable, "-m", "pytest", "perf_tests", "--perf-versus", "HEAD", "--perf-strict"]
+        result = subprocess.run(
+            [*command, f"--benchmark-json={report}"], cwd=clone, capture_output=True, text=True, check=False
+        )
+        minutes = (time.monotonic() - start_s) / 60
+        if result.returncode not in (0, 1) or not report.exists():
+            raise MeasurementError(f"the run ended with status {result.returncode}:\n{result.stdout[-3000:]}")
+        _, _, shown = result.stdout.partition("collected ")
+        progress("\n".join(line for line in shown.splitlines() if not line.startswith("  ")))
+        figures = [benchmark["extra_info"] for benchmark in json.loads(report.read_text())["benchmarks"]]
+    tree = identify(root, settings.service, settings.lock).service_tree
+    verdicts = {figure["cell"]: figure["verdict"] for figure in figures}
+    record = RunRecord(kind, tree, began, round(minutes, 1), result.returncode, verdicts)
+    append_line(folder / RUNS, asdict(record))
+    for cells in first_pairs(figures, settings.looks[0]):
+        schedule = settings.schedule
+        append_pair(folder / PAIRS, PairRecord(kind, tree, began, schedule.burst_s, schedule.blocks, cells))
+    progress(f"{kind}: exit status {record.exit_status} after {minutes:.1f} min, {record.verdicts}")
+    return record
+
+
+def first_pairs(figures: Sequence[dict[str, Any]], count: int) -> list[dict[str, CellPair]]:
+    """Pair by pair, the cells that were compared; none when a cell has no figure, as after a wrong answer."""
+    compared = {figure["cell"]: figure["pairs"][:count] for figure in figures if figure["pairs"]}
+    if any(len(pairs) < count or any(pair["log_ratio"] is None for pair in pairs) for pairs in compared.values()):
+        return []
+    return [{cell: CellPair.from_json(pairs[number]) for cell, pairs in compared.items()} for number in range(count)]

@@ -1,0 +1,88 @@
+"""Recorded pairs of fresh processes: one JSON object a line, committed, so that the record grows run by run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.calibration.lines import append_line, read_lines
+
+PAIRS = "pairs.jsonl"
+
+
+@dataclass(frozen=True)
+class CellPair:
+    """One cell in one pair.
+
+    Attributes
+    ----------
+    log_ratio:
+        log(head / base), the gate's figure.
+    blocks:
+        The blocks' log ratios.
+    base_per_s, head_per_s:
+        Throughput in each burst.
+    seconds, start_seconds:
+        How long the cell took, and the starts of the pair's processes.
+    """
+
+    log_ratio: float
+    blocks: tuple[float, ...]
+    base_per_s: tuple[float, ...]
+    head_per_s: tuple[float, ...]
+    seconds: float
+    start_seconds: float
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "CellPair":
+        """As `servegate.measure.side_by_side.PairFigure.to_json` gives it."""
+        figures: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
+        }
+        return cls(**figures)
+
+
+@dataclass(frozen=True)
+class PairRecord:
+    """One pair.
+
+    Attributes
+    ----------
+    kind:
+        `same` for identical code, else as in `decode+10%`.
+    service_tree:
+        git's hash of the service that was measured.
+    began:
+        UTC, ISO 8601.
+    burst_s, blocks:
+        The schedule; pairs of different ones are different noise.
+    cells:
+        By the cell's name; of a slowdown perhaps only those that it reaches.
+    """
+
+    kind: str
+    service_tree: str
+    began: str
+    burst_s: float
+    blocks: int
+    cells: Mapping[str, CellPair]
+
+
+def read_pairs(path: Path) -> list[PairRecord]:
+    """All recorded pairs; see `read_lines`."""
+    return [_pair(record) for record in read_lines(path)]
+
+
+def append_pair(path: Path, pair: PairRecord) -> None:
+    """Add a pair, after it was measured as a whole."""
+    append_line(path, asdict(pair))
+
+
+def common_cells(pairs: Sequence[PairRecord]) -> tuple[str, ...]:
+    """Those that each of the pairs has, in their order."""
+    return tuple(cell for cell in pairs[0].cells if all(cell in pair.cells for pair in pairs))
+
+
+def _pair(record: dict[str, Any]) -> PairRecord:
+    cells = {name: CellPair.from_json(cell) for name, cell in record.pop("cells").items()}
+    return PairRecord(**record, cells=cells)

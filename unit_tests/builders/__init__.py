@@ -1,0 +1,1 @@
+"""What tests of several wings build their cases from."""

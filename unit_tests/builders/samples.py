@@ -1,0 +1,33 @@
+"""Samples as a measurement would return them."""
+
+from collections.abc import Iterable, Sequence
+
+from servegate.records import GpuUse, Latency, Sample, Telemetry
+
+_UNITS_PER_ROUND = 8
+
+
+def make_sample(
+    throughput_per_s: float = 100.0,
+    *,
+    failures: Sequence[str] = (),
+    answers: int = 200,
+    client_cpu_cores: float | None = None,
+    gpu: GpuUse | None = None,
+) -> Sample:
+    """One process's sample; like a real one it has no rounds when answers failed."""
+    round_s = _UNITS_PER_ROUND / throughput_per_s
+    return Sample(
+        rounds_s=() if failures else (round_s,) * 5,
+        units_per_round=_UNITS_PER_ROUND,
+        latency=Latency(mean_ms=10.0, p50_ms=9.5, p95_ms=20.25, p99_ms=30.75),
+        answers=answers,
+        failures=tuple(failures),
+        telemetry=Telemetry(cpu_cores=1.5, memory_bytes=2**30, gpu=gpu),
+        client_cpu_cores=client_cpu_cores,
+    )
+
+
+def make_samples(throughput_per_s: Iterable[float]) -> list[Sample]:
+    """One sample for each throughput."""
+    return [make_sample(value) for value in throughput_per_s]

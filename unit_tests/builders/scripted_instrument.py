@@ -1,0 +1,68 @@
+"""An instrument that measures nothing: it returns the throughput that a file, the plan, names for each cell.
+
+The tiny project of `tiny_project.py` gets a copy of this file, so it imports nothing of the tests.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from servegate.errors import MeasurementError
+from servegate.measure.targets import Group
+from servegate.records import Cell, Latency, Sample, Telemetry
+
+PLAN_FILE = "plan.json"
+LOG_FILE = "measured.txt"
+_ROUNDS = 5
+_UNITS_PER_ROUND = 10
+# How the fresh processes of a group differ, in the order in which they are started; a geometric mean of 1.
+_PROCESS_FACTORS = (1.00, 1.02, 1 / 1.02, 1.01, 1 / 1.01, 1.015, 1 / 1.015, 1.00)
+
+
+@dataclass(frozen=True)
+class ScriptedInstrument:
+    """One "process" of a group; the plan is read when it starts."""
+
+    number: int
+    plan: Mapping[str, Any]
+    log: Path
+    details: Mapping[str, str]
+
+    def measure(self, cell: Cell, seconds: float) -> Sample:  # noqa: ARG002  (takes no time)
+        """What the plan says, noted in the log."""
+        with self.log.open("a") as log:
+            log.write(f"{cell} in process {self.number}\n")
+        if "interrupt" in self.plan:
+            raise KeyboardInterrupt(self.plan["interrupt"])
+        if "error" in self.plan:
+            raise MeasurementError(self.plan["error"])
+        throughput_per_s = self.plan["throughput_per_s"][str(cell)] * _PROCESS_FACTORS[self.number % 8]
+        failures = tuple(self.plan.get("failures", {}).get(str(cell), ()))
+        round_s = _UNITS_PER_ROUND / throughput_per_s
+        return Sample(
+            rounds_s=() if failures else (round_s,) * _ROUNDS,
+            units_per_round=_UNITS_PER_ROUND,
+            latency=Latency(round_s * 1e3, round_s * 1e3, round_s * 1.5e3, round_s * 2e3),
+            answers=_ROUNDS * _UNITS_PER_ROUND,
+            failures=failures,
+            telemetry=Telemetry(cpu_cores=1.25, memory_bytes=2**28, gpu=None),
+            client_cpu_cores=0.25,
+        )
+
+
+def scripted_group(name: str, unit: str, folder: Path) -> Group:
+    """A group whose processes follow the plan in the folder."""
+    started = 0
+
+    @contextmanager
+    def fresh_process() -> Iterator[ScriptedInstrument]:
+        nonlocal started
+        plan = json.loads((folder / PLAN_FILE).read_text())
+        details = {f"{name} precision": plan.get("precision", "float32")}
+        yield ScriptedInstrument(started, plan, folder / LOG_FILE, details)
+        started += 1
+
+    return Group(name, unit, fresh_process)

@@ -1,0 +1,55 @@
+"""Fixtures of servegate's unit tests."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from servegate.processes.managed import ServerProcess
+from unit_tests.builders import stub_server
+from unit_tests.builders.nvml_stand_in import StandInNvml, compile_stand_in
+from unit_tests.builders.tiny_project import TinyProject
+
+# A slow or busy machine is no failure.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True)
+def git_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git without the developer's configuration, and never in the repository whose hook runs the tests."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "nobody")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "nobody@example.org")
+
+
+@pytest.fixture
+def tiny_project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> TinyProject:
+    """A project with scripted measurements; pytest-benchmark would disable itself inside an xdist worker."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    return TinyProject(pytester)
+
+
+@pytest.fixture(scope="session")
+def stub() -> Iterator[ServerProcess]:
+    """The stub server in a process of its own; tests that use it share one xdist worker, `stub`."""
+    with ServerProcess([sys.executable, stub_server.__file__], cwd=Path.cwd(), ready_deadline_s=60.0) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_stand_in(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def nvml(nvml_library: Path, monkeypatch: pytest.MonkeyPatch) -> StandInNvml:
+    """NVML with no GPU yet, and all of them visible."""
+    return StandInNvml(nvml_library, monkeypatch)

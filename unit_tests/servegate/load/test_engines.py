@@ -1,0 +1,92 @@
+"""Load by Locust: one master and two workers on this machine give one record."""
+
+import subprocess
+import sys
+
+import pytest
+
+from servegate.errors import SettingsError
+from servegate.load import engines
+from servegate.load.engines import LoadEngine
+from servegate.load.locust_cpu import cpu_cores
+from servegate.load.workload import Workload
+from servegate.measure.process_by_process import open_api_instrument
+from servegate.processes.managed import ServerProcess
+from servegate.records import Cell
+from unit_tests.builders import stub_server
+from unit_tests.servegate.session.test_settings import read
+
+LOCUST = LoadEngine("locust", workers=2)
+
+
+def workload(mode: str) -> Workload:
+    return Workload(f"/predict/{mode}", b"{}", {"Content-Type": "application/json"}, stub_server.ANSWER)
+
+
+@pytest.mark.xdist_group("stub")
+class TestLocust:
+    """Real Locust on the stub server."""
+
+    def test_master_and_workers_give_one_record(self, stub: ServerProcess) -> None:
+        """Six connections that wait 0.15 s for each answer, twice in a row on the same workers."""
+        with open_api_instrument(stub, workload("right"), 0.3, {}, LOCUST) as instrument:
+            for _ in range(2):
+                sample = instrument.measure(Cell("api", "concurrency", 6), 1.0)
+                assert sample.failures == ()
+                assert 10 < sample.throughput_per_s < 6 / stub_server.DELAY_S + 1
+                assert sample.latency.p50_ms >= stub_server.DELAY_S * 1e3
+                assert sample.answers >= 13
+                assert sample.client_cpu_cores is not None
+
+    @pytest.mark.parametrize(
+        ("mode", "message"),
+        [("sometimes-wrong", r"label is 'Dog', expected 'Cat'"), ("sometimes-500", "status 500: no memory left")],
+    )
+    def test_every_answer_is_checked(self, stub: ServerProcess, mode: str, message: str) -> None:
+        with open_api_instrument(stub, workload(mode), 0.1, {}, LOCUST) as instrument:
+            sample = instrument.measure(Cell("api", "concurrency", 4), 0.5)
+        assert sample.rounds_s == ()
+        assert any(message in failure for failure in sample.failures)
+
+
+class TestOptions:
+    """How it is chosen."""
+
+    def test_the_built_in_client_is_the_default(self, pytester: pytest.Pytester) -> None:
+        assert read(pytester).engine == LoadEngine("builtin", 2, 0, "")
+
+    def test_locust_with_workers_elsewhere(self, pytester: pytest.Pytester) -> None:
+        options = ("--perf-load-engine=locust", "--perf-locust-remote-workers=3", "--perf-locust-bind=0.0.0.0:5557")
+        assert read(pytester, *options).engine == LoadEngine("locust", 2, 3, "0.0.0.0:5557")
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--perf-load-engine=wrk"], "must be builtin or locust"),
+            (["--perf-load-engine=locust", "--perf-locust-workers=0"], "needs a worker"),
+            (["--perf-load-engine=locust", "--perf-locust-remote-workers=1"], "--perf-locust-bind=0.0.0.0:5557"),
+            (["--perf-locust-bind=5557"], "must look like 0.0.0.0:5557"),
+        ],
+    )
+    def test_what_makes_no_sense(self, pytester: pytest.Pytester, options: list[str], message: str) -> None:
+        with pytest.raises(SettingsError, match=message):
+            read(pytester, *options)
+
+    def test_without_locust_it_says_what_to_install(
+        self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(engines, "find_spec", lambda _: None)
+        with pytest.raises(SettingsError, match=r"pip install 'servegate\[locust\]'"):
+            read(pytester, "--perf-load-engine=locust")
+
+
+def test_a_workers_cpu_is_that_between_the_two_moments() -> None:
+    samples = [(0.0, 0.0), (1.0, 0.9), (1.25, 1.0), (2.0, 1.3), (2.25, 1.4), (9.0, 8.0)]
+    assert cpu_cores(samples, 1.25, 2.0) == pytest.approx((1.4 - 0.9) / 1.25)
+    assert cpu_cores(samples, 5.0, 6.0) == 0.0
+
+
+def test_only_what_loads_by_locust_imports_it() -> None:
+    """It replaces Python's sockets and threads as it is imported."""
+    program = "import sys, servegate.plugin; sys.exit('locust' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

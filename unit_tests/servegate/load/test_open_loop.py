@@ -1,0 +1,87 @@
+"""Open-loop load: random times that the answers don't change, and waiting that isn't left out."""
+
+import random
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+import pytest
+
+from servegate.load.client import LoadJob
+from servegate.load.open_loop import poisson_arrivals_s
+from servegate.load.workload import Workload
+from servegate.measure.process_by_process import OpenLoopInstrument, open_api_instrument
+from servegate.processes.managed import ServerProcess
+from servegate.records import Cell
+from unit_tests.builders import stub_server
+from unit_tests.servegate.load.test_client import run_client
+
+LOAD_30 = Cell("latency", "load", 30)
+
+
+def workload(mode: str) -> Workload:
+    return Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER)
+
+
+def test_arrivals_are_a_poisson_process() -> None:
+    """Gaps between them have the mean 1/rate and, as an exponential distribution has, the same standard deviation."""
+    arrivals_s = list(poisson_arrivals_s(50.0, 400.0, random.Random(1)))
+    gaps_s = np.diff([0.0, *arrivals_s])
+    assert arrivals_s[-1] < 400.0
+    assert mean(gaps_s) == pytest.approx(1 / 50, rel=0.03)
+    assert stdev(gaps_s) == pytest.approx(1 / 50, rel=0.03)
+
+
+def test_arrivals_do_not_wait_for_answers(stub: ServerProcess) -> None:
+    """At 40 a second and 0.15 s an answer some 6 requests are on the way at a time, and none waits for another."""
+    result = run_client(LoadJob(stub.url, workload("right"), 64, warmup_s=0.2, measure_s=2.0, rate_per_s=40.0))
+    assert result.failures == []
+    assert 40 < len(result.latencies_ms) < 130  # 80 +- 5 standard deviations
+    assert np.median(result.latencies_ms) < 3 * stub_server.DELAY_S * 1e3
+    assert 0 < result.client_cpu_cores < 0.9
+
+
+def test_waiting_for_a_free_connection_counts(stub: ServerProcess) -> None:
+    """One connection answers 6.7 a second, 20 come: the last ones wait for seconds, and their latency says so."""
+    result = run_client(LoadJob(stub.url, workload("right"), 1, warmup_s=0.0, measure_s=1.5, rate_per_s=20.0))
+    waited_for_all_before_ms = (len(result.latencies_ms) * stub_server.DELAY_S - 1.5) * 1e3
+    assert len(result.latencies_ms) > 10
+    assert max(result.latencies_ms) >= waited_for_all_before_ms - 50
+
+
+def test_requests_of_the_warm_up_are_left_out(stub: ServerProcess) -> None:
+    """Of 1.5 s at 40 a second the last third counts."""
+    result = run_client(LoadJob(stub.url, workload("right"), 64, warmup_s=1.0, measure_s=0.5, rate_per_s=40.0))
+    assert 2 < len(result.latencies_ms) < 45  # 20 +- 5 standard deviations; all would be 60
+
+
+def test_wrong_answers_end_the_load(stub: ServerProcess) -> None:
+    """It was to last an hour."""
+    result = run_client(LoadJob(stub.url, workload("sometimes-wrong"), 64, 0.0, 3600.0, rate_per_s=60.0))
+    assert len(result.failures) >= 5
+    assert result.rounds_s == []
+
+
+class TestOpenLoopInstrument:
+    """A cell's value is a share of what the server can do."""
+
+    def test_the_rate_is_the_cells_share_of_the_capacity(self, stub: ServerProcess) -> None:
+        """Four connections to a server that takes 0.15 s for each are at most 27 a second; 8, +- 2, are sent."""
+        with open_api_instrument(stub, workload("right"), 0.2, details={"a": "b"}) as api:
+            instrument = OpenLoopInstrument(api, saturating=4)
+            sample = instrument.measure(LOAD_30, 3.0)
+        assert instrument.details == {"a": "b"}
+        assert sample.failures == ()
+        assert sample.mean_throughput_per_s == pytest.approx(0.3 * 4 / stub_server.DELAY_S, rel=0.7)
+        assert sample.latency.p95_ms >= sample.latency.p50_ms >= stub_server.DELAY_S * 1e3 - 5
+
+    def test_wrong_answers_while_finding_the_capacity_are_reported(self) -> None:
+        command = [sys.executable, stub_server.__file__]
+        with (
+            ServerProcess(command, cwd=Path.cwd(), ready_deadline_s=60.0) as server,
+            open_api_instrument(server, workload("sometimes-500"), 0.1, details={}) as api,
+        ):
+            sample = OpenLoopInstrument(api, saturating=2).measure(LOAD_30, 60.0)
+        assert sample.failures[0] == "status 500: no memory left"
+        assert sample.rounds_s == ()

@@ -1,0 +1,254 @@
+"""Two arms side by side: turns, balance, robustness, and what is left behind."""
+
+import itertools
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from servegate.errors import BaseError, MeasurementError, ProcessError
+from servegate.judging.judge import Policy
+from servegate.judging.pairs import PairFigure, pair_figure
+from servegate.measure import side_by_side as versus
+from servegate.measure.side_by_side import Schedule, balanced_blocks, compare_cells, measure_pair
+from servegate.records import Arm, BurstRecord, Cell, StageTime, Status
+from unit_tests.builders.samples import make_sample
+
+BASE = Arm("base", Path("base"), "python")
+HEAD = Arm("head", Path("head"), "python")
+CELL = Cell("model", "batch", 8)
+
+
+@dataclass
+class TwoArms:
+    """Contenders that complete what their throughput says, and a log of what was done to them."""
+
+    throughput_per_s: Mapping[str, float]
+    stalled_burst: int | None = None
+    failing_arm: str | None = None
+    never_ready_arm: str | None = None
+    wrong_arm: str | None = None
+    dying_arm: str | None = None
+    stages: Mapping[str, Mapping[str, StageTime]] = field(default_factory=dict)
+    shortest_burst_s: Mapping[str, float] = field(default_factory=dict)
+    log: list[tuple[str, str]] = field(default_factory=list)
+    burst_s: set[float] = field(default_factory=set)
+
+    @contextmanager
+    def launch(self, arm: Arm) -> Iterator[Callable[[], "_Contender"]]:
+        self.log.append((arm.name, "start"))
+        if arm.name == self.failing_arm:
+            raise ProcessError("it does not start")
+
+        def wait_until_ready() -> "_Contender":
+            if arm.name == self.never_ready_arm:
+                raise ProcessError("it is never ready")
+            self.log.append((arm.name, "ready"))
+            return _Contender(arm.name, self)
+
+        try:
+            yield wait_until_ready
+        finally:
+            self.log.append((arm.name, "stop"))
+
+    @property
+    def bursts(self) -> str:
+        return "".join(name[0] for name, what in self.log if what == "burst")
+
+
+@dataclass
+class _Contender:
+    name: str
+    arms: TwoArms
+
+    def start_load(self, cell: Cell) -> "_Load":
+        assert cell == CELL
+        return _Load(self.name, self.arms, self.arms.shortest_burst_s.get(self.name, 0.0))
+
+
+@dataclass
+class _Load:
+    name: str
+    arms: TwoArms
+    shortest_burst_s: float
+    units: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def burst(self, seconds: float) -> None:
+        if self.name == self.arms.dying_arm:
+            raise ProcessError("it died")
+        stalled = len(self.arms.bursts) == self.arms.stalled_burst
+        self.arms.log.append((self.name, "burst"))
+        self.arms.burst_s.add(seconds)
+        self.units.append(0 if stalled else 1000)
+        self.seconds.append(1000 / self.arms.throughput_per_s[self.name])
+
+    def finish(self) -> BurstRecord:
+        self.arms.log.append((self.name, "finish"))
+        failures = ("wrong",) if self.name == self.arms.wrong_arm else ()
+        sample = make_sample(self.arms.throughput_per_s[self.name], failures=failures)
+        if self.arms.stages:
+            sample = replace(sample, stages=self.arms.stages[self.name], telemetry=None)
+        return BurstRecord(tuple(self.units), tuple(self.seconds), sample)
+
+
+def _silent(_: str) -> None:
+    """Nobody watches."""
+
+
+def compare(arms: TwoArms, *, blocks: int = 4, seed: int = 0) -> float:
+    """The log ratio of one pair."""
+    figures = measure_pair(
+        arms.launch,
+        BASE,
+        HEAD,
+        [CELL],
+        Schedule(0.1, blocks, budget_s=60),
+        random.Random(seed),
+        progress=_silent,
+    )
+    return figures[CELL].log_ratio
+
+
+@pytest.mark.parametrize("head_per_s", [50.0, 90.0, 100.0, 120.0])
+def test_the_figure_of_a_pair_is_the_log_ratio_of_throughput(head_per_s: float) -> None:
+    arms = TwoArms({"base": 100.0, "head": head_per_s})
+    assert compare(arms) == pytest.approx(math.log(head_per_s / 100.0))
+
+
+def test_the_arms_take_turns_in_balanced_blocks() -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0})
+    compare(arms, blocks=6)
+    blocks = [arms.bursts[start : start + 4] for start in range(0, 24, 4)]
+    assert Counter(blocks) == {"bhhb": 3, "hbbh": 3}
+
+
+def test_a_stall_in_one_burst_does_not_move_the_figure() -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0}, stalled_burst=5)
+    assert compare(arms) == pytest.approx(0.0)
+
+
+def test_which_arm_starts_first_is_random() -> None:
+    first: Counter[str] = Counter()
+    for seed in range(40):
+        arms = TwoArms({"base": 100.0, "head": 100.0})
+        compare(arms, seed=seed)
+        first[arms.log[0][0]] += 1
+    assert min(first["base"], first["head"]) >= 10
+
+
+def test_both_arms_start_at_a_time() -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0})
+    compare(arms)
+    assert [what for _, what in arms.log[:4]] == ["start", "start", "ready", "ready"]
+
+
+def test_the_base_stands_still_last() -> None:
+    """It may be a far slower server, and another that stands still meanwhile would lose its connections."""
+    arms = TwoArms({"base": 100.0, "head": 100.0})
+    compare(arms)
+    assert [name for name, what in arms.log if what == "finish"] == ["head", "base"]
+
+
+@pytest.mark.parametrize("arm", ["base", "head"])
+def test_wrong_answers_are_no_figure(arm: str) -> None:
+    assert math.isnan(compare(TwoArms({"base": 100.0, "head": 100.0}, wrong_arm=arm)))
+
+
+def test_bursts_are_as_long_as_the_slower_arm_needs() -> None:
+    """Both alike, so that neither has more of the machine's time."""
+    arms = TwoArms({"base": 100.0, "head": 100.0}, shortest_burst_s={"base": 0.05, "head": 1.25})
+    compare(arms)
+    assert arms.burst_s == {1.25}
+
+
+def test_bursts_in_which_nothing_completes_are_an_error_that_says_so() -> None:
+    record = BurstRecord((0, 0, 0, 0, 5, 5), (0.1,) * 6, make_sample(50.0))
+    with pytest.raises(MeasurementError, match=r"model\[batch=8\]: nothing happened in most bursts"):
+        pair_figure(CELL, record, record, seconds=1.0)
+
+
+@pytest.mark.parametrize(("arm", "error"), [("base", BaseError), ("head", ProcessError)])
+def test_an_arm_that_does_not_start_leaves_nothing_running(arm: str, error: type[Exception]) -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0}, failing_arm=arm)
+    with pytest.raises(error, match="does not start"):
+        compare(arms)
+    started = Counter(name for name, what in arms.log if what == "start" and name != arm)
+    assert started == Counter(name for name, what in arms.log if what == "stop")
+
+
+@pytest.mark.parametrize(("arm", "error"), [("base", BaseError), ("head", ProcessError)])
+def test_an_arm_that_is_never_ready_leaves_nothing_running(arm: str, error: type[Exception]) -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0}, never_ready_arm=arm)
+    with pytest.raises(error, match="never ready"):
+        compare(arms)
+    assert {name for name, what in arms.log if what == "stop"} == {"base", "head"}
+
+
+@pytest.mark.parametrize(("arm", "error"), [("base", BaseError), ("head", ProcessError)])
+def test_an_arm_that_dies_while_it_is_measured_is_blamed_alone(arm: str, error: type[Exception]) -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0}, dying_arm=arm)
+    with pytest.raises(error, match="it died"):
+        compare(arms)
+    assert [name for name, what in arms.log if what == "stop"] == [name for name, _ in reversed(arms.log[:2])]
+
+
+@pytest.mark.parametrize(("head_per_s", "status"), [(80.0, Status.REGRESSED), (100.0, Status.PASS)])
+def test_the_stage_that_moved_stands_in_the_verdict(head_per_s: float, status: Status) -> None:
+    """In the evidence of every verdict, and in the sentence of one that says that something changed."""
+    share = 100.0 / head_per_s
+    stages = {
+        arm: {"decode": StageTime(1.0, 1.0 * more), "predict": StageTime(5.0, 5.0)}
+        for arm, more in (("base", 1.0), ("head", share))
+    }
+    arms = TwoArms({"base": 100.0, "head": head_per_s}, stages=stages)
+    compared = compare_cells(
+        arms.launch, BASE, HEAD, [CELL], Policy(looks=(3,)), Schedule(0.1, 4, 60), random.Random(0), _silent
+    )
+    verdict = compared[CELL].verdict
+    assert verdict.status is status
+    line = next(line for line in verdict.evidence if line.startswith("stages "))
+    assert ("; decode +25.0% [" in verdict.reason) is (status is Status.REGRESSED)
+    assert ("no stage stands out" in line) is (status is Status.PASS)
+
+
+def test_comparisons_come_in_the_order_of_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the second is decided two pairs before the first."""
+    noisy, quiet = CELL, Cell("model", "batch", 1)
+    ratios = itertools.cycle([0.2, -0.2])
+    measured: list[set[Cell]] = []
+
+    def fake_pair(*arguments: object) -> dict[Cell, PairFigure]:
+        cells = arguments[3]
+        assert isinstance(cells, list)
+        measured.append(set(cells))
+        sample = make_sample(100.0)
+        figures = {quiet: 0.0, noisy: next(ratios)}
+        return {cell: PairFigure(figures[cell], (0.0, 0.001), sample, sample, seconds=0.0) for cell in cells}
+
+    monkeypatch.setattr(versus, "measure_pair", fake_pair)
+    compared = compare_cells(
+        TwoArms({}).launch,
+        BASE,
+        HEAD,
+        [noisy, quiet],
+        Policy(looks=(2, 4)),
+        Schedule(0.1, 2, 60),
+        random.Random(),
+        _silent,
+    )
+    assert measured == [{noisy, quiet}] * 2 + [{noisy}] * 2
+    assert list(compared) == [noisy, quiet]
+    assert [comparison.verdict.status for comparison in compared.values()] == [Status.INCONCLUSIVE, Status.PASS]
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 5, 8])
+def test_blocks_of_both_kinds_are_as_many_as_can_be(blocks: int) -> None:
+    kinds = Counter(balanced_blocks(blocks, random.Random(1)))
+    assert sum(kinds.values()) == blocks
+    assert abs(kinds["ABBA"] - kinds["BAAB"]) <= 1

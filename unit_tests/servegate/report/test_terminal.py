@@ -1,0 +1,171 @@
+"""What the terminal shows at the end of a run."""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from servegate.judging.judge import Policy, judge
+from servegate.records import Cell, GpuUse, Sample, Status, Verdict
+from servegate.report.terminal import write_summary
+from servegate.session.gate import CellResult
+from servegate.storage.baselines import Baseline
+from servegate.storage.checkouts import CheckoutId
+from unit_tests.builders.samples import make_sample, make_samples
+
+STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
+PIPELINE_64 = Cell("pipeline", "images", 64)
+API_1, API_8, MODEL_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency", 8), Cell("model", "batch", 8)
+BASELINE = Baseline(
+    Path("baselines/here/baseline.json"), {}, CheckoutId("0123456789abcdef", "t", "l"), {"torch": "2.1", "old": "1"}
+)
+UNITS = {"api": "requests", "model": "images", "pipeline": "images"}
+
+
+def judged(cell: Cell, samples: Sequence[Sample]) -> CellResult:
+    return CellResult(cell, UNITS[cell.group], samples, judge(Policy(), STORED, samples))
+
+
+def not_judged(cell: Cell, samples: Sequence[Sample]) -> CellResult:
+    verdict = Verdict(Status.NOT_JUDGED, "not asked", now_per_s=samples[0].throughput_per_s)
+    return CellResult(cell, UNITS[cell.group], samples, verdict)
+
+
+def show(
+    config: pytest.Config,
+    results: Sequence[CellResult],
+    baseline: Baseline | None = None,
+    details: dict[str, str] | None = None,
+) -> list[str]:
+    """The lines after the heading."""
+    file = io.StringIO()
+    write_summary(pytest.TerminalReporter(config, file), results, baseline, details or {})
+    heading, *lines = file.getvalue().splitlines()
+    assert " performance " in heading
+    return lines
+
+
+def row(lines: Sequence[str], cell: Cell) -> str:
+    return next(line for line in lines if line.startswith(f"{cell} "))
+
+
+def test_a_row_for_each_cell_with_its_figures_and_verdict(pytestconfig: pytest.Config) -> None:
+    results = [judged(API_1, make_samples([101.0, 101.0])), judged(API_8, make_samples([1234.4, 1234.4]))]
+    lines = show(pytestconfig, results)
+    assert row(lines, API_1).split() == ["api[concurrency=1]", "101.0", "9.5", "20.2", "30.8", "1.50", "+1.0%", "PASS"]
+    assert row(lines, API_8).split()[1] == "1234"
+    assert row(lines, API_8).split()[-1] == "IMPROVED"
+
+
+def test_columns_are_aligned_cell_and_verdict_to_the_left_numbers_to_the_right(pytestconfig: pytest.Config) -> None:
+    results = [judged(MODEL_8, make_samples([5.0])), judged(API_8, make_samples([100.0]))]
+    heading, *rows = show(pytestconfig, results)[:3]
+    columns = heading.split("  ")
+    assert heading.startswith("cell ")
+    assert len(columns) > 2
+    for line in rows:
+        assert line.index("[") < heading.index("per s")
+        assert re.search(r"\d$", line[: heading.index("per s") + len("per s")])
+        assert line[heading.index("verdict") - 1] == " "
+        assert line[heading.index("verdict") :] in list(Status)
+
+
+def test_the_table_fits_80_columns(pytestconfig: pytest.Config) -> None:
+    slow = [make_sample(9999.0, gpu=GpuUse(99.0, 10**9, 50.0, 1.0))]
+    table = show(pytestconfig, [judged(Cell("api", "concurrency", 64), slow), judged(API_1, make_samples([1.0]))])[:3]
+    assert max(map(len, table)) <= 80
+
+
+def test_columns_without_a_value_in_any_row_are_left_out(pytestconfig: pytest.Config) -> None:
+    heading, *_ = show(pytestconfig, [not_judged(API_1, make_samples([100.0]))])
+    assert "GPU" not in heading
+    assert "change" not in heading
+    with_gpu = make_sample(gpu=GpuUse(utilisation_percent=87.4, memory_bytes=1, power_w=None, energy_j=None))
+    lines = show(pytestconfig, [judged(API_1, [with_gpu]), judged(API_8, make_samples([100.0]))])
+    assert "GPU" in lines[0]
+    assert "change" in lines[0]
+    assert "87 %" in row(lines, API_1)
+    assert " - " in row(lines, API_8)
+
+
+def test_wrong_answers_show_their_share_and_no_throughput(pytestconfig: pytest.Config) -> None:
+    samples = [make_sample(failures=["wrong"], answers=400), make_sample(100.0)]
+    lines = show(pytestconfig, [judged(API_1, samples)])
+    assert "99.8%" in row(lines, API_1)
+    assert "100.0" not in row(lines, API_1)
+    assert "api[concurrency=1] INVALID: 1 of 600 answers were wrong or failed: wrong" in lines
+
+
+@pytest.mark.parametrize(
+    ("throughput_per_s", "status"), [(50.0, Status.REGRESSED), (150.0, Status.IMPROVED), (100.0, Status.PASS)]
+)
+def test_whatever_needs_a_reader_has_its_reason_in_a_line(
+    pytestconfig: pytest.Config, throughput_per_s: float, status: Status
+) -> None:
+    result = judged(API_1, make_samples([throughput_per_s]))
+    note = f"api[concurrency=1] {status}: {result.verdict.reason}"
+    assert (note in show(pytestconfig, [result], BASELINE)) == (status is not Status.PASS)
+
+
+def test_the_best_cell_of_the_service_is_shown_as_a_share_of_the_models_best(pytestconfig: pytest.Config) -> None:
+    results = [
+        not_judged(API_1, make_samples([20.0])),
+        not_judged(API_8, make_samples([60.0])),
+        not_judged(MODEL_8, make_samples([80.0])),
+        not_judged(Cell("model", "batch", 1), make_samples([40.0])),
+    ]
+    share = "api[concurrency=8] reaches 75% of model[batch=8]: 60.0 requests/s of 80.0 images/s"
+    assert any(line.startswith(share) for line in show(pytestconfig, results))
+
+
+def test_the_service_is_compared_with_the_pipeline_in_throughput_and_in_cpu_of_server_and_client(
+    pytestconfig: pytest.Config,
+) -> None:
+    """1.5 cores of the server and 0.3 of its client at 60 a second are 30 core-ms each; 1.5 at 75 are 20."""
+    results = [
+        not_judged(API_8, [make_sample(60.0, client_cpu_cores=0.3)] * 3),
+        not_judged(PIPELINE_64, make_samples([75.0])),
+    ]
+    assert (
+        "api[concurrency=8] reaches 80% of pipeline[images=64]: 60.0 requests/s of 75.0 images/s, "
+        "30.0 core-ms of CPU each against 20.0"
+    ) in show(pytestconfig, results)
+
+
+def test_an_informing_cell_needs_no_reader_unless_it_has_no_figure(pytestconfig: pytest.Config) -> None:
+    informing = replace(not_judged(PIPELINE_64, make_samples([75.0])), verdict=Verdict(Status.INFORMS, "why", 75.0))
+    lines = show(pytestconfig, [informing])
+    assert row(lines, PIPELINE_64).split()[-1] == "informs"
+    assert "pipeline[images=64] informs: why" not in lines
+    without = replace(informing, verdict=Verdict(Status.INFORMS, "the client was the bottleneck"))
+    assert "pipeline[images=64] informs: the client was the bottleneck" in show(pytestconfig, [without])
+
+
+def test_without_the_model_or_without_a_valid_cell_there_is_no_share(pytestconfig: pytest.Config) -> None:
+    for results in (
+        [not_judged(API_1, make_samples([20.0]))],
+        [not_judged(MODEL_8, make_samples([20.0]))],
+        [judged(API_1, [make_sample(failures=["wrong"])]), not_judged(MODEL_8, make_samples([20.0]))],
+    ):
+        assert not any("reaches" in line for line in show(pytestconfig, results))
+
+
+def test_the_baselines_commit_and_what_differs_from_its_machine_is_shown(pytestconfig: pytest.Config) -> None:
+    """A new torch explains a slowdown; it doesn't excuse it."""
+    result = [judged(API_1, make_samples([100.0]))]
+    lines = show(pytestconfig, result, BASELINE, {"torch": "2.2", "new": "3"})
+    assert "baseline: commit 0123456789ab, baselines/here/baseline.json" in lines
+    assert [line.partition("machine: ")[2] for line in lines if "differs" in line] == [
+        "new none -> 3",
+        "old 1 -> none",
+        "torch 2.1 -> 2.2",
+    ]
+    assert not any("differs" in line for line in show(pytestconfig, result, BASELINE, dict(BASELINE.details)))
+
+
+def test_without_a_baseline_nothing_is_said_about_one(pytestconfig: pytest.Config) -> None:
+    lines = show(pytestconfig, [not_judged(API_1, make_samples([100.0]))])
+    assert not any(line.startswith(("baseline", "differs")) for line in lines)

@@ -1,0 +1,159 @@
+"""What the stored baseline can't clear is compared side by side with its commit before anybody is accused."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from servegate.errors import ProcessError, ServegateError
+from servegate.measure.targets import Group
+from servegate.records import Arm, BurstRecord, Cell, Sample, Status, Verdict
+from servegate.session.gate import Gate
+from servegate.storage.baselines import Baseline
+from servegate.storage.checkouts import identify
+from unit_tests.builders.samples import make_sample
+from unit_tests.servegate.session.test_gate import API_1, API_8, SETTINGS, STORED
+from unit_tests.servegate.storage.test_other_checkout import project
+
+__all__ = ["project"]  # the fixture: a repository with one commit
+
+
+@dataclass
+class Service:
+    """A group whose throughput is given for the screen and for each arm, and what happened to it."""
+
+    screened_per_s: Mapping[Cell, float]
+    side_by_side_per_s: Mapping[str, float] = field(default_factory=dict)
+    error: ServegateError | None = None
+    failing_arm: str = "base"
+    events: list[str] = field(default_factory=list)
+    folders: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def group(self) -> Group:
+        return Group("api", "requests", self.fresh_process, self.launch_arm, lambda: self.events.append("released"))
+
+    @contextmanager
+    def fresh_process(self) -> Iterator["_Process"]:
+        self.events.append("screened")
+        yield _Process(self, None)
+
+    @contextmanager
+    def launch_arm(self, arm: Arm) -> Iterator[Callable[[], "_Process"]]:
+        if self.error is not None and arm.name == self.failing_arm:
+            raise self.error
+        self.events.append(f"compared {arm.name}")
+        self.folders[arm.name] = arm.folder
+        yield lambda: _Process(self, arm.name)
+
+
+@dataclass
+class _Process:
+    service: Service
+    arm: str | None
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    def measure(self, cell: Cell, seconds: float) -> Sample:  # noqa: ARG002  (takes no time)
+        return make_sample(self.service.screened_per_s[cell])
+
+    def start_load(self, cell: Cell) -> "_Load":  # noqa: ARG002  (the same for all)
+        assert self.arm is not None
+        return _Load(self.service.side_by_side_per_s[self.arm] * (1 + 0.001 * len(self.service.events)))
+
+
+@dataclass
+class _Load:
+    throughput_per_s: float
+    shortest_burst_s: float = 0.0
+    bursts: int = 0
+
+    def burst(self, seconds: float) -> None:  # noqa: ARG002  (takes no time)
+        self.bursts += 1
+
+    def finish(self) -> BurstRecord:
+        seconds = (100 / self.throughput_per_s,) * self.bursts
+        return BurstRecord((100,) * self.bursts, seconds, make_sample(self.throughput_per_s))
+
+
+def run(service: Service, root: Path, versus: str | None = None, *, lost_commit: bool = False) -> dict[Cell, Verdict]:
+    """Measure and judge the group; the baseline is the commit of `root`."""
+    checkout = identify(root, "service", "requirements.lock")
+    if lost_commit:
+        checkout = replace(checkout, commit="0" * 40, service_tree="1" * 40)
+    stored = Baseline(Path("baseline.json"), {str(API_1): STORED, str(API_8): STORED}, checkout, {})
+    settings = replace(SETTINGS, root=root, versus=versus, confirm=True)
+    gate = Gate(settings, stored, progress=lambda _: None, selected=[API_1, API_8])
+    return {cell: gate.result(service.group, cell).verdict for cell in (API_1, API_8)}
+
+
+def test_a_screen_that_clears_every_cell_starts_no_other_checkout(project: Path) -> None:
+    service = Service({API_1: 100.0, API_8: 100.0})
+    assert {verdict.status for verdict in run(service, project).values()} == {Status.PASS}
+    assert service.events == ["screened", "screened"]
+
+
+def test_a_machine_that_is_slower_today_accuses_nobody(project: Path) -> None:
+    service = Service({API_1: 100.0, API_8: 50.0}, {"base": 50.0, "head": 50.0})
+    verdicts = run(service, project)
+    assert {verdict.status for verdict in verdicts.values()} == {Status.PASS}
+    assert verdicts[API_8].reason.endswith("the machine is slower today than when the baseline was stored")
+    assert verdicts[API_1].reason.startswith("throughput +0.0%; a slowdown of")
+
+
+def test_a_slowdown_is_confirmed_against_the_files_of_the_baselines_commit(project: Path) -> None:
+    service = Service({API_1: 100.0, API_8: 50.0}, {"base": 100.0, "head": 50.0})
+    verdict = run(service, project)[API_8]
+    assert verdict.status is Status.REGRESSED
+    assert "side by side" in verdict.reason
+    assert "drift" not in verdict.reason
+    assert service.folders["head"] == project
+    assert service.folders["base"] != project
+    assert not service.folders["base"].exists()
+
+
+def test_the_groups_shared_process_is_ended_before_the_arms_start(project: Path) -> None:
+    service = Service({API_1: 100.0, API_8: 50.0}, {"base": 50.0, "head": 50.0})
+    run(service, project)
+    assert service.events[:3] == ["screened", "screened", "released"]
+    assert {event.split()[0] for event in service.events[3:]} == {"compared"}
+
+
+@pytest.mark.parametrize(
+    ("service", "lost_commit", "why"),
+    [
+        (Service({API_1: 100.0, API_8: 50.0}), True, "the baseline's commit 000000000000 is not here"),
+        (Service({API_1: 100.0, API_8: 50.0}, error=ProcessError("it does not boot")), False, "it does not boot"),
+    ],
+)
+def test_without_a_base_the_stored_baseline_decides_alone_and_says_why(
+    project: Path, service: Service, lost_commit: bool, why: str
+) -> None:
+    verdict = run(service, project, lost_commit=lost_commit)[API_8]
+    assert verdict.status is Status.REGRESSED
+    assert verdict.reason.endswith("by the stored baseline alone, drift not excluded")
+    assert verdict.evidence[-1].startswith("not confirmed side by side: ")
+    assert why in verdict.evidence[-1]
+
+
+def test_versus_compares_every_cell_without_a_screen(project: Path) -> None:
+    service = Service({}, {"base": 100.0, "head": 50.0})
+    verdicts = run(service, project, versus="HEAD")
+    assert {verdict.status for verdict in verdicts.values()} == {Status.REGRESSED}
+    assert "screened" not in service.events
+    assert verdicts[API_1].now_per_s == pytest.approx(50.0, rel=0.05)
+    assert verdicts[API_1].baseline_per_s == pytest.approx(100.0, rel=0.05)
+
+
+def test_a_head_that_does_not_start_is_not_excused_by_the_stored_baseline(project: Path) -> None:
+    service = Service({API_1: 100.0, API_8: 50.0}, error=ProcessError("it does not boot"), failing_arm="head")
+    with pytest.raises(ProcessError, match="it does not boot"):
+        run(service, project)
+
+
+def test_versus_a_base_that_does_not_start_there_is_nothing_to_compare_with(project: Path) -> None:
+    service = Service({}, {"base": 100.0, "head": 50.0}, error=ProcessError("No module named service.model_worker"))
+    verdicts = run(service, project, versus="HEAD")
+    assert {verdict.status for verdict in verdicts.values()} == {Status.NO_BASELINE}
+    assert "the base can't be measured: No module named service.model_worker" in verdicts[API_1].reason

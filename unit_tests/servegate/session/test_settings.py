@@ -1,0 +1,225 @@
+"""Options and their ini twins: what is read, what is refused, and with which words."""
+
+from pathlib import Path
+
+import pytest
+
+from servegate.errors import SettingsError
+from servegate.judging.judge import Policy
+from servegate.session.options import MIN_ACCEPTED_PROCESSES
+from servegate.session.settings import GateSettings
+from unit_tests.builders.tiny_project import TinyProject
+
+INI = """\
+[pytest]
+perf_cells = model=1,8 api=1,8,32
+perf_processes = 4
+perf_margin_percent = 5
+"""
+
+
+def read(pytester: pytest.Pytester, *arguments: str, ini: str = INI) -> GateSettings:
+    """The settings of `pytest ARGUMENTS` beside a pytest.ini."""
+    pytester.makefile(".ini", pytest=ini)
+    return GateSettings.from_pytest_config(pytester.parseconfig(*arguments))
+
+
+class TestReading:
+    """The command line goes before pytest.ini, and that before the defaults."""
+
+    def test_defaults(self, pytester: pytest.Pytester) -> None:
+        settings = read(pytester, ini="[pytest]\n")
+        assert settings.root == pytester.path
+        assert settings.cells == {}
+        assert settings.paths == (pytester.path / "perf_tests",)
+        assert settings.baselines == pytester.path / "perf_tests" / "baselines"
+        assert (settings.processes, settings.seconds, settings.warmup_seconds) == (3, 5.0, 1.0)
+        assert (settings.service, settings.lock, settings.packages) == ("service", "requirements.lock", ())
+        assert (settings.judged, settings.strict, settings.accept) == (False, False, False)
+        assert settings.policy(gated_cells=8) == Policy(margin=0.03, error_level=0.01, gated_cells=8)
+
+    def test_pytest_ini_replaces_the_defaults(self, pytester: pytest.Pytester) -> None:
+        more = (
+            "perf_paths = speed more/speed\nperf_baselines = stored\nperf_packages = torch timm\nperf_seconds = 2.5\n"
+        )
+        settings = read(pytester, ini=INI + more)
+        assert settings.cells == {"model": (1, 8), "api": (1, 8, 32)}
+        assert (settings.processes, settings.seconds, settings.margin) == (4, 2.5, 0.05)
+        assert settings.paths == (pytester.path / "speed", pytester.path / "more" / "speed")
+        assert settings.baselines == pytester.path / "stored"
+        assert settings.packages == ("torch", "timm")
+
+    def test_the_command_line_goes_before_pytest_ini(self, pytester: pytest.Pytester) -> None:
+        options = ("--perf-processes=6", "--perf-margin-percent", "10", "--perf-error-percent=5", "--perf-seconds=0.5")
+        settings = read(pytester, *options)
+        assert (settings.processes, settings.margin) == (6, 0.10)
+        assert (settings.error_level, settings.seconds) == (0.05, 0.5)
+
+    def test_cells_of_the_command_line_replace_only_the_groups_they_name(self, pytester: pytest.Pytester) -> None:
+        assert read(pytester, "--perf-cells=api=64").cells == {"model": (1, 8), "api": (64,)}
+        assert read(pytester, "--perf-cells=api=64 model=2").cells == {"model": (2,), "api": (64,)}
+
+    def test_without_cells_in_pytest_ini_the_command_line_may_name_any(self, pytester: pytest.Pytester) -> None:
+        assert read(pytester, "--perf-cells=new=1,2", ini="[pytest]\n").cells == {"new": (1, 2)}
+
+    def test_no_group_only_informs_unless_it_is_named(self, pytester: pytest.Pytester) -> None:
+        assert read(pytester).informing == frozenset()
+        assert read(pytester, ini=INI + "perf_informing = api model\n").informing == {"api", "model"}
+        assert read(pytester, "--perf-informing=api").informing == {"api"}
+
+    def test_compare_judges_and_strict_goes_with_it(self, pytester: pytest.Pytester) -> None:
+        settings = read(pytester, "--benchmark-compare", "--perf-strict")
+        assert (settings.judged, settings.strict, settings.accept) == (True, True, False)
+
+    @pytest.mark.parametrize(("options", "processes"), [((), MIN_ACCEPTED_PROCESSES), (("--perf-processes=12",), 12)])
+    def test_accepting_measures_enough_processes(
+        self, pytester: pytest.Pytester, options: tuple[str, ...], processes: int
+    ) -> None:
+        """More than pytest.ini says for a run that only judges."""
+        assert read(pytester, "--perf-accept", *options).processes == processes
+
+    def test_how_cells_are_measured_is_recorded(self, pytester: pytest.Pytester) -> None:
+        measuring = read(pytester, "--perf-seconds=2.5").measuring
+        assert measuring["seconds a cell"] == "2.5"
+        assert measuring["warm-up seconds"] == "1"
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ((), "measure, not judged; 4 fresh processes, 5 s a cell; margin 5%, error 0.01"),
+            (("--benchmark-compare", "--perf-strict"), "judge, strict; 4 fresh processes"),
+            (("--perf-accept",), "accept a baseline; 8 fresh processes"),
+        ],
+    )
+    def test_one_line_says_what_the_run_does(
+        self, pytester: pytest.Pytester, options: tuple[str, ...], words: str
+    ) -> None:
+        assert words in read(pytester, *options).describe()
+
+
+class TestWrongValues:
+    """An error names the value and where it came from."""
+
+    @pytest.mark.parametrize(
+        ("name", "value", "why"),
+        [
+            ("perf_processes", "0", "must lie in 1..1000"),
+            ("perf_processes", "3.5", "invalid literal for int"),
+            ("perf_processes", "many", "invalid literal for int"),
+            ("perf_seconds", "0", "must lie in 0.1..3600"),
+            ("perf_seconds", "nan", "must lie in 0.1..3600"),
+            ("perf_seconds", "five", "could not convert string to float"),
+            ("perf_warmup_seconds", "-1", "must lie in 0..600"),
+            ("perf_margin_percent", "100", "must lie in 0.1..90"),
+            ("perf_error_percent", "0", "must lie in 0.01..50"),
+            ("perf_error_percent", "inf", "must lie in 0.01..50"),
+            ("perf_cells", "model", "must look like model=1,8 api=1,8,32"),
+            ("perf_cells", "model=", "must look like"),
+            ("perf_cells", "=1,8", "must look like"),
+            ("perf_cells", "model=1 model=8", "each group once"),
+            ("perf_cells", "model=1,x", "invalid literal for int"),
+            ("perf_cells", "model=1,0", "must be different whole numbers above 0"),
+            ("perf_cells", "model=8,8", "must be different whole numbers above 0"),
+        ],
+    )
+    def test_a_wrong_value_is_refused(self, pytester: pytest.Pytester, name: str, value: str, why: str) -> None:
+        flag = "--" + name.replace("_", "-")
+        with pytest.raises(SettingsError) as on_the_command_line:
+            read(pytester, f"{flag}={value}")
+        assert str(on_the_command_line.value).startswith(f"{flag}={value!r}: ")
+        assert why in str(on_the_command_line.value)
+        with pytest.raises(SettingsError) as in_the_ini:
+            read(pytester, ini=f"[pytest]\n{name} = {value}\n")
+        assert str(in_the_ini.value).startswith(f"{name} in {pytester.path / 'pytest.ini'}={value!r}: ")
+        assert why in str(in_the_ini.value)
+
+    def test_wrong_cells_in_pytest_ini_are_refused_even_when_the_command_line_has_others(
+        self, pytester: pytest.Pytester
+    ) -> None:
+        with pytest.raises(SettingsError, match=r"perf_cells in .*pytest.ini='model': must look like"):
+            read(pytester, "--perf-cells=api=8", ini="[pytest]\nperf_cells = model\n")
+
+    def test_a_group_that_nobody_measures_is_refused(self, pytester: pytest.Pytester) -> None:
+        """Else a typing error would measure all the other cells."""
+        with pytest.raises(SettingsError, match="--perf-cells: there is no group 'apj', only 'model', 'api'"):
+            read(pytester, "--perf-cells=apj=8")
+
+    def test_a_group_that_is_not_measured_cannot_inform(self, pytester: pytest.Pytester) -> None:
+        """Else a typing error would have it judged."""
+        with pytest.raises(SettingsError, match="--perf-informing: there is no group 'modl', only 'model', 'api'"):
+            read(pytester, "--perf-informing=modl")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--perf-accept", "--benchmark-compare"), "--perf-accept stores a baseline; leave out --benchmark-compare"),
+        (("--perf-accept", "--perf-strict"), "--perf-strict judges nothing without --benchmark-compare"),
+        (("--perf-strict",), "--perf-strict judges nothing without --benchmark-compare"),
+        (("--perf-accept", "--perf-processes=7"), "--perf-processes=7: a baseline needs at least 8 fresh processes"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    pytester: pytest.Pytester, options: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read(pytester, *options)
+
+
+class TestUsage:
+    """Command lines that would measure nothing or nonsense end at once, with the command that was meant."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "meant"),
+        [
+            ("--benchmark-compare perf_tests", "write: pytest perf_tests --benchmark-compare"),
+            (
+                "--benchmark-compare perf_tests/test_cells.py::test_api",
+                "write: pytest perf_tests/test_cells.py::test_api --benchmark-compare",
+            ),
+            ("--benchmark-compare unit_tests", "write: pytest unit_tests --benchmark-compare"),
+            ("--benchmark-compare", "write: pytest perf_tests --benchmark-compare"),
+            ("unit_tests --benchmark-compare", "write: pytest perf_tests --benchmark-compare"),
+            ("unit_tests --perf-accept", "write: pytest perf_tests --perf-accept"),
+            ("perf_tests -n 2", "write: pytest perf_tests  (without -n and --dist)"),
+            ("perf_tests -n 2 --benchmark-compare", "write: pytest perf_tests --benchmark-compare  (without -n"),
+            ("perf_tests --dist loadgroup", "write: pytest perf_tests  (without -n and --dist)"),
+            ("perf_tests --benchmark-disable", "write: pytest perf_tests  (without --benchmark-disable)"),
+            ("perf_tests --benchmark-skip", "write: pytest perf_tests  (without --benchmark-skip)"),
+            ("perf_tests --benchmark-compare=0001", "is found by itself; write: pytest perf_tests --benchmark-compare"),
+            (
+                "perf_tests --benchmark-compare --benchmark-compare-fail=mean:5%",
+                "write: pytest perf_tests --benchmark-compare  (without --benchmark-compare-fail)",
+            ),
+            ("perf_tests/test_cells.py::test_api -n 2", "write: pytest perf_tests/test_cells.py::test_api  (without"),
+            ("unit_tests perf_tests -n 2", "write: pytest perf_tests  (without"),
+            (". -n 2", "write: pytest .  (without"),
+        ],
+    )
+    def test_refused_with_the_right_command(self, tiny_project: TinyProject, arguments: str, meant: str) -> None:
+        result = tiny_project.run(*arguments.split())
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert meant in result.stderr.str()
+        assert "Traceback" not in result.stdout.str() + result.stderr.str()
+        assert tiny_project.measured == []
+
+    @pytest.mark.parametrize(
+        "path", ["perf_tests", "./perf_tests", "unit_tests/../perf_tests", "perf_tests/test_cells.py"]
+    )
+    def test_performance_tests_are_recognised_however_their_path_is_written(
+        self, tiny_project: TinyProject, path: str
+    ) -> None:
+        tiny_project.run(path).assert_outcomes(passed=3)
+        tiny_project.run(str(tiny_project.root / path)).assert_outcomes(passed=3)
+
+    def test_a_link_to_the_project_is_the_project(self, tiny_project: TinyProject, tmp_path: Path) -> None:
+        link = tmp_path / "link"
+        link.symlink_to(tiny_project.root)
+        tiny_project.run(str(link / "perf_tests")).assert_outcomes(passed=3)
+
+    @pytest.mark.parametrize("options", ["-n 2", "--benchmark-disable", "--benchmark-skip", ""])
+    def test_unit_tests_may_run_as_they_like(self, tiny_project: TinyProject, options: str) -> None:
+        """In parallel, too: only performance tests need the machine for themselves."""
+        result = tiny_project.run("unit_tests", *options.split())
+        result.assert_outcomes(passed=1)
+        assert "servegate: " not in result.stdout.str()

@@ -1,0 +1,122 @@
+"""The walk of docs/your-own-service.md: the wheel alone, in an environment without torch, guards the example.
+
+`make test-wheel` runs this; `make test` leaves it out, since it installs an environment.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unit_tests.builders.repository import ROOT
+
+EXAMPLE = ROOT / "examples" / "text_scores"
+PAGE = (ROOT / "docs" / "your-own-service.md").read_text()
+# As short as can be: that the way leads from a server to a verdict is tested here, not the verdict.
+SHORT = (
+    "--perf-seconds=0.5",
+    "--perf-warmup-seconds=0.2",
+    "--perf-pairs=2",
+    "--perf-blocks=2",
+    "--perf-margin-percent=90",
+)
+
+pytestmark = pytest.mark.wheel
+
+
+def run(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Without what the outer pytest has put into the environment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON"))}
+    environment |= dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "nobody")
+    environment |= dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "nobody@example.org")
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its folder of programs: the wheel, and what the example pins."""
+    folder = tmp_path_factory.mktemp("environment")
+    for command in (
+        (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "dist", ROOT),
+        (sys.executable, "-m", "venv", folder / "venv"),
+    ):
+        assert run(ROOT, *command).returncode == 0
+    (wheel,) = (folder / "dist").iterdir()
+    programs = folder / "venv" / "bin"
+    installed = run(folder, programs / "pip", "install", "--quiet", wheel, "-r", EXAMPLE / "requirements.lock")
+    assert installed.returncode == 0, installed.stderr
+    return programs
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example as a project of its own, with one commit."""
+    folder = tmp_path_factory.mktemp("a project") / "text scores"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", "perf-report"))
+    for command in (("git", "init", "-q"), ("git", "add", "-A"), ("git", "commit", "-qm", "all")):
+        assert run(folder, *command).returncode == 0
+    return folder
+
+
+def results(project: Path) -> dict[str, object]:
+    made: dict[str, object] = json.loads((project / "perf-report" / "results.json").read_text())
+    return made
+
+
+def test_the_environment_has_no_torch_and_no_service(environment: Path) -> None:
+    for module in ("torch", "service"):
+        assert run(environment, environment / "python", "-c", f"import {module}").returncode == 1
+
+
+def test_the_page_shows_the_files_of_the_example() -> None:
+    blocks = [block.strip() for block in re.findall(r"```\w+\n(.*?)```", PAGE, re.DOTALL)]
+    for name in ("perf_tests/conftest.py", "perf_tests/test_api.py", "pytest.ini"):
+        text = re.sub(r'^""".*?"""\n+', "", (EXAMPLE / name).read_text(), flags=re.DOTALL).strip()
+        assert text in blocks, f"{name} is not in the page"
+
+
+def test_its_performance_tests_are_at_most_40_lines() -> None:
+    lines = [
+        line
+        for name in ("conftest.py", "test_api.py")
+        for line in (EXAMPLE / "perf_tests" / name).read_text().splitlines()
+    ]
+    assert len([line for line in lines if line.strip()]) <= 40
+
+
+def test_measuring_alone_judges_nothing(environment: Path, project: Path) -> None:
+    result = run(project, environment / "pytest", "perf_tests", *SHORT)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert results(project)["verdict"] == "not judged"
+
+
+def test_uncommitted_work_is_compared_with_the_last_commit(environment: Path, project: Path) -> None:
+    result = run(project, environment / "pytest", "perf_tests", "--perf-versus", "HEAD", *SHORT)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert results(project)["compared_with"] == {"kind": "commit", "reference": "HEAD"}
+
+
+def test_a_change_that_answers_wrongly_fails(environment: Path, project: Path) -> None:
+    server = project / "service" / "server.py"
+    right = server.read_text()
+    server.write_text(right.replace('"great": 2.0', '"great": 20.0'))
+    result = run(project, environment / "pytest", "perf_tests", "--perf-versus", "HEAD", *SHORT)
+    server.write_text(right)
+    assert result.returncode == 1
+    assert "answer.score is 0.8696" in result.stdout
+
+
+def test_a_baseline_is_accepted_and_compared_with(environment: Path, project: Path) -> None:
+    accepted = run(project, environment / "pytest", "perf_tests", "--perf-accept", *SHORT)
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    result = run(project, environment / "pytest", "perf_tests", "--benchmark-compare", *SHORT)
+    assert result.returncode == 0, result.stdout + result.stderr
+    cells = results(project)["cells"]
+    assert isinstance(cells, list)
+    assert [cell["cell"] for cell in cells] == [f"api[concurrency={value}]" for value in (1, 8, 32)]
+    assert all(cell["baseline_per_s"] for cell in cells)

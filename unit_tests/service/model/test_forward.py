@@ -1,0 +1,304 @@
+"""The compiled network answers as the network itself, is compiled once, and is done without where it can't be had."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import service.model.compiler
+import service.model.forward
+import service.settings
+from service.images import Pixels
+from service.model.classifier import Classifier
+from service.model.compiled import CompiledNetwork, CompilingEngine, split_sizes
+from service.model.compiler import CompileJob
+from service.model.forward import EagerNetwork, chosen_engine, compiled_sizes, load_forward
+from service.model.network import ImageNetwork
+from service.model.startup import ready_classifier
+from service.model.weights import load_model
+from service.settings import Engine, Precision, Settings, load_settings
+from unit_tests.builders.repository import ROOT
+
+_CPU = torch.device("cpu")
+_SIZE = 32
+_MODEL = "test_resnet"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a small network and, in time, its compiled forms."""
+    folder = tmp_path_factory.mktemp("compiled")
+    torch.manual_seed(1)
+    torch.save(timm.create_model(_MODEL, num_classes=3).state_dict(), folder / "weights.pth")
+    return folder
+
+
+@pytest.fixture
+def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The small network, for images of 32 pixels, one or two at a time, with the module's own cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return _settings(folder / "weights.pth")
+
+
+def _settings(checkpoint: Path, *more: str) -> Settings:
+    arguments = ["--model", _MODEL, "--checkpoint", str(checkpoint), "--labels", "Lynx,Wolf,Hare"]
+    arguments += ["--image-size", str(_SIZE), "--micro-batch-size", "2", "--workers-per-device", "2"]
+    return load_settings([*arguments, *more], "unit_tests")
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    """Five images of noise: two pairs and one."""
+    return torch.from_numpy(np.random.default_rng(3).integers(0, 256, (5, _SIZE, _SIZE, 3), np.uint8))
+
+
+def _own_answer(settings: Settings, images: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return EagerNetwork(ImageNetwork(load_model(settings), "float32", _CPU), 8)(images)
+
+
+def _refuse_to_start(*_: object, **__: object) -> None:
+    raise AssertionError("nothing is compiled again")
+
+
+@pytest.mark.parametrize("engine", ["openvino", "inductor"])
+def test_the_compiled_network_answers_as_the_network(
+    engine: Engine, settings: Settings, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """For any number of images; the second time it comes from the cache, without a compiler."""
+    settings = settings.model_copy(update={"engine": engine})
+    forward = load_forward(settings, _CPU, "float32")
+    assert isinstance(forward, CompiledNetwork), caplog.text
+    assert (forward.engine, forward.sizes) == (engine, (2, 1))
+    expected = _own_answer(settings, images)
+    for count in range(1, len(images) + 1):
+        for others_idle in (False, True):
+            answer = forward(images[:count], others_idle=others_idle)
+            torch.testing.assert_close(answer, expected[:count], rtol=1e-3, atol=1e-4)
+
+    caplog.clear()
+    monkeypatch.setattr(subprocess, "Popen", _refuse_to_start)
+    again = load_forward(settings, _CPU, "float32")
+    assert isinstance(again, CompiledNetwork)
+    torch.testing.assert_close(again(images), forward(images), rtol=0, atol=0)
+    assert caplog.text == ""
+
+
+def test_in_bfloat16_the_default_model_is_compiled_and_knows_the_cat(
+    classifier: Classifier, cat_batch: Pixels, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a CPU that has no such instruction OpenVINO computes in float32."""
+    compiled = Classifier.from_settings(load_settings(["--precision", "bfloat16"], "unit_tests"), "cpu")
+    assert (compiled.engine, compiled.precision) == ("openvino", "bfloat16"), caplog.text
+    np.testing.assert_allclose(compiled.predict(cat_batch[:1]), classifier.predict(cat_batch[:1]), atol=0.01)
+
+
+_START = """
+import json, sys
+from service.model.startup import ready_classifier
+from service.settings import load_settings
+
+classifier = ready_classifier(load_settings(json.loads(sys.argv[1]), "unit_tests"), "cpu")
+slow = {"timm", "torchvision", "torch._dynamo"} & sys.modules.keys()
+print(json.dumps([classifier.engine, *slow]))
+"""
+
+
+@pytest.mark.parametrize("engine", ["openvino", "inductor"])
+def test_a_start_with_a_compiled_model_needs_neither_timm_nor_a_compiler(engine: Engine, settings: Settings) -> None:
+    """They take seconds to import."""
+    load_forward(settings.model_copy(update={"engine": engine}), _CPU, "float32")
+    arguments = ["--model", _MODEL, "--checkpoint", str(settings.checkpoint), "--labels", "Lynx,Wolf,Hare"]
+    arguments += ["--image-size", str(_SIZE), "--micro-batch-size", "2", "--workers-per-device", "2"]
+    command = [sys.executable, "-c", _START, json.dumps([*arguments, "--precision", "float32", "--engine", engine])]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(finished.stdout) == [engine]
+
+
+@pytest.mark.parametrize(("engine", "threads"), [("openvino", 1), ("eager", 2)])
+def test_torch_leaves_the_cores_to_openvino(
+    engine: Engine, threads: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its threads would wait for work on them, for a softmax now and then."""
+    monkeypatch.setattr(service.settings, "cpu_count", lambda: 2)
+    before = torch.get_num_threads()
+    change = {"workers_per_device": 1, "engine": engine, "precision": "float32"}
+    try:
+        assert ready_classifier(settings.model_copy(update=change), "cpu").engine == engine
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+        torch.set_grad_enabled(True)
+
+
+def test_the_default_model_is_compiled_and_gives_the_published_probability(
+    classifier: Classifier, cat_batch: Pixels
+) -> None:
+    """With the user's own cache: the first run on a machine compiles it, as the first start of a server would."""
+    compiled = Classifier.from_settings(load_settings(["--precision", "float32"], "unit_tests"), "cpu")
+    assert compiled.engine == "openvino"
+    np.testing.assert_allclose(compiled.predict(cat_batch), classifier.predict(cat_batch), atol=1e-4)
+    probabilities = compiled.log_probabilities(cat_batch)[0].exp()
+    assert float(probabilities[281:286].sum()) == pytest.approx(0.920, abs=0.005)
+
+
+def test_switched_off_nothing_is_compiled(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the cache touched."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    off = settings.model_copy(update={"engine": "eager"})
+    assert isinstance(load_forward(off, _CPU, "float32"), EagerNetwork)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+
+
+def _compiler_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", "import sys; sys.exit('this operator is not supported')"]
+    monkeypatch.setattr(service.model.forward, "command_line", lambda *_: command)
+
+
+def _compiler_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As the real one does, it ends with its input.
+    monkeypatch.setattr(service.model.forward, "command_line", lambda *_: ["cat"])
+    monkeypatch.setattr(service.model.forward, "_COMPILE_TIMEOUT_S", 0.2)
+
+
+def _package_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_junk(jobs: list[CompileJob], folder: Path) -> None:
+        for job in jobs:
+            (folder / str(job.size)).mkdir()
+            (folder / str(job.size) / "model.so").write_bytes(b"junk")
+
+    monkeypatch.setattr(service.model.forward, "_compile", write_junk)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (_no_compiler, "there is no C++ compiler 'no-such-compiler'"),
+        (_compiler_fails, "the compiler ended with status 1:\nthis operator is not supported"),
+        (_compiler_hangs, "the compiler was not ready after 0 s"),
+        (_package_is_broken, "can't be loaded"),
+    ],
+)
+def test_without_a_compiled_model_the_network_runs_as_it_is(
+    prepare: Callable[[pytest.MonkeyPatch], None], reason: str, settings: Settings, images: torch.Tensor,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """The same answers, and a line in the log that says why it is slow."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    prepare(monkeypatch)
+    forward = load_forward(settings.model_copy(update={"engine": "inductor"}), _CPU, "float32")
+    assert isinstance(forward, EagerNetwork)
+    assert "the model runs without being compiled, which is slower: " in caplog.text
+    assert reason in caplog.text
+    with torch.inference_mode():
+        torch.testing.assert_close(forward(images), _own_answer(settings, images), rtol=1e-4, atol=1e-5)
+
+
+def _key(settings: Settings, precision: Precision, monkeypatch: pytest.MonkeyPatch) -> str:
+    keys: list[Mapping[str, object]] = []
+
+    def find(_: Path, key: Mapping[str, object], *__: Any, **___: Any) -> Path:
+        keys.append(key)
+        return Path("/no/entry")
+
+    monkeypatch.setattr(service.model.forward, "find_or_build", find)
+    load_forward(settings, _CPU, precision)
+    [key] = keys
+    return json.dumps(key, sort_keys=True)
+
+
+def test_everything_that_changes_the_compiled_model_changes_its_key(
+    settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another network, image size, precision, batch size, thread count, CPU, torch or source is another entry."""
+    weights = folder / "weights.pth"
+    two = folder / "two.pth"
+    torch.save(timm.create_model(_MODEL, num_classes=3).state_dict(), two)
+    keys = [
+        _key(settings, "float32", monkeypatch),
+        _key(settings, "bfloat16", monkeypatch),
+        *(
+            _key(other, "float32", monkeypatch)
+            for other in (
+                _settings(two),
+                _settings(weights, "--image-size", "64"),
+                _settings(weights, "--micro-batch-size", "3"),
+                _settings(weights, "--workers-per-device", "1"),
+                _settings(weights, "--engine", "inductor"),
+            )
+        ),
+    ]
+    for module, name, value in [
+        (torch.cpu, "get_capabilities", lambda: {"architecture": "another"}),
+        (service.model.forward, "version", lambda name: f"another {name}"),
+        (service.model.forward, "_SOURCES", ("network.py",)),
+    ]:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value)
+            keys.append(_key(settings, "float32", patch))
+    assert len(set(keys)) == len(keys)
+    assert _key(settings.model_copy(update={"port": 9000}), "float32", monkeypatch) == keys[0], "the rest doesn't count"
+
+
+@pytest.mark.parametrize(
+    ("flags", "engine", "device", "precision", "sizes"),
+    [
+        ([], "openvino", "cpu", "float32", (1,)),
+        ([], "openvino", "cpu", "bfloat16", (4, 1)),
+        ([], "inductor", "cpu", "float32", (1,)),
+        ([], "inductor", "cpu", "bfloat16", (8, 1)),
+        (["--workers-per-device", "1"], "openvino", "cpu", "float32", (8, 1)),
+        ([], "inductor", "cuda", "bfloat16", (64, 8, 1)),
+        (["--micro-batch-size", "5"], "openvino", "cpu", "float32", (5, 1)),
+        (["--micro-batch-size", "1"], "inductor", "cuda", "float16", (1,)),
+    ],
+)
+def test_few_sizes_are_compiled(
+    flags: list[str], engine: CompilingEngine, device: str, precision: Precision, sizes: tuple[int, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Largest first, and 1 among them: each takes half a minute, and no image is added to fill one up."""
+    monkeypatch.setattr(service.settings, "cpu_count", lambda: 2)
+    assert compiled_sizes(load_settings(flags, "unit_tests"), engine, torch.device(device), precision) == sizes
+
+
+@pytest.mark.parametrize(
+    ("flags", "device", "precision", "engine"),
+    [
+        ([], "cpu", "float32", "openvino"),
+        ([], "cpu", "bfloat16", "openvino"),
+        ([], "cpu", "float16", "inductor"),
+        ([], "cuda", "float32", "inductor"),
+        (["--engine", "inductor"], "cpu", "float32", "inductor"),
+        (["--engine", "eager"], "cuda", "bfloat16", "eager"),
+    ],
+)
+def test_the_engine_is_that_of_the_settings_or_the_fastest(
+    flags: list[str], device: str, precision: Precision, engine: Engine
+) -> None:
+    """OpenVINO where it computes in the precision that is wanted."""
+    assert chosen_engine(load_settings(flags, "unit_tests"), torch.device(device), precision) == engine
+
+
+@given(st.integers(1, 300), st.sets(st.integers(2, 80), max_size=3))
+def test_a_batch_is_split_into_compiled_sizes_alone(count: int, larger: set[int]) -> None:
+    """They add up to the batch, the largest come first, and nothing is padded."""
+    sizes = sorted({*larger, 1}, reverse=True)
+    parts = split_sizes(count, sizes)
+    assert sum(parts) == count
+    assert set(parts) <= set(sizes)
+    assert parts == sorted(parts, reverse=True)

@@ -1,0 +1,156 @@
+"""The hooks that LitServe calls in a worker turn decoded images into answers, in order."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from fastapi import Response
+
+from servegate.load.server_timing import parse_server_timing
+from service.api import ImageClassifierAPI
+from service.images import Pixels
+from service.model.classifier import Classifier
+from service.predictions import Answer
+from service.server import build_server
+from service.settings import load_settings
+from service.transport.batching import QueuedImage
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ImageClassifierAPI]:
+    """The API as a worker has it after its start."""
+    settings = load_settings(["--max-batch-size", "4", "--precision", "float32"], "unit_tests")
+    api: ImageClassifierAPI = build_server(settings).lit_api
+    on_signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    threads = torch.get_num_threads()
+    try:
+        api.setup("cpu")
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN, "Ctrl-C must not end a worker"
+    finally:
+        for number, handler in on_signals.items():
+            signal.signal(number, handler)
+    api.pre_setup()
+    yield api
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(True)
+
+
+def _queued(api: ImageClassifierAPI, images: list[Pixels]) -> list[QueuedImage]:
+    """The images as a worker gets them; their places are free again, and stay as they are until they are used."""
+    table = api._table
+    places = [place for _ in images if (place := table.arrive(0)) is not None]
+    for place, pixels in zip(places, images, strict=True):
+        table.queue(place, pixels)
+        table.free(place)
+    return [QueuedImage(place, table.queued_at_s(place)) for place in places]
+
+
+def _respond_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Response]:
+    """What LitServe does with a batch, hook by hook."""
+    requests = _queued(api, images)
+    assert [api.decode_request(cast("Any", request)) for request in requests] == requests
+    contexts: list[dict[str, Any]] = [{} for _ in images]
+    rows = api.unbatch(api.predict(api.batch(requests, contexts), contexts))
+    assert len(rows) == len(images)
+    return [api.encode_response(row, context) for row, context in zip(rows, contexts, strict=True)]
+
+
+def _answer_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Answer]:
+    return [Answer.model_validate_json(bytes(response.body)) for response in _respond_all(api, images)]
+
+
+def test_the_batch_settings_reach_litserve(api: ImageClassifierAPI) -> None:
+    """LitServe reads batch size and timeout from the API."""
+    assert api.max_batch_size == 4
+    assert api.batch_timeout == 0.01
+    assert api.api_path == "/predict"
+
+
+def test_the_hooks_answer_each_image_in_its_place(api: ImageClassifierAPI, cat_batch: Pixels) -> None:
+    """A batch gets one answer an image, in the order of the requests, whoever its neighbours are."""
+    noise = np.random.default_rng(3).integers(0, 256, (224, 224, 3), np.uint8)
+    cat = cat_batch[0]
+    [cat_alone], [noise_alone] = _answer_all(api, [cat]), _answer_all(api, [noise])
+    assert cat_alone.predictions[0].label == "Cat"
+    assert cat_alone.predictions[0].probability == pytest.approx(0.996, abs=0.003)
+    assert noise_alone.predictions[0].probability != pytest.approx(cat_alone.predictions[0].probability, abs=0.001)
+
+    for answer, expected in zip(_answer_all(api, [cat, noise, cat]), [cat_alone, noise_alone, cat_alone], strict=True):
+        assert [item.label for item in answer.predictions] == [item.label for item in expected.predictions]
+        assert [item.probability for item in answer.predictions] == pytest.approx(
+            [item.probability for item in expected.predictions], abs=1e-5
+        )
+
+
+def test_a_batch_is_a_stack_of_bytes(api: ImageClassifierAPI, cat_batch: Pixels) -> None:
+    """What the model gets is uint8 of shape (n, size, size, 3)."""
+    stacked = api.batch(_queued(api, [cat_batch[0]] * 3), [{}, {}, {}])
+    assert stacked.shape == (3, 224, 224, 3)
+    assert stacked.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels"),
+    [([0.25, 0.75], ["Dog", "Cat"]), ([0.75, 0.25], ["Cat", "Dog"]), ([0.5, 0.5], ["Cat", "Dog"])],
+)
+def test_an_answer_is_plain_json_best_first(
+    api: ImageClassifierAPI, probabilities: list[float], labels: list[str]
+) -> None:
+    """Strings and floats, the most probable label first, and a tie in the labels' order."""
+    response = api.encode_response(np.array(probabilities, np.float32), {"stages": []})
+    expected = [
+        {"label": label, "probability": value} for label, value in zip(labels, sorted(probabilities)[::-1], strict=True)
+    ]
+    assert json.loads(bytes(response.body)) == {"predictions": expected}
+    assert response.headers["content-type"] == "application/json"
+
+
+def test_an_answer_tells_its_stages(api: ImageClassifierAPI, cat_batch: Pixels) -> None:
+    """Those of the worker, in their order, with the batch's size where it was shared."""
+    began_s = time.time()
+    for response in _respond_all(api, [cat_batch[0]] * 3):
+        spans = parse_server_timing(response.headers["server-timing"])
+        assert [span.name for span in spans] == ["queue", "batch", "predict", "encode"]
+        assert [span.shared for span in spans] == [1, 3, 3, 1]
+        assert [span.cpu_s is None for span in spans] == [True, False, False, False]
+        ends_s = [span.ended_at_s or 0.0 for span in spans]
+        assert began_s - 1e-6 <= ends_s[0] <= ends_s[1] <= ends_s[2] <= ends_s[3] <= time.time()
+        # One after the other: each begins when the one before has ended, or after.
+        assert all(
+            end_s - span.took_s >= before_s - 1e-3
+            for before_s, end_s, span in zip(ends_s[:-1], ends_s[1:], spans[1:], strict=True)
+        )
+
+
+def test_the_answers_probabilities_sum_to_one(api: ImageClassifierAPI, cat_batch: Pixels) -> None:
+    """All labels are reported, so nothing is missing from 1."""
+    [answer] = _answer_all(api, [cat_batch[0]])
+    assert sum(item.probability for item in answer.predictions) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(("free_others", "others_idle"), [(0, False), (1, False), (2, True)])
+def test_a_batch_takes_the_cores_of_workers_that_are_all_idle(free_others: int, others_idle: bool) -> None:
+    """Two of three are others; while one of them predicts, its core is not to be had."""
+    api: ImageClassifierAPI = build_server(load_settings(["--workers-per-device", "3"], "unit_tests")).lit_api
+    for worker_id in range(1, 1 + free_others):
+        api._table.collect(worker_id)
+    seen: list[bool] = []
+
+    class Listening(Classifier):
+        def __init__(self) -> None:
+            pass
+
+        def predict(
+            self, images: Pixels, *, others_idle: bool = False
+        ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+            seen.append(others_idle)
+            return np.full((len(images), 2), 0.5, np.float32)
+
+    api._classifier = Listening()
+    api.predict(np.zeros((1, 224, 224, 3), np.uint8), [{"stages": []}])
+    assert seen == [others_idle]

@@ -1,0 +1,114 @@
+"""The application in this process, with a real worker: what each endpoint answers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+from asgi_lifespan import LifespanManager
+from httpx import ASGITransport, AsyncClient
+from litserve.utils import wrap_litserve_start
+
+from perf_tests.photos import cat_jpeg
+from service.server import build_server
+from service.settings import load_settings
+from tools.stress.image_files import cat_png, json_body
+from unit_tests.builders.observing import growth, read_samples
+
+pytestmark = pytest.mark.anyio
+
+_READY_DEADLINE_S = 120.0
+
+
+@pytest.fixture(scope="module")
+async def client(anyio_backend: str) -> AsyncIterator[AsyncClient]:
+    """A client of the application, once its worker is ready."""
+    arguments = ["--device", "cpu", "--workers-per-device", "1", "--max-batch-size", "4"]
+    server = build_server(load_settings(arguments, "unit_tests"))
+    with wrap_litserve_start(server):
+        async with (
+            LifespanManager(server.app) as lifespan,
+            AsyncClient(transport=ASGITransport(lifespan.app), base_url="http://test") as client,
+        ):
+            end_s = time.monotonic() + _READY_DEADLINE_S
+            while (health := await client.get("/health")).status_code != 200:
+                assert health.status_code == 503, "not ready yet"
+                assert time.monotonic() < end_s, "the worker was not ready in time"
+                await anyio.sleep(0.05)
+            yield client
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        pytest.param(json_body(cat_jpeg()), "application/json", id="base64"),
+        pytest.param(cat_jpeg(), "image/jpeg", id="raw JPEG"),
+        pytest.param(cat_png(), "application/octet-stream", id="raw PNG"),
+    ],
+)
+async def test_a_photo_of_a_cat_is_a_cat(client: AsyncClient, body: bytes, content_type: str) -> None:
+    """Labels best first, with probabilities that sum to 1, and nothing else."""
+    response = await client.post("/predict", content=body, headers={"content-type": content_type})
+    assert response.status_code == 200, response.text
+    predictions = response.json()["predictions"]
+    assert response.json().keys() == {"predictions"}
+    assert [item["label"] for item in predictions] == ["Cat", "Dog"]
+    assert predictions[0]["probability"] == pytest.approx(0.996, abs=0.01)
+    assert sum(item["probability"] for item in predictions) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b'{"image": "@@@@"}', "application/json", 400),
+        (b'{"image": null}', "application/json", 422),
+        (cat_jpeg()[:9_000], "image/jpeg", 422),
+        (b"no image", "image/png", 415),
+        (cat_jpeg(), "text/plain", 415),
+        (b" " * 27_000_000, "application/json", 413),
+    ],
+)
+async def test_a_bad_request_has_its_own_status(
+    client: AsyncClient, body: bytes, content_type: str, status: int
+) -> None:
+    """Each is answered with a sentence, as the dependency alone would."""
+    response = await client.post("/predict", content=body, headers={"content-type": content_type})
+    assert response.status_code == status
+    assert isinstance(response.json()["detail"], str)
+
+
+async def test_a_bad_request_fails_nobody_else(client: AsyncClient) -> None:
+    """Good and bad at the same time: every good one has its answer."""
+    bodies = [json_body(cat_jpeg()), b'{"image": "AAAA"}'] * 6
+    responses = await asyncio.gather(*(client.post("/predict", content=body) for body in bodies))
+    assert [response.status_code for response in responses] == [200, 415] * 6
+
+
+async def test_the_metrics_show_what_was_answered(client: AsyncClient) -> None:
+    """One good and one bad request: both are decoded, and one is queued, predicted and encoded, in the worker."""
+    before = read_samples((await client.get("/metrics")).text)
+    await client.post("/predict", content=json_body(cat_jpeg()))
+    await client.post("/predict", content=b"{}")
+    response = await client.get("/metrics")
+    grown = growth(before, read_samples(response.text))
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    counts = {name: value for name, value in grown.items() if "_count" in name or "_total" in name}
+    assert counts == {
+        "classifier_stage_seconds_count{decode}": 2,
+        "classifier_stage_seconds_count{queue}": 1,
+        "classifier_stage_seconds_count{batch}": 1,
+        "classifier_stage_seconds_count{predict}": 1,
+        "classifier_stage_seconds_count{encode}": 1,
+        "classifier_batch_size_count": 1,
+        "classifier_requests_total{200}": 1,
+        "classifier_requests_total{422}": 1,
+    }
+    assert grown["classifier_batch_size_sum"] == 1
+
+
+async def test_other_methods_and_paths_are_refused(client: AsyncClient) -> None:
+    """The contract has one way to ask."""
+    assert (await client.get("/predict")).status_code == 405
+    assert (await client.post("/classify", content=b"{}")).status_code == 404

@@ -1,0 +1,83 @@
+"""A process starts over once, with the environment that serving fast needs, and not again."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from service.environment import ensure_environment, is_satisfied, required_environment
+from service.settings import load_settings
+from unit_tests.builders.repository import ROOT
+
+_PROGRAM = """
+import json, os, sys
+from service.environment import ensure_environment, required_environment
+from service.settings import load_settings
+
+settings = load_settings([], "test")
+ensure_environment(settings, "program", sys.argv[1:])
+names = required_environment(settings)
+print(json.dumps({"pid": os.getpid(), "argv": sys.argv[1:], "environment": {name: os.environ[name] for name in names}}))
+"""
+
+
+def test_the_allocator_keeps_memory_and_openmp_gets_the_workers_threads() -> None:
+    """The three settings of glibc in bytes, and one thread count for all OpenMP pools."""
+    settings = load_settings(["--workers-per-device", "1"], "unit_tests")
+    required = required_environment(settings)
+    assert required["OMP_NUM_THREADS"] == str(settings.threads_per_worker)
+    assert required["MALLOC_TOP_PAD_"] == "268435456"
+    assert required["MALLOC_TRIM_THRESHOLD_"] == required["MALLOC_MMAP_THRESHOLD_"] == "4294967296"
+
+
+@pytest.mark.parametrize(
+    ("environment", "satisfied"),
+    [({"A": "1", "B": "2", "C": ""}, True), ({"A": "1"}, False), ({"A": "1", "B": "3"}, False), ({}, False)],
+)
+def test_the_environment_is_as_required_when_each_value_is(environment: Mapping[str, str], satisfied: bool) -> None:
+    """Other variables don't matter; a missing or another value does."""
+    assert is_satisfied({"A": "1", "B": "2"}, environment) is satisfied
+
+
+def test_a_process_starts_over_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is the same with the variables set on top, and in that environment nothing is started."""
+    started: list[tuple[str, list[str], dict[str, str]]] = []
+    monkeypatch.setattr(os, "execve", lambda *call: started.append(call))
+    monkeypatch.setenv("OMP_NUM_THREADS", "57")
+    monkeypatch.setenv("KEPT", "yes")
+    settings = load_settings([], "unit_tests")
+
+    ensure_environment(settings, "service.server", ["--port", "9000"])
+    [(program, command, environment)] = started
+    assert program == sys.executable
+    assert command == [sys.executable, "-m", "service.server", "--port", "9000"]
+    assert environment == {**os.environ, **required_environment(settings)}
+    assert environment["KEPT"] == "yes"
+
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    ensure_environment(settings, "service.server", ["--port", "9000"])
+    assert len(started) == 1
+
+
+def test_the_process_keeps_its_id_and_arguments(tmp_path: Path) -> None:
+    """Whoever started it can still signal it: it is the same process, in the required environment."""
+    (tmp_path / "program.py").write_text(_PROGRAM)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "OMP_"))}
+    with subprocess.Popen(
+        [sys.executable, "-m", "program", "one", "two words"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    ) as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(output) == {
+        "pid": process.pid,
+        "argv": ["one", "two words"],
+        "environment": required_environment(load_settings([], "unit_tests")),
+    }

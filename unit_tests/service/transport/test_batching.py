@@ -1,0 +1,159 @@
+"""A batch is closed when nobody else is on the way, each free worker gets its share, and no worker leaves too early."""
+
+import multiprocessing
+import os
+import time
+from queue import Queue
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from litserve import LitAPI
+from litserve.transport.process_transport import MPQueueTransport
+
+from service.server import build_server
+from service.settings import load_settings
+from service.transport.batching import FairShareLoop
+from service.transport.request_table import RequestTable
+
+_NEVER_S = "9"
+"""A batch window in seconds that a test would notice: it is only waited out where the test says so."""
+_PIXELS = np.zeros((16, 16, 3), np.uint8)
+
+
+class _House:
+    """A worker's loop with the table that it takes its requests from."""
+
+    def __init__(self, *, batch_timeout_s: str = _NEVER_S) -> None:
+        flags = ["--max-batch-size", "8", "--batch-timeout-s", batch_timeout_s]
+        self.api: LitAPI = build_server(load_settings(flags, "unit_tests")).lit_api
+        self.table = RequestTable(16, places=8, processes=2, answer_bytes=0)
+        self.loop = FairShareLoop(self.table)
+
+    def arrive(self, count: int, process: int = 0) -> list[int]:
+        """Requests that have been let in and are still decoded."""
+        places = [self.table.arrive(process) for _ in range(count)]
+        return [place for place in places if place is not None]
+
+    def queue(self, count: int, process: int = 0) -> list[int]:
+        """Requests that a worker can take."""
+        places = self.arrive(count, process)
+        for place in places:
+            self.table.queue(place, _PIXELS)
+        return places
+
+    def collect(self) -> list[int]:
+        """The places of the next batch."""
+        batch, timed_out = self.loop.get_batch_requests(self.api, Queue(), MPQueueTransport(None, []))
+        assert timed_out == []
+        assert all(image.place == uid and process == uid // 8 for process, uid, image in batch)
+        assert all(image.queued_at_s <= time.monotonic() for _, _, image in batch)
+        return [place for _, place, _ in batch]
+
+
+def _collect_early(house: _House) -> list[int]:
+    """What is collected without the batch window being waited out."""
+    start_s = time.monotonic()
+    collected = house.collect()
+    assert time.monotonic() - start_s < float(_NEVER_S)
+    return collected
+
+
+def test_a_single_request_does_not_wait_for_company() -> None:
+    """Nobody else is on the way: its batch is closed at once."""
+    house = _House()
+    [place] = house.queue(1)
+    assert _collect_early(house) == [place]
+    assert house.table.in_sight == 0
+
+
+def test_all_that_is_there_goes_together_the_oldest_first() -> None:
+    """One free worker takes all, whichever HTTP process has them."""
+    house = _House()
+    places = [*house.queue(1, process=1), *house.queue(2), *house.queue(2, process=1)]
+    assert _collect_early(house) == places
+
+
+def test_a_batch_is_never_larger_than_allowed() -> None:
+    """The rest stays for the next one."""
+    house = _House()
+    first, rest = house.queue(8), house.queue(3, process=1)
+    assert _collect_early(house) == first
+    assert house.table.in_sight == 3
+    assert _collect_early(house) == rest
+
+
+@pytest.mark.parametrize(("others", "share"), [(0, 5), (1, 3), (2, 2), (4, 1), (9, 1)])
+def test_other_free_workers_get_their_share(others: int, share: int) -> None:
+    """Of five requests each of n free workers takes a fifth, a third, half: rounded up, one at least."""
+    house = _House()
+    for worker in range(1, 1 + others):
+        house.table.collect(worker)
+    house.queue(5)
+    assert len(_collect_early(house)) == share
+    assert house.table.in_sight == 5 - share
+
+
+def test_a_busy_worker_gets_no_share() -> None:
+    """What it can't take now is not left for it."""
+    house = _House()
+    house.table.collect(1)
+    house.table.work(1)
+    places = house.queue(2)
+    assert _collect_early(house) == places
+
+
+def test_a_request_that_is_still_decoded_is_waited_for_up_to_the_window() -> None:
+    """One in the queue, one on the way that never comes: the window closes the batch."""
+    house = _House(batch_timeout_s="0.2")
+    [place], _ = house.queue(1), house.arrive(1)
+    start_s = time.monotonic()
+    assert house.collect() == [place]
+    assert time.monotonic() - start_s >= 0.2
+
+
+def test_a_worker_is_free_only_while_it_collects() -> None:
+    """With a batch in hand it is busy; each time that it comes back it gives a sign of life."""
+    house = _House()
+    assert house.table.beats(0) is None
+    assert house.collect() == []
+    assert (house.table.free_workers, house.table.beats(0)) == (1, 1)
+    for beats in (2, 3):
+        house.queue(1)
+        house.collect()
+        assert (house.table.free_workers, house.table.beats(0)) == (0, beats)
+
+
+def test_a_worker_that_is_told_to_end_stays_as_long_as_an_http_process_may_need_it() -> None:
+    """SIGTERM to the whole group: what comes in flight is still predicted."""
+    house = _House()
+    house.table.open(1, is_open=True)
+    house.loop.stop()
+    assert house.collect() == []
+    places = house.queue(2, process=1)
+    assert house.collect() == places
+    house.table.open(1, is_open=False)
+    with pytest.raises(SystemExit):
+        house.collect()
+    assert house.table.free_workers == 0
+
+
+@pytest.mark.parametrize(("parent", "stays"), [(os.getppid(), True), (2**22 + 1, False)])
+def test_a_worker_ends_when_the_server_is_gone(parent: int, stays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else would end it after a SIGKILL of the server."""
+    house = _House()
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(pid=parent))
+    if stays:
+        assert house.collect() == []
+    else:
+        with pytest.raises(SystemExit):
+            house.collect()
+
+
+def test_each_server_has_its_own_table() -> None:
+    """What the HTTP side puts there is what the worker's loop takes."""
+    server, other = (build_server(load_settings([], "unit_tests")) for _ in range(2))
+    assert isinstance(server.lit_api.loop, FairShareLoop)
+    assert server.app.state.intake.table is server.table
+    assert server.table.arrive(0) is not None
+    assert (server.table.in_sight, other.table.in_sight) == (1, 0)

@@ -1,0 +1,142 @@
+"""A request's head has its time and its size; a client that takes neither costs nothing."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from service.web.protocol import MAX_HEAD_BYTES, BoundedHttp
+
+pytestmark = pytest.mark.anyio
+
+_GET = b"GET / HTTP/1.1\r\nHost: test\r\n"
+_SOON_S = 0.3
+
+
+async def _app(scope: Scope, receive: Receive, send: Send) -> None:
+    assert scope["type"] == "http"
+    while (await receive()).get("more_body"):
+        pass
+    if scope["path"] == "/slow":
+        await asyncio.sleep(3 * _SOON_S)
+    headers = [(b"content-length", b"4")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"fine"})
+
+
+@pytest.fixture
+async def port(anyio_backend: str) -> AsyncIterator[int]:
+    """Where an application is served."""
+    http = partial(BoundedHttp, head_timeout_s=_SOON_S)
+    config = uvicorn.Config(_app, port=0, lifespan="off", log_level="critical", http=http)  # type: ignore[arg-type]
+    server = uvicorn.Server(config)
+    config.load()
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    yield server.servers[0].sockets[0].getsockname()[1]
+    await server.shutdown()
+
+
+class _Client:
+    """A connection that says what it's told to."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self.writer = reader, writer
+
+    async def answer(self) -> tuple[int, str]:
+        """Status and body of the next answer."""
+        head = (await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 30)).decode()
+        length = re.search(r"content-length: (\d+)", head)
+        assert length
+        body = await self._reader.readexactly(int(length[1]))
+        return int(head.split()[1]), body.decode()
+
+    async def is_closed(self) -> bool:
+        return await asyncio.wait_for(self._reader.read(), 30) == b""
+
+
+@pytest.fixture
+async def client(port: int) -> AsyncIterator[_Client]:
+    """A client of the application."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    yield _Client(reader, writer)
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", _GET, b"\r\n"])
+async def test_a_head_that_does_not_come_is_a_408(client: _Client, begun: bytes) -> None:
+    """Also when nothing comes at all."""
+    client.writer.write(begun)
+    status, body = await client.answer()
+    assert (status, json.loads(body)["detail"]) == (408, "the request's headers did not come within 0.3 s")
+    assert await client.is_closed()
+
+
+async def test_a_head_that_comes_byte_by_byte_has_no_more_time(client: _Client) -> None:
+    """It isn't each byte that must come in time."""
+    client.writer.write(_GET + b"X: ")
+    answer = asyncio.create_task(client.answer())
+    while not answer.done():
+        client.writer.write(b"x")
+        await asyncio.sleep(0.02)
+    assert answer.result()[0] == 408
+
+
+async def test_a_head_without_an_end_is_a_431(client: _Client) -> None:
+    """It isn't kept for longer than it takes to see that it's too long."""
+    client.writer.write(_GET + b"X: " + b"x" * MAX_HEAD_BYTES)
+    status, body = await client.answer()
+    assert (status, json.loads(body)["detail"]) == (431, "the request's headers are longer than 65,536 bytes")
+    assert await client.is_closed()
+
+
+async def test_a_body_may_be_longer_and_take_its_time(client: _Client) -> None:
+    """Its limits are the application's."""
+    for rest in (b"x", b"x" * 150_000):
+        client.writer.write(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (150_000 + len(rest)) + b"x" * 150_000)
+        await asyncio.sleep(2 * _SOON_S)
+        client.writer.write(rest)
+        assert await client.answer() == (200, "fine")
+
+
+async def test_each_request_of_a_connection_has_its_own_time_and_size(client: _Client) -> None:
+    """However long the last was, and however long ago."""
+    for _ in range(3):
+        client.writer.write(_GET + b"X: " + b"x" * (MAX_HEAD_BYTES // 2) + b"\r\n\r\n")
+        assert await client.answer() == (200, "fine")
+        await asyncio.sleep(2 * _SOON_S)
+    client.writer.write(_GET)
+    assert (await client.answer())[0] == 408
+
+
+async def test_requests_that_come_together_are_answered(client: _Client) -> None:
+    """The last one's head is cut off; the others have their answers before the connection ends."""
+    client.writer.write((_GET + b"\r\n") * 3 + b"GET")
+    assert [await client.answer() for _ in range(3)] == [(200, "fine")] * 3
+    assert await client.is_closed()
+
+
+async def test_a_late_head_waits_for_the_answer_before_it(client: _Client) -> None:
+    """A request that is being answered isn't cut off."""
+    client.writer.write(_GET.replace(b"/", b"/slow", 1) + b"\r\n")
+    await client.writer.drain()
+    await asyncio.sleep(_SOON_S / 3)
+    client.writer.write(b"GET")
+    assert await client.answer() == (200, "fine")
+    assert (await client.answer())[0] == 408
+    assert await client.is_closed()
+
+
+async def test_a_refusal_is_never_taken_for_another_requests_answer(client: _Client) -> None:
+    """Who sends an endless head before the answer to his last request is there gets neither."""
+    client.writer.write(_GET.replace(b"/", b"/slow", 1) + b"\r\n" + _GET)
+    await client.writer.drain()
+    await asyncio.sleep(_SOON_S / 3)
+    client.writer.write(b"X: " + b"x" * MAX_HEAD_BYTES)
+    assert await client.is_closed()
