@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
 
+from servegate.judging.cell_result import CellResult
 from servegate.judging.estimators import mean_of_known, most_of_known
 from servegate.judging.stages import compare_stages, mean_stage
 from servegate.records import Change, Sample, StageTime
-from servegate.session.gate import CellResult
 from servegate.telemetry.sampler import mean_by_process
 
 

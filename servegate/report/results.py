@@ -1,17 +1,15 @@
 """A run as one document, `results.json`: all that the page and the summary show stands in it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from servegate.records import Fingerprint, Sample, Status
+from servegate.judging.cell_result import CellResult
+from servegate.records import Cell, Fingerprint, Sample, Status
 from servegate.report.figures import stages_of, summary_of
-from servegate.session.gate import CellResult, Gate
-
-# Of the document's form; a change that breaks a reader makes it a higher number. docs/results-json.md describes it.
-SCHEMA = 1
+from servegate.storage.history import SCHEMA
 
 # The verdict of a run is the first of these that one of its cells has.
 _BY_WEIGHT = (
@@ -42,6 +40,16 @@ class RunFacts:
         Full hash of what was measured; None without git.
     is_changed:
         Whether the working tree differed from that commit.
+    compared_with:
+        A commit or a baseline, as the document names it; None where nothing was compared.
+    rule:
+        The judge's settings, as the document names them.
+    differences:
+        Name, then and now of each detail in which the machine differs from the baseline's.
+    selected:
+        The cells whose tests were collected.
+    failing:
+        The verdicts that fail a test in this run.
     notes:
         Lines for whoever reads the run.
     """
@@ -52,49 +60,38 @@ class RunFacts:
     arguments: Sequence[str]
     commit: str | None
     is_changed: bool
+    compared_with: Mapping[str, str] | None
+    rule: Mapping[str, object]
     fingerprint: Fingerprint
+    differences: Sequence[tuple[str, str, str]]
+    selected: Sequence[Cell]
+    failing: Collection[Status]
     notes: Sequence[str] = ()
 
 
-def results_document(facts: RunFacts, gate: Gate) -> dict[str, Any]:
+def results_document(facts: RunFacts, results: Sequence[CellResult]) -> dict[str, Any]:
     """The document of a run that has measured a cell at least; nothing but what JSON can hold."""
-    results, settings, fingerprint = list(gate.results.values()), gate.settings, facts.fingerprint
-    differences = gate.baseline.differences(fingerprint.details) if gate.baseline else []
+    fingerprint, measured = facts.fingerprint, {result.cell for result in results}
     document = {
         "schema": SCHEMA,
         "verdict": str(min((result.verdict.status for result in results), key=_BY_WEIGHT.index)),
-        "failed": any(gate.fails(result.verdict) for result in results),
+        "failed": any(result.verdict.status in facts.failing for result in results),
         "began": facts.began.astimezone(UTC).isoformat(timespec="seconds"),
         "minutes": round((facts.ended - facts.began).total_seconds() / 60, 2),
         "exit_status": facts.exit_status,
         "arguments": list(facts.arguments),
         "commit": facts.commit,
         "changed": facts.is_changed,
-        "compared_with": _compared_with(gate),
-        "rule": {
-            "margin": settings.margin,
-            "error_level": settings.error_level,
-            "looks": list(settings.looks),
-            "strict": settings.strict,
-        },
+        "compared_with": facts.compared_with,
+        "rule": dict(facts.rule),
         "machine": {"class": fingerprint.machine_class, **asdict(fingerprint)},
-        "differences": [{"name": name, "then": then, "now": now} for name, then, now in differences],
+        "differences": [{"name": name, "then": then, "now": now} for name, then, now in facts.differences],
         "notes": list(facts.notes),
-        "not_measured": [str(cell) for cell in gate.selected if cell not in gate.results],
-        "cells": [_cell(result, fails=gate.fails(result.verdict)) for result in results],
+        "not_measured": [str(cell) for cell in facts.selected if cell not in measured],
+        "cells": [_cell(result, fails=result.verdict.status in facts.failing) for result in results],
     }
     plain: dict[str, Any] = _without_nan(document)
     return plain
-
-
-def _compared_with(gate: Gate) -> dict[str, str] | None:
-    if gate.settings.versus is not None:
-        return {"kind": "commit", "reference": gate.settings.versus}
-    if gate.baseline is None:
-        return None
-    path, root = gate.baseline.path, gate.settings.root
-    shown = path.relative_to(root) if path.is_relative_to(root) else path
-    return {"kind": "baseline", "reference": gate.baseline.checkout.commit, "path": str(shown)}
 
 
 def _cell(result: CellResult, *, fails: bool) -> dict[str, Any]:

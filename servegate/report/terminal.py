@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from servegate.judging.cell_result import CellResult
 from servegate.records import Status
 from servegate.report.figures import short, summary_of
-from servegate.session.gate import CellResult
 from servegate.storage.baselines import Baseline
 
 _COLUMNS = ("cell", "per s", "p50", "p95", "p99", "ok", "CPU", "GPU", "change", "verdict")

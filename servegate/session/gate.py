@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from servegate.errors import BaseError, CheckoutError
+from servegate.judging.cell_result import CellResult
 from servegate.judging.judge import Policy, judge
-from servegate.judging.pairs import PairFigure
 from servegate.judging.slowing import describe_slowing
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import compare_cells
@@ -30,17 +30,6 @@ class CellFailedError(AssertionError):
         super().__init__(f"{cell} {verdict.status}: {verdict.reason}")
         self.cell = cell
         self.verdict = verdict
-
-
-@dataclass(frozen=True)
-class CellResult:
-    """What a cell measured and what was judged of it; the pairs if it was side by side."""
-
-    cell: Cell
-    unit: str
-    samples: Sequence[Sample]
-    verdict: Verdict
-    pairs: Sequence[PairFigure] = ()
 
 
 @dataclass
@@ -86,9 +75,14 @@ class Gate:
             self._tell_slowing(group)
         return self.results[cell]
 
+    @property
+    def failing(self) -> frozenset[Status]:
+        """The verdicts that fail a test in this run."""
+        return _FAILING_STRICT if self.settings.strict else _FAILING
+
     def fails(self, verdict: Verdict) -> bool:
         """Whether the verdict fails its test in this run."""
-        return verdict.status in (_FAILING_STRICT if self.settings.strict else _FAILING)
+        return verdict.status in self.failing
 
     def _measure(self, group: Group) -> None:
         cells = [cell for cell in self.selected if cell.group == group.name]

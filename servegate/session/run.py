@@ -106,10 +106,15 @@ class Run:
             arguments=[str(argument) for argument in self._config.invocation_params.args],
             commit=self._commit,
             is_changed=self._is_changed,
+            compared_with=self._compared_with(),
+            rule=self.settings.rule,
             fingerprint=self.complete_fingerprint,
+            differences=self.gate.baseline.differences(self.complete_fingerprint.details) if self.gate.baseline else (),
+            selected=self.gate.selected,
+            failing=self.gate.failing,
             notes=tuple(self.notes),
         )
-        document = results_document(facts, self.gate)
+        document = results_document(facts, list(self.gate.results.values()))
         report, history = self.settings.report, self.settings.history
         try:
             if history is not None:
@@ -119,6 +124,15 @@ class Run:
                 self.notes.append(f"report: {report / 'index.html'}")
         except ServegateError as error:  # a verdict is no other for want of a report
             self.notes.append(str(error))
+
+    def _compared_with(self) -> dict[str, str] | None:
+        baseline, root = self.gate.baseline, self.settings.root
+        if self.settings.versus is not None:
+            return {"kind": "commit", "reference": self.settings.versus}
+        if baseline is None:
+            return None
+        shown = baseline.path.relative_to(root) if baseline.path.is_relative_to(root) else baseline.path
+        return {"kind": "baseline", "reference": baseline.checkout.commit, "path": str(shown)}
 
     def _accept(self) -> str:
         settings = self.settings

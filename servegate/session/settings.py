@@ -157,6 +157,16 @@ class GateSettings:
         return Schedule(self.burst_seconds, self.blocks, self.budget_minutes * 60)
 
     @property
+    def rule(self) -> dict[str, object]:
+        """How the run judges, as its document records it."""
+        return {
+            "margin": self.margin,
+            "error_level": self.error_level,
+            "looks": list(self.looks),
+            "strict": self.strict,
+        }
+
+    @property
     def measuring(self) -> dict[str, str]:
         """How each cell is measured, as a baseline records it."""
         return {"seconds a cell": f"{self.seconds:g}", "warm-up seconds": f"{self.warmup_seconds:g}"}

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from servegate.errors import HistoryError
-from servegate.report.results import SCHEMA
+
+# Version of a run's document, `results.json`, described in docs/results-json.md. A change that breaks a reader raises it.
+SCHEMA = 1
 
 
 @dataclass(frozen=True)

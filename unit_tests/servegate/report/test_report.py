@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from servegate.errors import ReportError
+from servegate.judging.cell_result import CellResult
 from servegate.judging.judge import Policy, judge, judge_pairs
 from servegate.judging.pairs import PairFigure
 from servegate.records import Cell, Fingerprint, GpuUse, StageTime, Status, Verdict
@@ -19,12 +20,8 @@ from servegate.report.folder import write_report
 from servegate.report.page import render_page
 from servegate.report.results import RunFacts, results_document
 from servegate.report.summary import headline, render_summary
-from servegate.session.gate import CellResult, Gate
-from servegate.storage.baselines import Baseline
-from servegate.storage.checkouts import CheckoutId
 from unit_tests.builders.samples import make_sample, make_samples
 from unit_tests.builders.tiny_project import TinyProject
-from unit_tests.servegate.session.test_gate import SETTINGS
 
 STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
 BEGAN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -70,10 +67,6 @@ RESULTS = (
 
 def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str, Any]:
     """That of a run with these cells, of nine selected."""
-    baseline = Baseline(Path("/project/b/baseline.json"), {}, CheckoutId("0123456789abcdef", "t", "l"), {"torch": "1"})
-    gate = Gate(SETTINGS, baseline, progress=lambda _: None)
-    gate.selected = [*(result.cell for result in results), Cell("api", "concurrency", 64)]
-    gate.results = {result.cell: result for result in results}
     known: dict[str, Any] = {
         "began": BEGAN,
         "ended": BEGAN + timedelta(minutes=7.5),
@@ -81,10 +74,15 @@ def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str,
         "arguments": ["perf_tests", "--benchmark-compare", "-k", "not <b>"],
         "commit": "fedcba9876543210",
         "is_changed": True,
+        "compared_with": {"kind": "baseline", "reference": "0123456789abcdef", "path": "b/baseline.json"},
+        "rule": {"margin": 0.03, "error_level": 0.01, "looks": [3, 5], "strict": False},
         "fingerprint": Fingerprint("A CPU", 2, None, 0, {"torch": "2", "python": "3"}),
+        "differences": [("python", "none", "3"), ("torch", "1", "2")],
+        "selected": [*(result.cell for result in results), Cell("api", "concurrency", 64)],
+        "failing": {Status.REGRESSED, Status.INVALID},
         **facts,
     }
-    return results_document(RunFacts(**known), gate)
+    return results_document(RunFacts(**known), results)
 
 
 def figure_at(made: Any, place: str) -> float:

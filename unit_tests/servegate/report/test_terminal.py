@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from servegate.judging.cell_result import CellResult
 from servegate.judging.judge import Policy, judge
 from servegate.records import Cell, GpuUse, Sample, Status, Verdict
 from servegate.report.terminal import write_summary
-from servegate.session.gate import CellResult
 from servegate.storage.baselines import Baseline
 from servegate.storage.checkouts import CheckoutId
 from unit_tests.builders.samples import make_sample, make_samples

@@ -1,0 +1,28 @@
+"""What a run found out about one cell."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from servegate.judging.pairs import PairFigure
+from servegate.records import Cell, Sample, Verdict
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A cell's measurements and its verdict.
+
+    Attributes
+    ----------
+    unit:
+        What throughput counts, as in `images`.
+    samples:
+        One for each fresh process that measured the cell.
+    pairs:
+        The pairs of a comparison side by side; empty where there was none.
+    """
+
+    cell: Cell
+    unit: str
+    samples: Sequence[Sample]
+    verdict: Verdict
+    pairs: Sequence[PairFigure] = ()
