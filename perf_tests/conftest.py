@@ -1,6 +1,5 @@
 """Groups of cells: what is started for each."""
 
-import base64
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from servegate.load.engines import LoadEngine
 from servegate.measure.process_by_process import OpenLoopInstrument
 from servegate.measure.servers import FreshServers, server_group
 from servegate.measure.targets import Group
-from servegate.measure.workers import MODEL_JOB, WorkerJob, fresh_worker, launch_worker
+from servegate.measure.workers import fresh_worker, launch_worker
 from servegate.records import Arm
 from servegate.session.settings import GateSettings
 
@@ -23,27 +22,21 @@ from servegate.session.settings import GateSettings
 _SATURATING = 64
 
 
+# One worker on all cores, the same that the server's workers share: so the API's share of it means something.
+MODEL_WORKER = ("-m", "service.model_worker", "--workers-per-device", "1")
+
+
 @pytest.fixture(scope="session")
 def model_group(gate_settings: GateSettings) -> Group:
     """The model alone."""
-    return _worker_group("model", MODEL_JOB, gate_settings)
-
-
-@pytest.fixture(scope="session")
-def pipeline_group(gate_settings: GateSettings) -> Group:
-    """All that the service does to an image, without a server."""
-    workload = cat_workload(cat_jpeg())
-    image = {"image": base64.b64encode(cat_jpeg()).decode()}
-    # As the model alone it has all cores.
-    arguments = ("-m", "service.pipeline_worker", "--workers-per-device", "1")
-    job = WorkerJob(arguments, image, workload.expected, workload.tolerance)
-    return _worker_group("pipeline", job, gate_settings)
-
-
-def _worker_group(name: str, job: WorkerJob, settings: GateSettings) -> Group:
-    _require_here(name, settings)
-    here = Arm("head", settings.root, sys.executable)
-    return Group(name, "images", partial(fresh_worker, name, job, here), partial(launch_worker, name, job))
+    _require_here("model", gate_settings)
+    here = Arm("head", gate_settings.root, sys.executable)
+    return Group(
+        "model",
+        "images",
+        partial(fresh_worker, "model", MODEL_WORKER, here),
+        partial(launch_worker, "model", MODEL_WORKER),
+    )
 
 
 def _require_here(name: str, settings: GateSettings) -> None:

@@ -1,14 +1,12 @@
-"""The model, or all from a file's bytes to its answer, without the API: measured through a worker's JSON lines."""
+"""A model without its API, measured through a worker's JSON lines."""
 
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from servegate.errors import MeasurementError
-from servegate.load.workload import difference
 from servegate.measure.bursts import burst_record
 from servegate.measure.process_by_process import summarise_latency
 from servegate.processes.managed import ManagedProcess
@@ -24,70 +22,40 @@ _MIN_ROUNDS = 3
 
 
 @dataclass(frozen=True)
-class WorkerJob:
-    """Which worker is measured, and what its jobs are.
-
-    Attributes
-    ----------
-    arguments:
-        Of python.
-    fields:
-        What each job has besides the images a round and the rounds.
-    expected, tolerance:
-        What each of a reply's `answers` is compared with, as in a `Workload`.
-    """
-
-    arguments: Sequence[str]
-    fields: Mapping[str, object] = field(default_factory=dict)
-    expected: object = None
-    tolerance: float = 0.0
-
-
-# One worker on all cores, the same that the server's workers share: so the API's share of it means something.
-MODEL_JOB = WorkerJob(("-m", "service.model_worker", "--workers-per-device", "1"))
-
-
-@dataclass(frozen=True)
 class WorkerInstrument:
     """A running worker; a cell's value is the number of images a round."""
 
     worker: ManagedProcess
-    job: WorkerJob
     details: Mapping[str, str]
     observed: ObservedTree
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """Run rounds for about this long, after two to warm up."""
-        _, one_round_s = self.run(cell.value, 2).seconds
+        _, one_round_s = self.run(cell.value, 2)
         rounds = max(_MIN_ROUNDS, math.ceil(seconds / one_round_s))
         with TelemetrySampler(self.observed) as telemetry:
-            rounds_s, failures = self.run(cell.value, rounds, rounds * one_round_s)
+            rounds_s = self.run(cell.value, rounds, rounds * one_round_s)
         return Sample(
-            rounds_s=() if failures else tuple(rounds_s),
+            rounds_s=tuple(rounds_s),
             units_per_round=cell.value,
             latency=summarise_latency([round_s * 1e3 for round_s in rounds_s]),
             answers=rounds,
-            failures=failures,
+            failures=(),
             telemetry=telemetry.record,
         )
 
     def start_load(self, cell: Cell) -> "WorkerBurstLoad":
         """Warm the cell up; between jobs the worker waits without using the CPU."""
-        return WorkerBurstLoad(self, cell.value, self.run(cell.value, 2).seconds[-1])
+        return WorkerBurstLoad(self, cell.value, self.run(cell.value, 2)[-1])
 
-    def run(self, batch_size: int, rounds: int, expected_s: float = 0.0) -> "_Rounds":
-        """Run rounds that should take so long together."""
-        job = {**self.job.fields, "batch_size": batch_size, "rounds": rounds}
+    def run(self, batch_size: int, rounds: int, expected_s: float = 0.0) -> list[float]:
+        """Seconds of each round; together they should take so long."""
+        job = {"batch_size": batch_size, "rounds": rounds}
         reply = json.loads(self.worker.exchange(json.dumps(job), _PATIENCE * expected_s + _JOB_DEADLINE_S))
         if "error" in reply:
             raise MeasurementError(f"{self.worker.name} refuses the job: {reply['error']}")
-        wrong = [difference(self.job.expected, answer, self.job.tolerance) for answer in reply.get("answers", [])]
-        return _Rounds(reply["seconds"], tuple(reason for reason in wrong if reason is not None))
-
-
-class _Rounds(NamedTuple):
-    seconds: list[float]
-    failures: tuple[str, ...]
+        seconds: list[float] = reply["seconds"]
+        return seconds
 
 
 class WorkerBurstLoad:
@@ -97,7 +65,7 @@ class WorkerBurstLoad:
         self._instrument = instrument
         self._batch_size = batch_size
         self.shortest_burst_s = one_round_s
-        self._bursts: list[_Rounds] = []
+        self._bursts: list[list[float]] = []
         self._telemetry: list[Telemetry] = []
 
     def burst(self, seconds: float) -> None:
@@ -110,25 +78,26 @@ class WorkerBurstLoad:
     def finish(self) -> BurstRecord:
         """Nothing is left running."""
         return burst_record(
-            [self._batch_size * len(burst.seconds) for burst in self._bursts],
-            [sum(burst.seconds) for burst in self._bursts],
+            [self._batch_size * len(burst) for burst in self._bursts],
+            [sum(burst) for burst in self._bursts],
             units_per_round=self._batch_size,
-            latencies_ms=[round_s * 1e3 for burst in self._bursts for round_s in burst.seconds],
-            failures=[failure for burst in self._bursts for failure in burst.failures],
+            latencies_ms=[round_s * 1e3 for burst in self._bursts for round_s in burst],
             telemetry=self._telemetry,
         )
 
 
 @contextmanager
-def launch_worker(name: str, job: WorkerJob, arm: Arm) -> Iterator[Callable[[], WorkerInstrument]]:
+def launch_worker(name: str, arguments: Sequence[str], arm: Arm) -> Iterator[Callable[[], WorkerInstrument]]:
     """Start the worker of a checkout; what this gives waits until it is ready.
 
     Parameters
     ----------
     name:
         What its details and errors call it.
+    arguments:
+        Of python.
     """
-    command = [arm.python, *job.arguments]
+    command = [arm.python, *arguments]
     with ExitStack() as parts:
         worker = parts.enter_context(
             ManagedProcess(command, cwd=arm.folder, env={}, name=f"the {name} worker", pipes=True)
@@ -137,13 +106,13 @@ def launch_worker(name: str, job: WorkerJob, arm: Arm) -> Iterator[Callable[[], 
         def wait_until_ready() -> WorkerInstrument:
             ready = json.loads(worker.read_line(_READY_DEADLINE_S))["ready"]
             details = {f"{name} {key}": str(value) for key, value in ready.items()}
-            return WorkerInstrument(worker, job, details, parts.enter_context(observe(worker.pid)))
+            return WorkerInstrument(worker, details, parts.enter_context(observe(worker.pid)))
 
         yield wait_until_ready
 
 
 @contextmanager
-def fresh_worker(name: str, job: WorkerJob, arm: Arm) -> Iterator[WorkerInstrument]:
+def fresh_worker(name: str, arguments: Sequence[str], arm: Arm) -> Iterator[WorkerInstrument]:
     """The worker of a checkout, ready; as in `launch_worker`."""
-    with launch_worker(name, job, arm) as wait_until_ready:
+    with launch_worker(name, arguments, arm) as wait_until_ready:
         yield wait_until_ready()

@@ -19,7 +19,7 @@ _QUIET = (Status.PASS, Status.NOT_JUDGED, Status.INFORMS)
 # The evidence for REGRESSED stands with its failed test.
 _EVIDENCE_HERE = (Status.INCONCLUSIVE, Status.IMPROVED)
 # Throughput of one group as a share of another's, its ceiling.
-_CEILINGS = (("api", "model"), ("api", "pipeline"))
+_CEILINGS = (("api", "model"),)
 
 
 class Progress:

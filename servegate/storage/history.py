@@ -8,7 +8,7 @@ from typing import Any
 
 from servegate.errors import HistoryError
 
-# Version of a run's document, `results.json`, described in docs/results-json.md. A change that breaks a reader raises it.
+# Version of a run's document; docs/results-json.md describes it. A change that breaks a reader raises it.
 SCHEMA = 1
 
 

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from perf_tests.api_instrument import server_of
+from perf_tests.conftest import MODEL_WORKER
 from perf_tests.photos import cat_jpeg, cat_workload
 from servegate.measure.servers import launch_server_arm
 from servegate.measure.side_by_side import Schedule, measure_pair
 from servegate.measure.targets import LaunchArm
-from servegate.measure.workers import MODEL_JOB, launch_worker
+from servegate.measure.workers import launch_worker
 from servegate.records import Arm, Cell
 from servegate.storage.checkouts import materialise
 from tools.calibration.pairs import CellPair, PairRecord
@@ -29,7 +30,7 @@ KINDS: dict[str, Slowdown | None] = {
     },
 }
 LAUNCHERS: dict[str, LaunchArm] = {
-    "model": partial(launch_worker, "model", MODEL_JOB),
+    "model": partial(launch_worker, "model", MODEL_WORKER),
     "api": partial(launch_server_arm, server_of, cat_workload(cat_jpeg())),
 }
 

@@ -93,7 +93,7 @@ def test_a_whole_runs_pairs_are_recorded_up_to_its_first_look() -> None:
     figures = [
         {"cell": "model[batch=8]", "pairs": [figure.to_json()] * 3},
         {"cell": "api[concurrency=8]", "pairs": [figure.to_json()] * 8},
-        {"cell": "pipeline[images=64]", "pairs": []},
+        {"cell": "latency[load=70]", "pairs": []},
     ]
     recorded = first_pairs(json.loads(json.dumps(figures)), 3)
     assert [list(pair) for pair in recorded] == [["model[batch=8]", "api[concurrency=8]"]] * 3

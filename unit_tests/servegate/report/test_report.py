@@ -53,9 +53,7 @@ RESULTS = (
     screened(Cell("model", "batch", 8), 100.2),
     compared(Cell("api", "concurrency", 1), -0.20),
     compared(Cell("api", "concurrency", 8), 0.001),
-    CellResult(
-        Cell("pipeline", "images", 64), "images", make_samples([120.0]), Verdict(Status.INFORMS, "it informs", 120.0)
-    ),
+    CellResult(Cell("disk", "files", 64), "files", make_samples([120.0]), Verdict(Status.INFORMS, "it informs", 120.0)),
     CellResult(
         Cell("latency", "percent", 70),
         "requests",

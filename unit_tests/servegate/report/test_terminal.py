@@ -17,12 +17,12 @@ from servegate.storage.checkouts import CheckoutId
 from unit_tests.builders.samples import make_sample, make_samples
 
 STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
-PIPELINE_64 = Cell("pipeline", "images", 64)
+LATENCY_70 = Cell("latency", "load", 70)
 API_1, API_8, MODEL_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency", 8), Cell("model", "batch", 8)
 BASELINE = Baseline(
     Path("baselines/here/baseline.json"), {}, CheckoutId("0123456789abcdef", "t", "l"), {"torch": "2.1", "old": "1"}
 )
-UNITS = {"api": "requests", "model": "images", "pipeline": "images"}
+UNITS = {"api": "requests", "model": "images", "latency": "requests"}
 
 
 def judged(cell: Cell, samples: Sequence[Sample]) -> CellResult:
@@ -121,27 +121,27 @@ def test_the_best_cell_of_the_service_is_shown_as_a_share_of_the_models_best(pyt
     assert any(line.startswith(share) for line in show(pytestconfig, results))
 
 
-def test_the_service_is_compared_with_the_pipeline_in_throughput_and_in_cpu_of_server_and_client(
+def test_the_service_is_compared_with_the_model_in_throughput_and_in_cpu_of_server_and_client(
     pytestconfig: pytest.Config,
 ) -> None:
     """1.5 cores of the server and 0.3 of its client at 60 a second are 30 core-ms each; 1.5 at 75 are 20."""
     results = [
         not_judged(API_8, [make_sample(60.0, client_cpu_cores=0.3)] * 3),
-        not_judged(PIPELINE_64, make_samples([75.0])),
+        not_judged(MODEL_8, make_samples([75.0])),
     ]
     assert (
-        "api[concurrency=8] reaches 80% of pipeline[images=64]: 60.0 requests/s of 75.0 images/s, "
+        "api[concurrency=8] reaches 80% of model[batch=8]: 60.0 requests/s of 75.0 images/s, "
         "30.0 core-ms of CPU each against 20.0"
     ) in show(pytestconfig, results)
 
 
 def test_an_informing_cell_needs_no_reader_unless_it_has_no_figure(pytestconfig: pytest.Config) -> None:
-    informing = replace(not_judged(PIPELINE_64, make_samples([75.0])), verdict=Verdict(Status.INFORMS, "why", 75.0))
+    informing = replace(not_judged(LATENCY_70, make_samples([75.0])), verdict=Verdict(Status.INFORMS, "why", 75.0))
     lines = show(pytestconfig, [informing])
-    assert row(lines, PIPELINE_64).split()[-1] == "informs"
-    assert "pipeline[images=64] informs: why" not in lines
+    assert row(lines, LATENCY_70).split()[-1] == "informs"
+    assert "latency[load=70] informs: why" not in lines
     without = replace(informing, verdict=Verdict(Status.INFORMS, "the client was the bottleneck"))
-    assert "pipeline[images=64] informs: the client was the bottleneck" in show(pytestconfig, [without])
+    assert "latency[load=70] informs: the client was the bottleneck" in show(pytestconfig, [without])
 
 
 def test_without_the_model_or_without_a_valid_cell_there_is_no_share(pytestconfig: pytest.Config) -> None:
