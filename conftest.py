@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from perf_tests.api_instrument import server_of
+from perf_tests.api_instrument import make_server
 from perf_tests.photos import cat_jpeg
 from servegate.processes.managed import ServerProcess
-from servegate.records import Arm
+from servegate.records import Checkout
 from service.client import classify
 
 
@@ -18,6 +18,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """`python -m service.server` on a free port: ready, warm, and stopped with all its processes at the end."""
     photo = tmp_path_factory.mktemp("warm-up") / "cat.jpg"
     photo.write_bytes(cat_jpeg())
-    with server_of(Arm("head", Path(__file__).parent, sys.executable)) as running:
+    with make_server(Checkout("head", Path(__file__).parent, sys.executable)) as running:
         classify(photo, running.url)
         yield running

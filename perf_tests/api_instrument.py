@@ -3,12 +3,12 @@
 import requests
 
 from servegate.processes.managed import ServerProcess
-from servegate.records import Arm
+from servegate.records import Checkout
 
 _READY_DEADLINE_S = 180.0
 
 
-def server_of(arm: Arm, module: str = "service.server") -> ServerProcess:
+def make_server(arm: Checkout, module: str = "service.server") -> ServerProcess:
     """The server of a checkout, not yet started, by the contract alone."""
     # This process may have a folder of metrics of its own; the server makes one for itself.
     env = {"PROMETHEUS_MULTIPROC_DIR": ""}

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from perf_tests.api_instrument import server_details, server_of
+from perf_tests.api_instrument import make_server, server_details
 from perf_tests.photos import cat_jpeg, cat_workload
 from servegate.errors import SettingsError
 from servegate.load.engines import LoadEngine
@@ -15,7 +15,7 @@ from servegate.measure.process_by_process import OpenLoopInstrument
 from servegate.measure.servers import FreshServers, server_group
 from servegate.measure.targets import Group
 from servegate.measure.workers import fresh_worker, launch_worker
-from servegate.records import Arm
+from servegate.records import Checkout
 from servegate.session.settings import GateSettings
 
 # Connections with which a closed loop loads the service fully.
@@ -30,7 +30,7 @@ MODEL_WORKER = ("-m", "service.model_worker", "--workers-per-device", "1")
 def model_group(gate_settings: GateSettings) -> Group:
     """The model alone."""
     _require_here("model", gate_settings)
-    here = Arm("head", gate_settings.root, sys.executable)
+    here = Checkout("head", gate_settings.root, sys.executable)
     return Group(
         "model",
         "images",
@@ -57,7 +57,7 @@ def fresh_servers(request: pytest.FixtureRequest, gate_settings: GateSettings) -
 @pytest.fixture(scope="session")
 def api_group(fresh_servers: FreshServers, gate_settings: GateSettings) -> Group:
     """The whole service; the one that runs elsewhere if the command line names it."""
-    return server_group(fresh_servers, server_of, gate_settings)
+    return server_group(fresh_servers, make_server, gate_settings)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ ServegateError
 ├── ReportError            the report can't be written
 ├── HistoryError           the results of past runs can't be kept or read
 ├── CheckoutError          the working tree or its git history is not as needed
-└── BaseError              the other checkout of a comparison side by side can't be measured
+└── ReferenceCheckoutError              the other checkout of a comparison side by side can't be measured
 """
 
 
@@ -54,5 +54,5 @@ class CheckoutError(ServegateError):
     """The working tree or its git history is not as needed."""
 
 
-class BaseError(ServegateError):
+class ReferenceCheckoutError(ServegateError):
     """The other checkout of a comparison side by side can't be measured; this one is not to blame."""

@@ -75,7 +75,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(parameter, settings.cells[group])
 
 
-def cell_of(item: pytest.Item) -> Cell | None:
+def get_cell(item: pytest.Item) -> Cell | None:
     """The cell that a test reports; None if it is no performance test."""
     marker = item.get_closest_marker(_MARKER)
     if marker is None or not isinstance(item, pytest.Function):
@@ -87,7 +87,7 @@ def cell_of(item: pytest.Item) -> Cell | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        cell = cell_of(item)
+        cell = get_cell(item)
         if cell is None:
             continue
         item.stash[_CELL] = cell

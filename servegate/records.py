@@ -20,7 +20,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Arm:
+class Checkout:
     """One of two checkouts that are compared side by side.
 
     Attributes

@@ -13,14 +13,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import fmean
 
-from perf_tests.api_instrument import server_of
+from perf_tests.api_instrument import make_server
 from perf_tests.photos import cat_jpeg, cat_workload
 from servegate.errors import ServegateError
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
 from servegate.measure.process_by_process import ApiInstrument
 from servegate.processes.managed import ServerProcess
-from servegate.records import Arm, Cell
+from servegate.records import Cell, Checkout
 from tools.null_server import ANSWER
 
 _ROOT = Path(__file__).parents[1]
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--service", action="store_true", help="load the classifier")
     options = parser.parse_args(arguments)
     if options.service:
-        server, workload = server_of(Arm("head", _ROOT, sys.executable)), cat_workload(cat_jpeg())
+        server, workload = make_server(Checkout("head", _ROOT, sys.executable)), cat_workload(cat_jpeg())
     else:
         command = [sys.executable, "-m", "tools.null_server", "--delay-ms", "20"]
         server = ServerProcess(command, cwd=_ROOT, ready_deadline_s=60.0)

@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 
-from perf_tests.api_instrument import server_of
+from perf_tests.api_instrument import make_server
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
 from servegate.errors import ServegateError
 from servegate.judging.pairs import PairFigure
-from servegate.measure.bursts import ApiBurstLoad, ApiContender
+from servegate.measure.bursts import ApiBurstLoad, PausableServer
 from servegate.measure.servers import launch_server_arm
 from servegate.measure.side_by_side import Schedule, measure_pair
-from servegate.records import Arm, Cell
+from servegate.records import Cell, Checkout
 
 CELLS = (*(Cell("api", "concurrency", value) for value in (1, 8, 64)), Cell("photo", "concurrency", 8))
 _MODULES = {"plain": "tools.plain_server", "service": "service.server"}
@@ -32,17 +32,17 @@ _MODULES = {"plain": "tools.plain_server", "service": "service.server"}
 class PhotoContender:
     """A server that gets the photo of the cell's group."""
 
-    by_group: Mapping[str, ApiContender]
+    by_group: Mapping[str, PausableServer]
 
     def start_load(self, cell: Cell) -> ApiBurstLoad:
-        """As `ApiContender`."""
+        """As `PausableServer`."""
         return self.by_group[cell.group].start_load(cell)
 
 
 @contextmanager
-def launch_server(arm: Arm) -> Iterator[Callable[[], PhotoContender]]:
+def launch_server(arm: Checkout) -> Iterator[Callable[[], PhotoContender]]:
     """Start the arm's server."""
-    server = partial(server_of, module=_MODULES[arm.name])
+    server = partial(make_server, module=_MODULES[arm.name])
     with launch_server_arm(server, cat_workload(cat_jpeg()), arm) as launched:
 
         def wait_until_ready() -> PhotoContender:
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--burst-seconds", type=float, default=1.0, help="seconds of load at least (%(default)s)")
     options = parser.parse_args(arguments)
     root = Path(__file__).parents[1]
-    plain, service = (Arm(name, root, sys.executable) for name in _MODULES)
+    plain, service = (Checkout(name, root, sys.executable) for name in _MODULES)
     schedule = Schedule(options.burst_seconds, options.blocks, math.inf)
     figures: dict[Cell, list[PairFigure]] = {cell: [] for cell in CELLS}
     for number in range(1, options.pairs + 1):

@@ -14,7 +14,7 @@ import psutil
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from perf_tests.api_instrument import server_details, server_of
+from perf_tests.api_instrument import make_server, server_details
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
 from servegate.errors import ServegateError
 from servegate.load.client import LoadJob
@@ -22,7 +22,7 @@ from servegate.load.engines import LoadEngine
 from servegate.load.results import parse_result
 from servegate.load.workload import Workload
 from servegate.processes.managed import ManagedProcess, ServerProcess
-from servegate.records import Arm
+from servegate.records import Checkout
 
 STAGES = ("decode", "queue", "batch", "predict", "encode")
 ROLES = ("client", "HTTP", "workers")
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str]) -> int:
     ]
     try:
         with (
-            server_of(Arm("head", Path(__file__).parents[1], sys.executable)) as server,
+            make_server(Checkout("head", Path(__file__).parents[1], sys.executable)) as server,
             LoadEngine().start() as client,
         ):
             print(", ".join(f"{name} {value}" for name, value in server_details(server).items()))

@@ -89,7 +89,7 @@ class _Load:
             await self._wait(seconds, completions=2 * self._job.concurrency + 1)
             end_s, cpu_cores = time.monotonic(), cpu.cores
         completions = [item for item in self._requester.completions if item.at_s <= end_s]
-        return LoadResult.of(completions, self._job.concurrency, self._requester.failures, cpu_cores)
+        return LoadResult.from_completions(completions, self._job.concurrency, self._requester.failures, cpu_cores)
 
     async def run_until_told(self) -> SteadyResult:
         """Connections as above, until a line comes."""
@@ -118,8 +118,8 @@ class _Load:
         cpu = _Cpu()
         requests += await send_at_random(self._requester, rate_per_s, seconds, rng)
         await asyncio.gather(*requests)
-        measured = [item for item in self._requester.completions if item.at_s - item.took_s >= cpu.start_s]
-        return LoadResult.of(measured, 1, self._requester.failures, cpu.cores)
+        measured = [item for item in self._requester.completions if item.at_s - item.duration_s >= cpu.start_s]
+        return LoadResult.from_completions(measured, 1, self._requester.failures, cpu.cores)
 
     async def _wait(self, seconds: float, completions: int) -> None:
         """Until the time is over and enough requests have completed, or the load failed, or patience ends."""

@@ -114,7 +114,7 @@ class Master:
 
     def _result(self, concurrency: int, begin_s: float, end_s: float) -> LoadResult:
         completions = [Completion(*item) for seen in self._seen for item in seen["completions"]]
-        return LoadResult.of(
+        return LoadResult.from_completions(
             [item for item in completions if begin_s <= item.at_s <= end_s],
             concurrency,
             [failure for seen in self._seen for failure in seen["failures"]],

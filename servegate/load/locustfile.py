@@ -63,14 +63,14 @@ class Connection(FastHttpUser):
             headers=dict(workload.headers),
             catch_response=True,
         ) as response:
-            took_s, at_s = time.perf_counter() - start_s, time.time()
+            duration_s, at_s = time.perf_counter() - start_s, time.time()
             if response.status_code == 0:
                 wrong: str | None = f"no answer: {response.error!r}"
             else:
                 wrong = wrong_answer(workload, response.status_code, response.content or b"")
             if wrong is None:
                 server_timing = (response.headers or {}).get(HEADER, "")
-                _worker.completions.append(Completion(at_s, took_s, server_timing))
+                _worker.completions.append(Completion(at_s, duration_s, server_timing))
                 response.success()
             else:
                 _worker.failures.append(wrong)

@@ -20,14 +20,14 @@ class Completion(NamedTuple):
     ----------
     at_s:
         When it came, by the clock of whoever sent the request.
-    took_s:
+    duration_s:
         Since the request was, or was to be, sent.
     server_timing:
         The answer's header of that name; empty without one.
     """
 
     at_s: float
-    took_s: float
+    duration_s: float
     server_timing: str
 
 

@@ -43,7 +43,7 @@ class LoadResult:
     stages: Mapping[str, StageTime]
 
     @classmethod
-    def of(
+    def from_completions(
         cls, completions: Sequence[Completion], concurrency: int, failures: list[str], client_cpu_cores: float
     ) -> "LoadResult":
         """Cut the completions of a load into windows, see `cut_windows`."""
@@ -52,7 +52,7 @@ class LoadResult:
         return cls(
             rounds_s=[] if failures else rounds_s,
             requests_per_round=requests_per_round,
-            latencies_ms=[item.took_s * 1e3 for item in completions],
+            latencies_ms=[item.duration_s * 1e3 for item in completions],
             failures=failures,
             client_cpu_cores=client_cpu_cores,
             stages=mean_stages([parse_server_timing(item.server_timing) for item in completions]),

@@ -29,7 +29,7 @@ class StageSpan:
 
     Attributes
     ----------
-    took_s, cpu_s:
+    duration_s, cpu_s:
         From its beginning to its end, and its CPU time; None if it only waits.
     shared:
         Requests that it served at a time.
@@ -38,7 +38,7 @@ class StageSpan:
     """
 
     name: str
-    took_s: float
+    duration_s: float
     cpu_s: float | None
     shared: int
     ended_at_s: float | None
@@ -70,7 +70,7 @@ def _span(name: str, parameters: dict[str, str], header: str) -> StageSpan:
         cpu, end = parameters.get("cpu"), parameters.get("end")
         span = StageSpan(
             name,
-            took_s=float(parameters["dur"]) / 1e3,
+            duration_s=float(parameters["dur"]) / 1e3,
             cpu_s=None if cpu is None else float(cpu) / 1e3,
             shared=int(parameters.get("shared", "1")),
             ended_at_s=None if end is None else float(end),
@@ -93,7 +93,7 @@ def mean_stages(requests: Sequence[Sequence[StageSpan]]) -> dict[str, StageTime]
             spans.setdefault(span.name, []).append(span)
     return {
         name: StageTime(
-            ms=fmean(span.took_s for span in found) * len(found) / len(requests) * 1e3,
+            ms=fmean(span.duration_s for span in found) * len(found) / len(requests) * 1e3,
             cpu_ms=_mean_cpu_ms(found, len(requests)),
         )
         for name, found in spans.items()

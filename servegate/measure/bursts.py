@@ -19,7 +19,7 @@ from servegate.load.workload import Workload
 from servegate.measure.process_by_process import summarise_latency
 from servegate.processes.managed import ManagedProcess, ServerProcess
 from servegate.records import BurstRecord, Cell, Sample, StageTime, Telemetry
-from servegate.telemetry.process_tree import ObservedTree, observe
+from servegate.telemetry.process_tree import ProcessTree, observe
 from servegate.telemetry.sampler import TelemetrySampler, combine
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -29,14 +29,14 @@ _CLIENT_DEADLINE_S = 120.0
 
 
 @dataclass(frozen=True)
-class ApiContender:
+class PausableServer:
     """A server that is loaded by a client of its own; a cell's value is the concurrency."""
 
     server: ServerProcess
     client: ManagedProcess
     workload: Workload
     warmup_s: float
-    observed: ObservedTree
+    observed: ProcessTree
 
     def start_load(self, cell: Cell) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""
@@ -49,11 +49,11 @@ class ApiContender:
 
 
 @contextmanager
-def open_api_contender(server: ServerProcess, workload: Workload, warmup_s: float) -> Iterator[ApiContender]:
+def open_pausable_server(server: ServerProcess, workload: Workload, warmup_s: float) -> Iterator[PausableServer]:
     """Stop a running server where it stands and start a client for it; the client ends with the context."""
     server.process.pause()
     with LoadEngine().start() as client, observe(server.process.pid) as observed:
-        yield ApiContender(server, client, workload, warmup_s, observed)
+        yield PausableServer(server, client, workload, warmup_s, observed)
 
 
 class ApiBurstLoad:
@@ -71,7 +71,7 @@ class ApiBurstLoad:
         self,
         server: ServerProcess,
         client: ManagedProcess,
-        observed: ObservedTree,
+        observed: ProcessTree,
         cell: Cell,
         warmed_s: tuple[float, float],
     ) -> None:
@@ -93,7 +93,7 @@ class ApiBurstLoad:
             self._server.process.pause()
             self._ran_s.append((began_s, time.monotonic()))
         self._telemetry.append(telemetry.record)
-        self._server.process.require_well(f"while {self._cell} was measured")
+        self._server.process.check_healthy(f"while {self._cell} was measured")
 
     def finish(self) -> BurstRecord:
         """Have the requests in flight answered, and read what the client saw."""
@@ -103,8 +103,8 @@ class ApiBurstLoad:
         self._server.process.pause()
         ran_s = np.array([*self._ran_s, (began_s, time.monotonic())])
         completed_s = np.array([item.at_s for item in result.completions])
-        took_s = np.array([item.took_s for item in result.completions])
-        began_at_s = running_time(completed_s - took_s, ran_s)
+        duration_s = np.array([item.duration_s for item in result.completions])
+        began_at_s = running_time(completed_s - duration_s, ran_s)
         ended_at_s = running_time(completed_s, ran_s)
         edges_s = np.cumsum(ran_s[:, 1] - ran_s[:, 0])
         units = share_out(began_at_s, ended_at_s, edges_s[:-1])
@@ -150,8 +150,8 @@ def without_pauses(spans: Sequence[StageSpan], ran_s: Floats) -> list[StageSpan]
     for span in spans:
         if span.ended_at_s is not None:
             end_s = span.ended_at_s - unix_s
-            began_at_s, ended_at_s = running_time(np.array([end_s - span.took_s, end_s]), ran_s)
-            running.append(replace(span, took_s=float(ended_at_s - began_at_s)))
+            began_at_s, ended_at_s = running_time(np.array([end_s - span.duration_s, end_s]), ran_s)
+            running.append(replace(span, duration_s=float(ended_at_s - began_at_s)))
     return running
 
 
@@ -188,8 +188,8 @@ def burst_record(
     """
     rounds_s: list[float] = []
     waited_s = 0.0
-    for done, took_s in zip(units, seconds, strict=True):
-        waited_s += took_s
+    for done, duration_s in zip(units, seconds, strict=True):
+        waited_s += duration_s
         if done:
             rounds_s.append(units_per_round * waited_s / done)
             waited_s = 0.0

@@ -83,8 +83,8 @@ class ApiInstrument:
         self.client.exchange(job.to_json(), deadline_s)
         with observe(self.server.process.pid) as observed, TelemetrySampler(observed) as telemetry:
             result = parse_result(self.client.read_line(deadline_s))
-        self.server.process.require_well(f"while {cell} was measured")
-        return sample_of(cell, result, telemetry.record)
+        self.server.process.check_healthy(f"while {cell} was measured")
+        return build_sample(cell, result, telemetry.record)
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ class DeployedInstrument:
         job = LoadJob(self.deployed.url, workload, cell.value, self.warmup_s, seconds, ca_file=ca_file)
         deadline_s = job.longest_s + _CLIENT_DEADLINE_S
         self.client.exchange(job.to_json(), deadline_s)
-        return sample_of(cell, parse_result(self.client.read_line(deadline_s)), None)
+        return build_sample(cell, parse_result(self.client.read_line(deadline_s)), None)
 
 
-def sample_of(cell: Cell, result: LoadResult, telemetry: Telemetry | None) -> Sample:
+def build_sample(cell: Cell, result: LoadResult, telemetry: Telemetry | None) -> Sample:
     """What a load and the telemetry beside it come to.
 
     Raises

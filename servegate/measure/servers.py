@@ -6,18 +6,18 @@ from functools import partial
 
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
-from servegate.measure.bursts import ApiContender, open_api_contender
+from servegate.measure.bursts import PausableServer, open_pausable_server
 from servegate.measure.process_by_process import ApiInstrument, open_api_instrument, open_deployed_instrument
 from servegate.measure.targets import Group
 from servegate.processes.managed import ServerProcess
-from servegate.records import Arm
+from servegate.records import Checkout
 from servegate.session.settings import GateSettings
 
 # Of a cell's load on an arm, before its first burst.
 _ARM_WARMUP_S = 0.5
 
 # The server of a checkout, not yet started.
-ServerOf = Callable[[Arm], ServerProcess]
+MakeServer = Callable[[Checkout], ServerProcess]
 
 
 class FreshServers:
@@ -67,7 +67,7 @@ class FreshServers:
             self._server.stop()
 
 
-def server_group(servers: FreshServers, server_of: ServerOf, settings: GateSettings) -> Group:
+def server_group(servers: FreshServers, make_server: MakeServer, settings: GateSettings) -> Group:
     """The group `api`: closed-loop load, a cell's value is the concurrency.
 
     Where the command line names a service that runs elsewhere, that one is measured.
@@ -77,20 +77,22 @@ def server_group(servers: FreshServers, server_of: ServerOf, settings: GateSetti
             open_deployed_instrument, settings.deployed, servers.workload, servers.warmup_s, settings.engine
         )
         return Group("api", "requests", deployed)
-    launch = partial(launch_server_arm, server_of, servers.workload)
+    launch = partial(launch_server_arm, make_server, servers.workload)
     return Group("api", "requests", partial(servers.instrument, settings.engine), launch, servers.release)
 
 
 @contextmanager
-def launch_server_arm(server_of: ServerOf, workload: Workload, arm: Arm) -> Iterator[Callable[[], ApiContender]]:
+def launch_server_arm(
+    make_server: MakeServer, workload: Workload, arm: Checkout
+) -> Iterator[Callable[[], PausableServer]]:
     """Start the server of a checkout; what this gives waits until it is ready to take turns with another."""
     with ExitStack() as parts:
-        server = server_of(arm)
+        server = make_server(arm)
         parts.callback(server.stop)
         server.launch()
 
-        def wait_until_ready() -> ApiContender:
+        def wait_until_ready() -> PausableServer:
             server.wait_until_ready()
-            return parts.enter_context(open_api_contender(server, workload, _ARM_WARMUP_S))
+            return parts.enter_context(open_pausable_server(server, workload, _ARM_WARMUP_S))
 
         yield wait_until_ready

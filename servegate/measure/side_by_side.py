@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from servegate.errors import BaseError, ServegateError
+from servegate.errors import ReferenceCheckoutError, ServegateError
 from servegate.judging.estimators import geometric_mean
 from servegate.judging.judge import Policy, describe_failures, judge_pairs, why_invalid
 from servegate.judging.pairs import PairFigure, pair_figure
 from servegate.judging.stages import compare_stages, describe_stages, name_stages
 from servegate.measure.process_by_process import describe_duration
-from servegate.measure.targets import Contender, LaunchArm
-from servegate.records import Arm, Cell, Status, Verdict
+from servegate.measure.targets import LaunchArm, PausableTarget
+from servegate.records import Cell, Checkout, Status, Verdict
 
 _LEAST_PAIRS = 2
 
@@ -54,8 +54,8 @@ class Comparison:
 
 def compare_cells(
     launch_arm: LaunchArm,
-    base: Arm,
-    head: Arm,
+    base: Checkout,
+    head: Checkout,
     cells: Sequence[Cell],
     policy: Policy,
     schedule: Schedule,
@@ -68,7 +68,7 @@ def compare_cells(
 
     Raises
     ------
-    BaseError
+    ReferenceCheckoutError
         When the base doesn't start or can't be measured.
     ServegateError
         When the head doesn't start or can't be measured.
@@ -154,8 +154,8 @@ def _with_stages(verdict: Verdict, figures: Sequence[PairFigure], margin: float)
 
 def measure_pair(
     launch_arm: LaunchArm,
-    base: Arm,
-    head: Arm,
+    base: Checkout,
+    head: Checkout,
     cells: Sequence[Cell],
     schedule: Schedule,
     order: random.Random,
@@ -172,7 +172,7 @@ def measure_pair(
 
     Raises
     ------
-    BaseError
+    ReferenceCheckoutError
         When the base doesn't start or can't be measured; both are stopped.
     ServegateError
         When the head doesn't start or can't be measured; both are stopped.
@@ -180,11 +180,11 @@ def measure_pair(
     start_s = time.monotonic()
     with ExitStack() as processes:
         progress("both start")
-        launched: list[tuple[Arm, Callable[[], Contender]]] = []
+        launched: list[tuple[Checkout, Callable[[], PausableTarget]]] = []
         for arm in order.sample([base, head], 2):
             with _blamed_on(arm, base):
                 launched.append((arm, processes.enter_context(launch_arm(arm))))
-        contenders: dict[str, Contender] = {}
+        contenders: dict[str, PausableTarget] = {}
         for arm, wait_until_ready in launched:
             with _blamed_on(arm, base):
                 contenders[arm.name] = wait_until_ready()
@@ -198,13 +198,13 @@ def measure_pair(
 
 
 @contextmanager
-def _blamed_on(arm: Arm, base: Arm) -> Iterator[None]:
-    """What goes wrong in the base is a BaseError: the head is not to blame."""
+def _blamed_on(arm: Checkout, base: Checkout) -> Iterator[None]:
+    """What goes wrong in the base is a ReferenceCheckoutError: the head is not to blame."""
     try:
         yield
     except ServegateError as error:
         if arm is base:
-            raise BaseError(f"the base can't be measured: {error}") from error
+            raise ReferenceCheckoutError(f"the base can't be measured: {error}") from error
         raise
 
 
@@ -215,9 +215,9 @@ def balanced_blocks(blocks: int, order: random.Random) -> list[str]:
 
 
 def _compare(
-    base: Arm,
-    head: Arm,
-    contenders: Mapping[str, Contender],
+    base: Checkout,
+    head: Checkout,
+    contenders: Mapping[str, PausableTarget],
     cell: Cell,
     schedule: Schedule,
     order: random.Random,

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from servegate.records import Arm, BurstRecord, Cell, Sample
+from servegate.records import BurstRecord, Cell, Checkout, Sample
 
 
 class Instrument(Protocol):
@@ -36,7 +36,7 @@ class BurstLoad(Protocol):
         """End the load; once, after the last burst."""
 
 
-class Contender(Protocol):
+class PausableTarget(Protocol):
     """A fresh process of an arm that is ready and stands still."""
 
     def start_load(self, cell: Cell) -> BurstLoad:
@@ -45,7 +45,7 @@ class Contender(Protocol):
 
 # Entering it starts a fresh process of a checkout without waiting for it, so that two can start at a time; what it
 # gives waits until the process is ready; leaving it ends the process.
-LaunchArm = Callable[[Arm], AbstractContextManager[Callable[[], Contender]]]
+LaunchArm = Callable[[Checkout], AbstractContextManager[Callable[[], PausableTarget]]]
 
 
 @dataclass(frozen=True)

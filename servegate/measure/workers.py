@@ -10,8 +10,8 @@ from servegate.errors import MeasurementError
 from servegate.measure.bursts import burst_record
 from servegate.measure.process_by_process import summarise_latency
 from servegate.processes.managed import ManagedProcess
-from servegate.records import Arm, BurstRecord, Cell, Sample, Telemetry
-from servegate.telemetry.process_tree import ObservedTree, observe
+from servegate.records import BurstRecord, Cell, Checkout, Sample, Telemetry
+from servegate.telemetry.process_tree import ProcessTree, observe
 from servegate.telemetry.sampler import TelemetrySampler
 
 _READY_DEADLINE_S = 180.0
@@ -27,7 +27,7 @@ class WorkerInstrument:
 
     worker: ManagedProcess
     details: Mapping[str, str]
-    observed: ObservedTree
+    observed: ProcessTree
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """Run rounds for about this long, after two to warm up."""
@@ -87,7 +87,7 @@ class WorkerBurstLoad:
 
 
 @contextmanager
-def launch_worker(name: str, arguments: Sequence[str], arm: Arm) -> Iterator[Callable[[], WorkerInstrument]]:
+def launch_worker(name: str, arguments: Sequence[str], arm: Checkout) -> Iterator[Callable[[], WorkerInstrument]]:
     """Start the worker of a checkout; what this gives waits until it is ready.
 
     Parameters
@@ -112,7 +112,7 @@ def launch_worker(name: str, arguments: Sequence[str], arm: Arm) -> Iterator[Cal
 
 
 @contextmanager
-def fresh_worker(name: str, arguments: Sequence[str], arm: Arm) -> Iterator[WorkerInstrument]:
+def fresh_worker(name: str, arguments: Sequence[str], arm: Checkout) -> Iterator[WorkerInstrument]:
     """The worker of a checkout, ready; as in `launch_worker`."""
     with launch_worker(name, arguments, arm) as wait_until_ready:
         yield wait_until_ready()

@@ -98,7 +98,7 @@ class ManagedProcess:
         """The last lines that it logged."""
         return self._log.tail()
 
-    def require_well(self, when: str) -> None:
+    def check_healthy(self, when: str) -> None:
         """Say so if it has ended, or fills the disk with its log.
 
         Raises
@@ -127,7 +127,7 @@ class ManagedProcess:
         while time.monotonic() < end_s:
             if self.returncode is not None:
                 raise self.error(f"ended with status {self.returncode} before it was ready")
-            self.require_well("before it was ready")
+            self.check_healthy("before it was ready")
             try:
                 with _open_url(url, timeout=5) as response:
                     if response.status == 200:

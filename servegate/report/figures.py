@@ -55,7 +55,7 @@ class Summary:
     cpu_cores_by_process: dict[str, float]
 
 
-def summary_of(samples: Sequence[Sample]) -> Summary | None:
+def summarise(samples: Sequence[Sample]) -> Summary | None:
     """None without a sample."""
     if not samples:
         return None
@@ -84,7 +84,7 @@ def summary_of(samples: Sequence[Sample]) -> Summary | None:
     )
 
 
-def stages_of(result: CellResult) -> list[dict[str, object]]:
+def tabulate_stages(result: CellResult) -> list[dict[str, object]]:
     """A request's parts, in its order: now and, side by side, in the base; means over the processes."""
     changes = compare_stages([pair.parts for pair in result.pairs])
     if changes:

@@ -5,9 +5,9 @@ from shlex import join
 from typing import Any
 
 from servegate.report.figures import short
-from servegate.report.plots import plots_of
+from servegate.report.plots import draw_plots
 from servegate.report.skeleton import render, render_plots, text
-from servegate.report.summary import headline, said_of
+from servegate.report.summary import describe_run, headline
 
 # Heading, where a cell or a stage has the figure, and how it is shown.
 _Column = tuple[str, tuple[str, ...], Callable[[float], str]]
@@ -73,11 +73,11 @@ def render_page(document: Mapping[str, Any]) -> str:
     """The whole page. Every figure of a cell is a `<data>` element that names its place in the document."""
     verdict = document["verdict"]
     sections = [
-        f'<h1 class="{text(verdict)}">{text(headline(document))}</h1><p>{text(said_of(document))}</p>',
+        f'<h1 class="{text(verdict)}">{text(headline(document))}</h1><p>{text(describe_run(document))}</p>',
         *(f"<p>{text(note)}</p>" for note in document["notes"]),
         _reasons(document["cells"]),
         f"<h2>Figures</h2>{_table_of_cells(document['cells'])}",
-        f"<h2>Plots</h2>{render_plots(plots_of(document))}",
+        f"<h2>Plots</h2>{render_plots(draw_plots(document))}",
         *_section_of_stages(document["cells"]),
         "<h2>Measured on</h2>",
         _table_of_machine(document),

@@ -18,7 +18,7 @@ _STAGE_PLOTS = (
 _COLOUR_OF = {"REGRESSED": ORANGE, "INVALID": ORANGE, "IMPROVED": GREEN, "PASS": BLUE}
 
 
-def plots_of(document: Mapping[str, Any]) -> dict[str, str]:
+def draw_plots(document: Mapping[str, Any]) -> dict[str, str]:
     """SVG by title, of what the run has cells for."""
     cells: Cells = [cell for cell in document["cells"] if cell["now_per_s"] is not None]
     changed = [cell for cell in cells if cell["change"] is not None]

@@ -8,7 +8,7 @@ from typing import Any
 
 from servegate.judging.cell_result import CellResult
 from servegate.records import Cell, Fingerprint, Sample, Status
-from servegate.report.figures import stages_of, summary_of
+from servegate.report.figures import summarise, tabulate_stages
 from servegate.storage.history import SCHEMA
 
 # The verdict of a run is the first of these that one of its cells has.
@@ -111,12 +111,12 @@ def _cell(result: CellResult, *, fails: bool) -> dict[str, Any]:
         "base": _summary([pair.base for pair in result.pairs]),
         "processes_per_s": [sample.throughput_per_s for sample in result.samples if sample.rounds_s],
         "pairs": [pair.to_json() for pair in result.pairs],
-        "stages": stages_of(result),
+        "stages": tabulate_stages(result),
     }
 
 
 def _summary(samples: Sequence[Sample]) -> dict[str, Any] | None:
-    summary = summary_of(samples)
+    summary = summarise(samples)
     return asdict(summary) if summary else None
 
 

@@ -11,7 +11,7 @@ _QUIET = ("PASS", "not judged", "informs")
 
 def render_summary(document: Mapping[str, Any]) -> str:
     """A heading with the verdict, a table of the cells, and the reasons of those that need a reader."""
-    lines = [f"## {headline(document)}", "", said_of(document), ""]
+    lines = [f"## {headline(document)}", "", describe_run(document), ""]
     lines += ["| cell | now, per s | baseline | change | p95, ms | verdict |", "|---|---:|---:|---:|---:|---|"]
     for cell in document["cells"]:
         change, now = cell["change"], cell["now"]
@@ -42,7 +42,7 @@ def headline(document: Mapping[str, Any]) -> str:
     return f"{document['verdict']}: {count} of {len(judged)} cells" + (f", {missing} not measured" if missing else "")
 
 
-def said_of(document: Mapping[str, Any]) -> str:
+def describe_run(document: Mapping[str, Any]) -> str:
     """One sentence: what was compared with what, where, and how long it took."""
     commit = document["commit"]
     measured = "the working tree" if commit is None else f"commit {commit[:12]}"

@@ -7,7 +7,7 @@ import pytest
 
 from servegate.judging.cell_result import CellResult
 from servegate.records import Status
-from servegate.report.figures import short, summary_of
+from servegate.report.figures import short, summarise
 from servegate.storage.baselines import Baseline
 
 _COLUMNS = ("cell", "per s", "p50", "p95", "p99", "ok", "CPU", "GPU", "change", "verdict")
@@ -68,7 +68,7 @@ def write_summary(
 
 
 def _row(result: CellResult) -> tuple[str, ...]:
-    verdict, summary = result.verdict, summary_of(result.samples)
+    verdict, summary = result.verdict, summarise(result.samples)
     if summary is None:
         return (str(result.cell), *["-"] * (len(_COLUMNS) - 2), verdict.status)
     utilisation = summary.gpu_utilisation_percent
@@ -122,7 +122,7 @@ def _shares(results: Sequence[CellResult]) -> list[str]:
 
 
 def _core_ms(result: CellResult) -> str:
-    summary = summary_of(result.samples)
+    summary = summarise(result.samples)
     return _number(summary.core_ms_per_unit if summary else None)
 
 

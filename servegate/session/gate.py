@@ -5,17 +5,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from servegate.errors import BaseError, CheckoutError
+from servegate.errors import CheckoutError, ReferenceCheckoutError
 from servegate.judging.cell_result import CellResult
 from servegate.judging.judge import Policy, judge
 from servegate.judging.slowing import describe_slowing
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import compare_cells
 from servegate.measure.targets import Group
-from servegate.records import Arm, Cell, Sample, Status, Verdict
+from servegate.records import Cell, Checkout, Sample, Status, Verdict
 from servegate.session.settings import GateSettings
 from servegate.storage.baselines import Baseline
-from servegate.storage.checkouts import environment_python, find_equivalent, materialise
+from servegate.storage.checkouts import environment_python, export_commit, find_equivalent
 
 # What a screen by the stored baseline alone neither clears nor may accuse.
 _UNCLEAR = frozenset({Status.REGRESSED, Status.INCONCLUSIVE})
@@ -89,7 +89,7 @@ class Gate:
         if self.settings.versus is not None and group.name not in self.settings.informing:
             try:
                 self._compare(group, cells, self.settings.versus)
-            except BaseError as error:
+            except ReferenceCheckoutError as error:
                 for cell in cells:
                     self.results[cell] = CellResult(cell, group.unit, (), Verdict(Status.NO_BASELINE, str(error)))
             return
@@ -134,7 +134,7 @@ class Gate:
                 self.settings.root, self.baseline.checkout, self.settings.service, self.settings.lock
             )
             self._compare(group, cells, reference)
-        except (BaseError, CheckoutError) as error:
+        except (ReferenceCheckoutError, CheckoutError) as error:
             for cell, result in screened.items():
                 evidence = (*result.verdict.evidence, f"not confirmed side by side: {error}")
                 self.results[cell] = replace(result, verdict=replace(result.verdict, evidence=evidence))
@@ -149,16 +149,16 @@ class Gate:
     def _compare(self, group: Group, cells: Sequence[Cell], reference: str) -> None:
         """Judge the cells side by side with another commit."""
         if group.launch_arm is None:
-            raise BaseError(f"the group {group.name!r} can't start another checkout")
+            raise ReferenceCheckoutError(f"the group {group.name!r} can't start another checkout")
         settings = self.settings
         group.release()
         self.progress(f"{group.name}: {reference[:12]} is put beside the working tree")
-        with materialise(settings.root, reference) as folder:
+        with export_commit(settings.root, reference) as folder:
             python = environment_python(settings.root, folder, settings.lock, same=settings.same_env)
             compared = compare_cells(
                 group.launch_arm,
-                Arm("base", folder, python),
-                Arm("head", settings.root, sys.executable),
+                Checkout("base", folder, python),
+                Checkout("head", settings.root, sys.executable),
                 cells,
                 self._policy,
                 settings.schedule,

@@ -15,7 +15,7 @@ from servegate.session.gate import Gate
 from servegate.session.settings import GateSettings
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
 from servegate.storage.checkouts import identify, read_head, require_clean, resolve_commit
-from servegate.storage.history import keep
+from servegate.storage.history import append_run
 from servegate.telemetry.machine import read_fingerprint
 
 
@@ -118,7 +118,7 @@ class Run:
         report, history = self.settings.report, self.settings.history
         try:
             if history is not None:
-                keep(history, document)
+                append_run(history, document)
             if report is not None:
                 write_report(report, document)
                 self.notes.append(f"report: {report / 'index.html'}")

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from servegate.errors import BaselineError, NoBaselineError
 from servegate.records import Fingerprint
-from servegate.storage.checkouts import CheckoutId
+from servegate.storage.checkouts import CommitIdentity
 
 # 1: throughput of every fresh process in each benchmark's extra_info; checksum over everything else.
 FORMAT_VERSION = 1
@@ -41,7 +41,7 @@ class Baseline:
 
     path: Path
     throughput_per_s: Mapping[str, tuple[float, ...]]
-    checkout: CheckoutId
+    checkout: CommitIdentity
     details: Mapping[str, str]
 
     def differences(self, details: Mapping[str, str]) -> list[tuple[str, str, str]]:
@@ -102,7 +102,7 @@ class StoredFile:
 def write_baseline(
     folder: Path,
     fingerprint: Fingerprint,
-    checkout: CheckoutId,
+    checkout: CommitIdentity,
     document: Mapping[str, Any],
     *,
     replaces: StoredFile | None = None,
@@ -194,7 +194,7 @@ def _parse(path: Path, document: Any, machine_class: str) -> Baseline:
     for cell, values in throughput.items():
         if len(values) < _MIN_PROCESSES or not all(value > 0 for value in values):
             raise BaselineError(f"the baseline {path} holds no usable throughput for {cell}: {values}")
-    return Baseline(path, throughput, CheckoutId(**record["checkout"]), record["details"])
+    return Baseline(path, throughput, CommitIdentity(**record["checkout"]), record["details"])
 
 
 def _checksum(document: Mapping[str, Any]) -> str:

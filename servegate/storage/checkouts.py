@@ -27,7 +27,7 @@ class _GitFailedError(CheckoutError):
 
 
 @dataclass(frozen=True)
-class CheckoutId:
+class CommitIdentity:
     """What makes two checkouts the same to the gate.
 
     Attributes
@@ -45,7 +45,7 @@ class CheckoutId:
     lock_sha256: str
 
 
-def identify(root: Path, service: str, lock: str) -> CheckoutId:
+def identify(root: Path, service: str, lock: str) -> CommitIdentity:
     """Identify HEAD of the checkout at `root`.
 
     Raises
@@ -58,7 +58,7 @@ def identify(root: Path, service: str, lock: str) -> CheckoutId:
     except OSError as error:
         raise CheckoutError(f"the lock file {lock} can't be read: {error.strerror}") from None
     # With ./ git looks from `root` on, which may be a folder of a larger repository.
-    return CheckoutId(_git(root, "rev-parse", "HEAD"), _git(root, "rev-parse", f"HEAD:./{service}"), lock_sha256)
+    return CommitIdentity(_git(root, "rev-parse", "HEAD"), _git(root, "rev-parse", f"HEAD:./{service}"), lock_sha256)
 
 
 def read_head(root: Path) -> tuple[str | None, bool]:
@@ -89,7 +89,7 @@ def require_clean(root: Path, allowed: Path) -> None:
         )
 
 
-def find_equivalent(root: Path, wanted: CheckoutId, service: str, lock: str) -> str:
+def find_equivalent(root: Path, wanted: CommitIdentity, service: str, lock: str) -> str:
     """The commit itself, or after a squash merge a reachable one with the same service and lock file.
 
     Raises
@@ -136,7 +136,7 @@ def resolve_commit(root: Path, reference: str) -> str:
 
 
 @contextmanager
-def materialise(root: Path, reference: str) -> Iterator[Path]:
+def export_commit(root: Path, reference: str) -> Iterator[Path]:
     """A commit's files in a temporary folder of their own; nothing is written to `.git`.
 
     Parameters

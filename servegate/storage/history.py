@@ -33,7 +33,7 @@ class Point:
 Series = Mapping[tuple[str, str], Sequence[Point]]
 
 
-def keep(folder: Path, document: Mapping[str, Any]) -> None:
+def append_run(folder: Path, document: Mapping[str, Any]) -> None:
     """Add a run.
 
     Raises

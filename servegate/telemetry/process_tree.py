@@ -17,13 +17,13 @@ _CHILDREN_S = 2.0
 
 
 @dataclass(frozen=True)
-class Reading:
+class UsageReading:
     """At one moment.
 
     Attributes
     ----------
     cpu_s:
-        CPU-seconds that each process has used so far, by its name; see `ObservedTree`.
+        CPU-seconds that each process has used so far, by its name; see `ProcessTree`.
     memory_bytes:
         Resident, of all together; shared pages counted in each.
     gpus:
@@ -35,7 +35,7 @@ class Reading:
     gpus: tuple[GpuReading, ...]
 
 
-class ObservedTree:
+class ProcessTree:
     """A process with its children, and the GPUs; see `observe`.
 
     Processes are named by the module or script that they run and numbered in the order in which they were found, as in
@@ -55,7 +55,7 @@ class ObservedTree:
         self._names: dict[psutil.Process, str] = {}
         self._listed_s = float("-inf")
 
-    def read(self) -> Reading:
+    def read(self) -> UsageReading:
         """Ask each; a child that is less than some seconds old may be missing, and counts in full later.
 
         Raises
@@ -75,7 +75,7 @@ class ObservedTree:
                     memory_bytes += process.memory_info().rss
             except psutil.NoSuchProcess:
                 self._listed_s = float("-inf")
-        reading = Reading(cpu_s, memory_bytes, tuple(read_gpu(gpu) for gpu in self._gpus))
+        reading = UsageReading(cpu_s, memory_bytes, tuple(read_gpu(gpu) for gpu in self._gpus))
         self.own_cpu_s += time.thread_time() - start_cpu_s
         return reading
 
@@ -132,7 +132,7 @@ def _program(process: psutil.Process) -> str:
 
 
 @contextmanager
-def observe(pid: int) -> Iterator[ObservedTree]:
+def observe(pid: int) -> Iterator[ProcessTree]:
     """A process's tree, with the GPUs open.
 
     Raises
@@ -141,4 +141,4 @@ def observe(pid: int) -> Iterator[ObservedTree]:
         See `open_gpus`.
     """
     with open_gpus() as gpus:
-        yield ObservedTree(pid, gpus)
+        yield ProcessTree(pid, gpus)

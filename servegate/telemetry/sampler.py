@@ -13,7 +13,7 @@ import pynvml
 from servegate.errors import MeasurementError
 from servegate.judging.estimators import mean_of_known, most_of_known
 from servegate.records import GpuUse, Telemetry
-from servegate.telemetry.process_tree import ObservedTree, Reading
+from servegate.telemetry.process_tree import ProcessTree, UsageReading
 
 _INTERVAL_S = 0.5
 
@@ -29,12 +29,12 @@ class TelemetrySampler:
 
     record: Telemetry
 
-    def __init__(self, observed: ObservedTree) -> None:
+    def __init__(self, observed: ProcessTree) -> None:
         self._observed = observed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample_until_stopped, name="telemetry", daemon=True)
         self._cpu_s: dict[str, float] = {}
-        self._readings: list[Reading] = []
+        self._readings: list[UsageReading] = []
         self._error: Exception | None = None
 
     def __enter__(self) -> Self:
@@ -83,7 +83,7 @@ class TelemetrySampler:
             self._cpu_s.update(reading.cpu_s)
 
 
-def _gpu_use(readings: Sequence[Reading]) -> GpuUse | None:
+def _gpu_use(readings: Sequence[UsageReading]) -> GpuUse | None:
     """Of all GPUs together; None without one."""
     all_gpus = [gpu for reading in readings for gpu in reading.gpus]
     if not all_gpus:

@@ -24,7 +24,7 @@ from tools.calibration.attribution import (
 )
 from tools.calibration.attribution import KIND as ATTRIBUTION
 from tools.calibration.certify import certify
-from tools.calibration.gate_of import ask_gate
+from tools.calibration.gate_settings import ask_gate
 from tools.calibration.live import RUNS, RunRecord, read_runs, record_run
 from tools.calibration.page import write_page
 from tools.calibration.pairs import PAIRS, PairRecord, append_pair, read_pairs

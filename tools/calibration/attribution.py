@@ -15,7 +15,7 @@ from servegate.measure.side_by_side import Schedule, measure_pair
 from servegate.records import Cell, StageTime
 from tools.calibration.certify import binomial
 from tools.calibration.lines import append_line, read_lines
-from tools.calibration.record import LAUNCHERS, arms_of
+from tools.calibration.record import LAUNCHERS, export_arms
 from tools.calibration.slowdowns import Slowdown
 
 ATTRIBUTIONS = "attributions.jsonl"
@@ -131,7 +131,7 @@ def record_attribution(
     slowdown = SLOWDOWNS[number % len(SLOWDOWNS)]
     cell = _CELLS[number // 2 % len(_CELLS)]
     order = random.Random()
-    with arms_of(root, slowdown) as (base, head):
+    with export_arms(root, slowdown) as (base, head):
         pairs = [
             measure_pair(
                 LAUNCHERS[cell.group],

@@ -68,7 +68,7 @@ def record_run(
         subprocess.run(["git", "clone", "--quiet", str(root), str(clone)], check=True)
         slowdown = KINDS[kind]
         if slowdown is not None:
-            slowdown.put_into(clone)
+            slowdown.inject(clone)
         start_s = time.monotonic()
         command = [sys.executable, "-m", "pytest", "perf_tests", "--perf-versus", "HEAD", "--perf-strict"]
         result = subprocess.run(

@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from perf_tests.api_instrument import server_of
+from perf_tests.api_instrument import make_server
 from perf_tests.conftest import MODEL_WORKER
 from perf_tests.photos import cat_jpeg, cat_workload
 from servegate.measure.servers import launch_server_arm
 from servegate.measure.side_by_side import Schedule, measure_pair
 from servegate.measure.targets import LaunchArm
 from servegate.measure.workers import launch_worker
-from servegate.records import Arm, Cell
-from servegate.storage.checkouts import materialise
+from servegate.records import Cell, Checkout
+from servegate.storage.checkouts import export_commit
 from tools.calibration.pairs import CellPair, PairRecord
 from tools.calibration.slowdowns import Slowdown
 
@@ -31,18 +31,18 @@ KINDS: dict[str, Slowdown | None] = {
 }
 LAUNCHERS: dict[str, LaunchArm] = {
     "model": partial(launch_worker, "model", MODEL_WORKER),
-    "api": partial(launch_server_arm, server_of, cat_workload(cat_jpeg())),
+    "api": partial(launch_server_arm, make_server, cat_workload(cat_jpeg())),
 }
 
 
 @contextmanager
-def arms_of(root: Path, slowdown: Slowdown | None) -> Iterator[tuple[Arm, Arm]]:
+def export_arms(root: Path, slowdown: Slowdown | None) -> Iterator[tuple[Checkout, Checkout]]:
     """The last commit twice, as base and as head, in folders of their own; the head is slowed."""
     with ExitStack() as folders:
-        base, head = (folders.enter_context(materialise(root, "HEAD")) for _ in range(2))
+        base, head = (folders.enter_context(export_commit(root, "HEAD")) for _ in range(2))
         if slowdown is not None:
-            slowdown.put_into(head)
-        yield Arm("base", base, sys.executable), Arm("head", head, sys.executable)
+            slowdown.inject(head)
+        yield Checkout("base", base, sys.executable), Checkout("head", head, sys.executable)
 
 
 def record_pair(
@@ -65,7 +65,7 @@ def record_pair(
     slowdown = KINDS[kind]
     if slowdown is not None:
         cells = [cell for cell in cells if cell.group in slowdown.groups]
-    with arms_of(root, slowdown) as (base, head):
+    with export_arms(root, slowdown) as (base, head):
         figures = {}
         for group in dict.fromkeys(cell.group for cell in cells):
             pair = measure_pair(

@@ -74,7 +74,7 @@ class Slowdown:
         """Groups of cells that the stage is at work in."""
         return _GROUPS[self.stage]
 
-    def put_into(self, folder: Path) -> None:
+    def inject(self, folder: Path) -> None:
         """Append it to the stage's file in a copy of the project."""
         file, name, clock = _STAGES[self.stage]
         with (folder / file).open("a") as source:

@@ -130,12 +130,12 @@ class Killing:
         except subprocess.TimeoutExpired:
             self.found[f"{what}: the run did not end"] += 1
             run.kill()
-        took_s = time.monotonic() - start_s
+        duration_s = time.monotonic() - start_s
         self.killed[f"{what} -> status {run.returncode}"] += 1
-        print(f"{self.kills}: {what} -> status {run.returncode} after {took_s:.1f} s", flush=True)
+        print(f"{self.kills}: {what} -> status {run.returncode} after {duration_s:.1f} s", flush=True)
         self.check(what)
         # A machine that had something else to do at first has its runs end before they are killed.
-        return took_s if _NOBODY in what else whole_s
+        return duration_s if _NOBODY in what else whole_s
 
     @property
     def kills(self) -> int:
@@ -209,7 +209,8 @@ def main(arguments: Sequence[str]) -> int:
         killing = Killing(folder, folder / "clone", random.Random(options.seed))
         whole_s = {mode: killing.whole(mode) for mode in weights}
         print(
-            f"whole runs: {', '.join(f'{_name(mode)} {took_s:.0f} s' for mode, took_s in whole_s.items())}", flush=True
+            f"whole runs: {', '.join(f'{_name(mode)} {whole:.0f} s' for mode, whole in whole_s.items())}",
+            flush=True,
         )
         while killing.kills < options.kills:
             [mode] = killing.random.choices(list(weights), list(weights.values()))

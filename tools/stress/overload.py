@@ -36,7 +36,7 @@ class Answered:
 
     what: str
     at_s: float
-    took_s: float
+    duration_s: float
 
 
 class Connection(asyncio.Protocol):
@@ -128,7 +128,7 @@ def report(name: str, answered: Sequence[Answered], begin_s: float, end_s: float
     rate_per_s = sum(item.what == "200" for item in window) / (end_s - begin_s)
     print(f"{name}: {rate_per_s:.1f} good answers/s")
     for what in sorted({_kind(item.what) for item in window}):
-        took_ms = 1e3 * np.array([item.took_s for item in window if _kind(item.what) == what])
+        took_ms = 1e3 * np.array([item.duration_s for item in window if _kind(item.what) == what])
         p50, p95, p99 = np.percentile(took_ms, (50, 95, 99))
         print(f"  {len(took_ms)} x {what}: p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f}, max {took_ms.max():.1f} ms")
     return rate_per_s

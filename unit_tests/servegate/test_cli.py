@@ -13,7 +13,7 @@ import pytest
 
 from servegate.cli import main
 from servegate.errors import HistoryError
-from servegate.storage.history import keep, read_history
+from servegate.storage.history import append_run, read_history
 from unit_tests.builders.tiny_project import TinyProject
 
 CELL = "api[concurrency=8]"
@@ -34,15 +34,17 @@ def falling(tmp_path: Path) -> Path:
     """Thirty runs, 10 % slower from the twenty-first on."""
     rng = np.random.default_rng(0)
     for day in reversed(range(30)):
-        keep(tmp_path / "history", document(day, (100.0 if day < 20 else 90.0) * float(np.exp(0.003 * rng.normal()))))
+        append_run(
+            tmp_path / "history", document(day, (100.0 if day < 20 else 90.0) * float(np.exp(0.003 * rng.normal())))
+        )
     return tmp_path / "history"
 
 
 def test_runs_come_back_in_their_order_without_those_that_have_no_figure(tmp_path: Path) -> None:
-    keep(tmp_path, document(2, 102.0))
-    keep(tmp_path, document(0, 100.0))
-    keep(tmp_path, document(1, None, "NO_BASELINE"))
-    keep(tmp_path, document(3, 1.0, "INVALID"))
+    append_run(tmp_path, document(2, 102.0))
+    append_run(tmp_path, document(0, 100.0))
+    append_run(tmp_path, document(1, None, "NO_BASELINE"))
+    append_run(tmp_path, document(3, 1.0, "INVALID"))
     points = read_history(tmp_path)["here", CELL]
     assert [(point.began[:10], point.throughput_per_s) for point in points] == [
         ("2026-01-01", 100.0),
@@ -68,7 +70,7 @@ def test_a_change_is_named_with_its_commit(falling: Path, capsys: pytest.Capture
 
 def test_without_a_change_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for day in range(5):
-        keep(tmp_path, document(day, 100.0))
+        append_run(tmp_path, document(day, 100.0))
     assert main(["trend", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines() == ["no lasting change", "5 runs, 1 cells; 1 with fewer than 8 runs"]
 
@@ -94,7 +96,7 @@ def test_the_figures_as_otava_reads_them(falling: Path, tmp_path: Path) -> None:
 
 def test_two_classes_of_machine_are_two_histories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for day in range(20):
-        keep(tmp_path, document(day, 100.0 if day % 2 else 50.0, machine="fast" if day % 2 else "slow"))
+        append_run(tmp_path, document(day, 100.0 if day % 2 else 50.0, machine="fast" if day % 2 else "slow"))
     assert main(["trend", str(tmp_path)]) == 0
     assert main(["trend", str(tmp_path), "--csv", str(tmp_path / "x.csv")]) == 2
     assert "--csv holds one class of machine, the history has fast, slow" in capsys.readouterr().err

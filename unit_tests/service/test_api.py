@@ -122,7 +122,7 @@ def test_an_answer_tells_its_stages(api: ImageClassifierAPI, cat_batch: Pixels) 
         assert began_s - 1e-6 <= ends_s[0] <= ends_s[1] <= ends_s[2] <= ends_s[3] <= time.time()
         # One after the other: each begins when the one before has ended, or after.
         assert all(
-            end_s - span.took_s >= before_s - 1e-3
+            end_s - span.duration_s >= before_s - 1e-3
             for before_s, end_s, span in zip(ends_s[:-1], ends_s[1:], spans[1:], strict=True)
         )
 

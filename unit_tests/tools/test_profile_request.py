@@ -6,20 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from perf_tests.api_instrument import server_of
+from perf_tests.api_instrument import make_server
 from perf_tests.photos import cat_jpeg, cat_workload
 from servegate.errors import ServegateError
 from servegate.load.client import LoadJob
 from servegate.load.engines import LoadEngine
 from servegate.processes.managed import ServerProcess
-from servegate.records import Arm
+from servegate.records import Checkout
 from tools.profile_request import ROLES, STAGES, Profile, profile, table
 from unit_tests.builders.repository import ROOT
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    with server_of(Arm("head", ROOT, sys.executable)) as server:
+    with make_server(Checkout("head", ROOT, sys.executable)) as server:
         yield server
 
 

@@ -52,7 +52,7 @@ def slowed(slowdown: Slowdown, file: str, name: str, work: Callable[[], None], f
     source.parent.mkdir(parents=True)
     function = f"def {method}(*_):\n    work()\n    return 'answer'\n"
     source.write_text(f"class {owner}:\n{indent(function, '    ')}" if owner else function)
-    slowdown.put_into(folder)
+    slowdown.inject(folder)
     module: dict[str, Any] = {"work": work}
     exec(source.read_text(), module)
     answering: Callable[[], object] = getattr(module[owner](), method) if owner else module[method]
@@ -100,7 +100,7 @@ def test_threads_of_the_model_that_work_at_a_time_count_once(tmp_path: Path, clo
 def test_a_slowed_stage_of_the_service_answers_alike(stage: str, tmp_path: Path) -> None:
     """In a copy of the service: what is slowed is what the service calls, and its answers stay as they are."""
     shutil.copytree(ROOT / "service", tmp_path / "service")
-    Slowdown(stage, 1.0, 1.0).put_into(tmp_path)
+    Slowdown(stage, 1.0, 1.0).inject(tmp_path)
     program = f"""
 import numpy as np
 from perf_tests.photos import cat_jpeg

@@ -9,24 +9,24 @@ import pytest
 from servegate.load.workload import Workload
 from servegate.measure.servers import FreshServers, server_group
 from servegate.processes.managed import ServerProcess
-from servegate.records import Arm
+from servegate.records import Checkout
 
 REVIEW = "A great film with a boring end. I love it."
 BODY = json.dumps({"text": REVIEW}).encode()
 WORKLOAD = Workload("/predict", BODY, {"Content-Type": "application/json"}, expected={"score": 0.4}, tolerance=0.001)
 
 
-def server_of(arm):
+def make_server(arm):
     return ServerProcess([arm.python, "-m", "service.server"], cwd=arm.folder, ready_deadline_s=60)
 
 
 @pytest.fixture(scope="session")
 def server():
-    with server_of(Arm("head", Path(__file__).parents[1], sys.executable)) as running:
+    with make_server(Checkout("head", Path(__file__).parents[1], sys.executable)) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def api_group(request, gate_settings):
     servers = FreshServers(lambda: request.getfixturevalue("server"), WORKLOAD, gate_settings.warmup_seconds)
-    return server_group(servers, server_of, gate_settings)
+    return server_group(servers, make_server, gate_settings)

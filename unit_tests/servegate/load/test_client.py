@@ -141,7 +141,7 @@ def test_a_load_goes_on_until_it_is_told_to_stop(stub: ServerProcess) -> None:
         assert json.loads(client.exchange(job.to_json(), CLIENT_DEADLINE_S)) == {"measuring": True}
     in_time = [item for item in result.completions if start_s <= item.at_s <= end_s]
     assert len(in_time) >= 4
-    assert all(item.took_s >= stub_server.DELAY_S - 0.005 for item in result.completions)
+    assert all(item.duration_s >= stub_server.DELAY_S - 0.005 for item in result.completions)
     assert result.failures == []
 
 

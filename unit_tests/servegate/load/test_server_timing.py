@@ -70,6 +70,6 @@ def test_the_documented_examples_are_read(file: str) -> None:
     ]
     assert len(headers) == 1
     spans = {span.name: span for span in parse_server_timing(headers[0])}
-    assert (spans["decode"].took_s, spans["decode"].cpu_s) == pytest.approx((0.001912, 0.00185))
+    assert (spans["decode"].duration_s, spans["decode"].cpu_s) == pytest.approx((0.001912, 0.00185))
     assert spans["decode"].ended_at_s == 1795426500.123456
     assert spans["predict"].shared == 8

@@ -17,9 +17,9 @@ from servegate.load.server_timing import StageSpan
 from servegate.load.workload import Workload
 from servegate.measure.bursts import (
     ApiBurstLoad,
-    ApiContender,
+    PausableServer,
     burst_record,
-    open_api_contender,
+    open_pausable_server,
     running_time,
     share_out,
     without_pauses,
@@ -35,27 +35,27 @@ TELEMETRY = Telemetry(cpu_cores=1.0, memory_bytes=1, gpu=None)
 
 
 @contextmanager
-def contender(mode: str = "right") -> Iterator[ApiContender]:
+def contender(mode: str = "right") -> Iterator[PausableServer]:
     """On a server of its own: it is stopped and goes on all the time."""
     with ServerProcess([sys.executable, stub_server.__file__], cwd=Path.cwd(), ready_deadline_s=60.0) as server:
         workload = Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER)
-        with open_api_contender(server, workload, 0.2) as opened:
+        with open_pausable_server(server, workload, 0.2) as opened:
             yield opened
 
 
-def must_stand_still(contender: ApiContender) -> None:
+def must_stand_still(contender: PausableServer) -> None:
     """At once, but for the moment that a signal takes."""
     process = psutil.Process(contender.server.process.pid)
     wait_until(lambda: bool(process.status() == psutil.STATUS_STOPPED), "the server stands still")
 
 
 @pytest.fixture(scope="module")
-def right() -> Iterator[ApiContender]:
+def right() -> Iterator[PausableServer]:
     with contender() as opened:
         yield opened
 
 
-def test_the_server_runs_in_bursts_alone(right: ApiContender) -> None:
+def test_the_server_runs_in_bursts_alone(right: PausableServer) -> None:
     must_stand_still(right)
     load = right.start_load(CELL)
     must_stand_still(right)
@@ -65,7 +65,7 @@ def test_the_server_runs_in_bursts_alone(right: ApiContender) -> None:
     must_stand_still(right)
 
 
-def test_requests_in_flight_go_on_in_the_next_burst(right: ApiContender) -> None:
+def test_requests_in_flight_go_on_in_the_next_burst(right: PausableServer) -> None:
     """Bursts of a third of the delay: no single one is long enough for a request, and yet none is lost.
 
     The stub's delay runs on while it is stopped, so that each burst but the first finds all its requests due.
@@ -82,7 +82,7 @@ def test_requests_in_flight_go_on_in_the_next_burst(right: ApiContender) -> None
     assert sum(record.units) == pytest.approx(record.sample.answers, abs=8)
 
 
-def test_latency_is_the_time_in_which_the_server_could_run(right: ApiContender) -> None:
+def test_latency_is_the_time_in_which_the_server_could_run(right: PausableServer) -> None:
     """A pause of the server isn't its latency: one connection, whose requests are all paused for a second."""
     load = right.start_load(Cell("api", "concurrency", 1))
     for _ in range(4):
@@ -116,7 +116,7 @@ def test_pauses_are_taken_out_of_stages() -> None:
     )
     running = without_pauses([over, within, unknown], ran_s)
     assert [span.name for span in running] == ["predict", "encode"]
-    assert [span.took_s for span in running] == pytest.approx([1.0, 0.25], abs=1e-3)
+    assert [span.duration_s for span in running] == pytest.approx([1.0, 0.25], abs=1e-3)
 
 
 def test_the_time_that_a_process_ran_stands_still_between_its_bursts() -> None:

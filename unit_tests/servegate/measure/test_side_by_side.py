@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from servegate.errors import BaseError, MeasurementError, ProcessError
+from servegate.errors import MeasurementError, ProcessError, ReferenceCheckoutError
 from servegate.judging.judge import Policy
 from servegate.judging.pairs import PairFigure, pair_figure
 from servegate.measure import side_by_side as versus
 from servegate.measure.side_by_side import Schedule, balanced_blocks, compare_cells, measure_pair
-from servegate.records import Arm, BurstRecord, Cell, StageTime, Status
+from servegate.records import BurstRecord, Cell, Checkout, StageTime, Status
 from unit_tests.builders.samples import make_sample
 
-BASE = Arm("base", Path("base"), "python")
-HEAD = Arm("head", Path("head"), "python")
+BASE = Checkout("base", Path("base"), "python")
+HEAD = Checkout("head", Path("head"), "python")
 CELL = Cell("model", "batch", 8)
 
 
@@ -40,7 +40,7 @@ class TwoArms:
     burst_s: set[float] = field(default_factory=set)
 
     @contextmanager
-    def launch(self, arm: Arm) -> Iterator[Callable[[], "_Contender"]]:
+    def launch(self, arm: Checkout) -> Iterator[Callable[[], "_Contender"]]:
         self.log.append((arm.name, "start"))
         if arm.name == self.failing_arm:
             raise ProcessError("it does not start")
@@ -173,7 +173,7 @@ def test_bursts_in_which_nothing_completes_are_an_error_that_says_so() -> None:
         pair_figure(CELL, record, record, seconds=1.0)
 
 
-@pytest.mark.parametrize(("arm", "error"), [("base", BaseError), ("head", ProcessError)])
+@pytest.mark.parametrize(("arm", "error"), [("base", ReferenceCheckoutError), ("head", ProcessError)])
 def test_an_arm_that_does_not_start_leaves_nothing_running(arm: str, error: type[Exception]) -> None:
     arms = TwoArms({"base": 100.0, "head": 100.0}, failing_arm=arm)
     with pytest.raises(error, match="does not start"):
@@ -182,7 +182,7 @@ def test_an_arm_that_does_not_start_leaves_nothing_running(arm: str, error: type
     assert started == Counter(name for name, what in arms.log if what == "stop")
 
 
-@pytest.mark.parametrize(("arm", "error"), [("base", BaseError), ("head", ProcessError)])
+@pytest.mark.parametrize(("arm", "error"), [("base", ReferenceCheckoutError), ("head", ProcessError)])
 def test_an_arm_that_is_never_ready_leaves_nothing_running(arm: str, error: type[Exception]) -> None:
     arms = TwoArms({"base": 100.0, "head": 100.0}, never_ready_arm=arm)
     with pytest.raises(error, match="never ready"):
@@ -190,7 +190,7 @@ def test_an_arm_that_is_never_ready_leaves_nothing_running(arm: str, error: type
     assert {name for name, what in arms.log if what == "stop"} == {"base", "head"}
 
 
-@pytest.mark.parametrize(("arm", "error"), [("base", BaseError), ("head", ProcessError)])
+@pytest.mark.parametrize(("arm", "error"), [("base", ReferenceCheckoutError), ("head", ProcessError)])
 def test_an_arm_that_dies_while_it_is_measured_is_blamed_alone(arm: str, error: type[Exception]) -> None:
     arms = TwoArms({"base": 100.0, "head": 100.0}, dying_arm=arm)
     with pytest.raises(error, match="it died"):

@@ -117,10 +117,10 @@ class TestManagedProcess:
         program = "import sys\nfor _ in sys.stdin: sys.stderr.write('noise ' * 100_000); print('done', flush=True)"
         with start(program, pipes=True) as it:
             it.exchange("go on", DEADLINE_S)
-            it.require_well("while it was measured")
+            it.check_healthy("while it was measured")
             it.exchange("go on", DEADLINE_S)
             with pytest.raises(ProcessError, match=r"filled its log while it was measured, (?s:.*)noise noise"):
-                it.require_well("while it was measured")
+                it.check_healthy("while it was measured")
 
     def test_stop_ends_it_and_can_be_called_again(self) -> None:
         process = start("import signal; signal.pause()")

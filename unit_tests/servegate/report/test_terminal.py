@@ -13,14 +13,14 @@ from servegate.judging.judge import Policy, judge
 from servegate.records import Cell, GpuUse, Sample, Status, Verdict
 from servegate.report.terminal import write_summary
 from servegate.storage.baselines import Baseline
-from servegate.storage.checkouts import CheckoutId
+from servegate.storage.checkouts import CommitIdentity
 from unit_tests.builders.samples import make_sample, make_samples
 
 STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
 LATENCY_70 = Cell("latency", "load", 70)
 API_1, API_8, MODEL_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency", 8), Cell("model", "batch", 8)
 BASELINE = Baseline(
-    Path("baselines/here/baseline.json"), {}, CheckoutId("0123456789abcdef", "t", "l"), {"torch": "2.1", "old": "1"}
+    Path("baselines/here/baseline.json"), {}, CommitIdentity("0123456789abcdef", "t", "l"), {"torch": "2.1", "old": "1"}
 )
 UNITS = {"api": "requests", "model": "images", "latency": "requests"}
 

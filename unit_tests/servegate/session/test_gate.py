@@ -14,7 +14,7 @@ from servegate.records import Cell, Sample, Status, Verdict
 from servegate.session.gate import CellFailedError, Gate
 from servegate.session.settings import GateSettings
 from servegate.storage.baselines import Baseline
-from servegate.storage.checkouts import CheckoutId
+from servegate.storage.checkouts import CommitIdentity
 from unit_tests.builders.samples import make_sample
 
 API_1, API_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency", 8)
@@ -55,7 +55,7 @@ SETTINGS = GateSettings(
 
 def baseline(*cells: Cell) -> Baseline:
     throughput = {str(cell): STORED for cell in cells}
-    return Baseline(Path("baseline.json"), throughput, CheckoutId("c", "d", "e"), {})
+    return Baseline(Path("baseline.json"), throughput, CommitIdentity("c", "d", "e"), {})
 
 
 class CountingGroup:

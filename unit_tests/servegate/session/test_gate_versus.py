@@ -9,7 +9,7 @@ import pytest
 
 from servegate.errors import ProcessError, ServegateError
 from servegate.measure.targets import Group
-from servegate.records import Arm, BurstRecord, Cell, Sample, Status, Verdict
+from servegate.records import BurstRecord, Cell, Checkout, Sample, Status, Verdict
 from servegate.session.gate import Gate
 from servegate.storage.baselines import Baseline
 from servegate.storage.checkouts import identify
@@ -41,7 +41,7 @@ class Service:
         yield _Process(self, None)
 
     @contextmanager
-    def launch_arm(self, arm: Arm) -> Iterator[Callable[[], "_Process"]]:
+    def launch_arm(self, arm: Checkout) -> Iterator[Callable[[], "_Process"]]:
         if self.error is not None and arm.name == self.failing_arm:
             raise self.error
         self.events.append(f"compared {arm.name}")

@@ -14,12 +14,12 @@ import pytest
 from servegate.errors import BaselineError, NoBaselineError
 from servegate.records import Fingerprint
 from servegate.storage.baselines import FORMAT_VERSION, StoredFile, baseline_path, read_baseline, write_baseline
-from servegate.storage.checkouts import CheckoutId
+from servegate.storage.checkouts import CommitIdentity
 from unit_tests.builders.repository import ROOT
 from unit_tests.builders.tiny_project import TinyProject
 from unit_tests.builders.waiting import wait_until
 
-CHECKOUT = CheckoutId(commit="c" * 40, service_tree="d" * 40, lock_sha256="e" * 64)
+CHECKOUT = CommitIdentity(commit="c" * 40, service_tree="d" * 40, lock_sha256="e" * 64)
 HERE = Fingerprint("AMD EPYC", 2, None, 0, {"python": "3.11.7"})
 THERE = Fingerprint("AMD EPYC", 64, "NVIDIA L4", 1)
 CELLS = {"api[concurrency=1]": [10.0, 11.0, 10.5], "api[concurrency=8]": [80.0, 81.0, 82.5]}

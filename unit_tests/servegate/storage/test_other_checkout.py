@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import CheckoutError
-from servegate.storage.checkouts import environment_python, find_equivalent, identify, materialise, resolve_commit
+from servegate.storage.checkouts import environment_python, export_commit, find_equivalent, identify, resolve_commit
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -36,7 +36,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_a_commit_is_put_into_a_folder_of_its_own_and_removed(project: Path) -> None:
-    with materialise(project, "HEAD") as folder:
+    with export_commit(project, "HEAD") as folder:
         assert (folder / "service" / "version.txt").read_text() == "1"
         assert not (folder / ".git").exists()
     assert not folder.exists()
@@ -44,7 +44,7 @@ def test_a_commit_is_put_into_a_folder_of_its_own_and_removed(project: Path) -> 
 
 
 def test_a_commit_that_is_not_here_is_named(project: Path) -> None:
-    with pytest.raises(CheckoutError, match=r"no commit 'v9'.*git fetch --unshallow"), materialise(project, "v9"):
+    with pytest.raises(CheckoutError, match=r"no commit 'v9'.*git fetch --unshallow"), export_commit(project, "v9"):
         pass
 
 
@@ -69,12 +69,15 @@ def test_a_disk_without_room_for_the_commit_is_told(project: Path, monkeypatch: 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(tarfile.TarFile, "extractall", extract)
-    with pytest.raises(CheckoutError, match=r"HEAD can't be put into .*: No space left"), materialise(project, "HEAD"):
+    with (
+        pytest.raises(CheckoutError, match=r"HEAD can't be put into .*: No space left"),
+        export_commit(project, "HEAD"),
+    ):
         pass
 
 
 def test_the_folder_is_removed_after_an_error(project: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), materialise(project, "HEAD") as folder:
+    with pytest.raises(KeyboardInterrupt), export_commit(project, "HEAD") as folder:
         raise KeyboardInterrupt
     assert not folder.exists()
 
@@ -94,7 +97,7 @@ def test_a_commit_with_another_service_or_lock_does_not_serve(project: Path, par
 
 
 def test_checkouts_with_the_same_lock_share_this_environment(project: Path) -> None:
-    with materialise(project, "HEAD") as base:
+    with export_commit(project, "HEAD") as base:
         assert environment_python(project, base, "requirements.lock", same=False) == sys.executable
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.plugin import cell_of
+from servegate.plugin import get_cell
 from servegate.records import Cell
 from servegate.session.settings import GateSettings
 
@@ -22,7 +22,7 @@ class _Listener:
         self.settings = GateSettings.from_pytest_config(config)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.cells = [cell for item in session.items if (cell := cell_of(item)) is not None]
+        self.cells = [cell for item in session.items if (cell := get_cell(item)) is not None]
 
 
 def ask_gate(root: Path) -> tuple[GateSettings, list[Cell]]:
