@@ -1,5 +1,6 @@
 """Frozen records: what is measured, what came out, and what was judged."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -36,6 +37,11 @@ class Checkout:
     name: str
     folder: Path
     python: str
+
+    @classmethod
+    def working_tree(cls, folder: Path) -> "Checkout":
+        """The files as they are now, run by this process's interpreter."""
+        return cls("head", folder, sys.executable)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
 """Workload: the request that is sent and the answer that is expected."""
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+# The environment variable with the key of a service that runs elsewhere; no process list shows it.
+KEY_VARIABLE = "SERVEGATE_API_KEY"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,30 @@ class Workload:
     headers: Mapping[str, str] = field(default_factory=dict)
     expected: object = None
     tolerance: float = 0.0
+
+    @classmethod
+    def from_json(
+        cls,
+        path: str,
+        document: object,
+        *,
+        expected: object,
+        tolerance: float = 0.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> "Workload":
+        """A request whose body is a JSON document.
+
+        Parameters
+        ----------
+        path, expected, tolerance:
+            As in `Workload`.
+        document:
+            What `json.dumps` makes the body of.
+        headers:
+            Besides the content type.
+        """
+        content_type = {"Content-Type": "application/json"}
+        return cls(path, json.dumps(document).encode(), {**content_type, **(headers or {})}, expected, tolerance)
 
     def to_json(self) -> dict[str, object]:
         """For the client process's job."""

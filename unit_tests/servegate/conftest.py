@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from servegate.processes.managed import ServerProcess
+from servegate.processes.server import ServerProcess
 from unit_tests.builders import stub_server
 from unit_tests.builders.nvml_stand_in import StandInNvml, compile_stand_in
 from unit_tests.builders.tiny_project import TinyProject

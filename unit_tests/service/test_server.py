@@ -18,7 +18,9 @@ import torch
 from PIL import Image
 
 from perf_tests.photos import cat_jpeg
-from servegate.processes.managed import ManagedProcess, ServerProcess, free_port, is_port_free
+from servegate.processes.managed import ManagedProcess
+from servegate.processes.ports import free_port, is_port_free
+from servegate.processes.server import ServerProcess
 from service.server import build_server, main
 from service.settings import load_settings
 from tools.stress.image_files import cat_png, encode, json_body, quadrants

@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from perf_tests.photos import cat_jpeg
-from servegate.processes.managed import ServerProcess, is_port_free
+from servegate.processes.ports import is_port_free
+from servegate.processes.server import ServerProcess
 from tools.stress.server_processes import workers_of
 from unit_tests.builders.observing import wait_until
 from unit_tests.builders.repository import ROOT

@@ -1,17 +1,16 @@
 """A real server's requests, split by stage and by process."""
 
 import json
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from perf_tests.api_instrument import make_server
 from perf_tests.photos import cat_jpeg, cat_workload
+from perf_tests.targets import CLASSIFIER
 from servegate.errors import ServegateError
 from servegate.load.client import LoadJob
 from servegate.load.engines import LoadEngine
-from servegate.processes.managed import ServerProcess
+from servegate.processes.server import ServerProcess
 from servegate.records import Checkout
 from tools.profile_request import ROLES, STAGES, Profile, profile, table
 from unit_tests.builders.repository import ROOT
@@ -19,7 +18,7 @@ from unit_tests.builders.repository import ROOT
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    with make_server(Checkout("head", ROOT, sys.executable)) as server:
+    with CLASSIFIER.process(Checkout.working_tree(ROOT)) as server:
         yield server
 
 

@@ -16,7 +16,8 @@ from servegate.load import client as load
 from servegate.load.client import LoadJob
 from servegate.load.results import LoadResult, cut_windows, parse_result, parse_steady_result
 from servegate.load.workload import Workload
-from servegate.processes.managed import ManagedProcess, ServerProcess
+from servegate.processes.managed import ManagedProcess
+from servegate.processes.server import ServerProcess
 from unit_tests.builders import stub_server
 
 CLIENT_DEADLINE_S = 60.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import requests
 
-from servegate.processes.managed import ServerProcess
+from servegate.processes.server import ServerProcess
 from tools.stress.bad_requests import bad_requests
 from unit_tests.builders.repository import ROOT
 
