@@ -137,7 +137,7 @@ def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
     """In a process of its own: pytest doesn't run inside pytest."""
     program = (
         "import pathlib, sys; from tools.calibration.gate_settings import ask_gate; "
-        "settings, cells = ask_gate(pathlib.Path(sys.argv[1])); print(settings.looks, *cells)"
+        "settings, cells = ask_gate(pathlib.Path(sys.argv[1])); print(settings.judging.looks, *cells)"
     )
     # To pytest-benchmark a child of a parallel test's process would look like one more of them.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
