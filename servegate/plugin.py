@@ -193,7 +193,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if run is None or not run.gate.results:
         return
     results = list(run.gate.results.values())
-    write_summary(terminalreporter, results, run.gate.baseline, run.complete_fingerprint.details)
+    details, versus = run.complete_fingerprint.details, run.settings.versus
+    write_summary(terminalreporter, results, run.gate.baseline, details, versus)
     for note in run.notes:
         terminalreporter.write_line(note)
     if not (run.settings.judged or run.settings.accept):
