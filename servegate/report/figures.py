@@ -24,7 +24,7 @@ class Summary:
     cpu_cores, client_cpu_cores:
         Means, in cores.
     core_ms_per_unit:
-        CPU time of service and client for an image or a request, the median.
+        CPU time of service and client for one unit of throughput, the median.
     memory_bytes, gpu_memory_bytes:
         The most.
     gpu_utilisation_percent, gpu_power_w, gpu_energy_j_per_unit, gpu_sm_clock_mhz:

@@ -100,6 +100,8 @@ def _cell(result: CellResult, *, fails: bool) -> dict[str, Any]:
         "cell": str(cell),
         **asdict(cell),
         "unit": result.unit,
+        "ceiling": result.ceiling,
+        "rate_is_given": result.rate_is_given,
         "status": str(verdict.status),
         "fails": fails,
         "reason": verdict.reason,

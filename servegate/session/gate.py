@@ -120,7 +120,10 @@ class Gate:
             self._confirm(target, unclear)
 
     def _keep(self, target: MeasurementTarget, cell: Cell, samples: Sequence[Sample], verdict: Verdict) -> None:
-        self.results[cell] = CellResult(cell, target.unit, samples, verdict)
+        ceiling = None if target.ceiling is None else target.ceiling.name
+        self.results[cell] = CellResult(
+            cell, target.unit, samples, verdict, ceiling=ceiling, rate_is_given=target.rate_is_given
+        )
 
     def _describe_slowing(self, target: MeasurementTarget) -> None:
         for cell, result in self.results.items():

@@ -177,7 +177,8 @@ class SessionHooks:
         if not session.gate.results:
             return
         results = list(session.gate.results.values())
-        write_summary(terminalreporter, results, session.gate.baseline, session.complete_fingerprint.details)
+        details, versus = session.complete_fingerprint.details, self._settings.judging.versus
+        write_summary(terminalreporter, results, session.gate.baseline, details, versus)
         for note in session.notes:
             terminalreporter.write_line(note)
         if not (self._settings.judging.is_judged or self._settings.is_accepting):
