@@ -6,7 +6,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-browser test-wheel soak fuzz overload kills perf perf-quick perf-plain compare-engines profile screenshots calibrate accept serve check lock
+.PHONY: help setup test test-slow test-browser test-wheel soak fuzz overload kills perf perf-quick perf-plain compare-engines profile screenshots calibrate accept serve check lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,6 +23,9 @@ $(READY): requirements.lock requirements-tools.lock pyproject.toml
 # By file: whatever needs the real server is in one file and shares it.
 test: $(READY) ## run the unit tests, in parallel
 	$(BIN)/pytest unit_tests -n 2 --dist loadfile $(ARGS)
+
+test-slow: $(READY) ## run what `make test` leaves out: engines compiled, servers killed, soak, overload, fuzzing
+	$(BIN)/pytest unit_tests -m slow $(ARGS)
 
 test-browser: $(READY) ## test the report in Chromium, which must be installed
 	$(BIN)/pytest unit_tests -m browser $(ARGS)

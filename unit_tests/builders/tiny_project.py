@@ -14,8 +14,6 @@ from unit_tests.builders import scripted_instrument
 
 CELLS = ("model[batch=8]", "api[concurrency=1]", "api[concurrency=8]")
 
-# Plugins of others that only cost time here.
-_WITHOUT = ("-p", "no:hypothesispytest", "-p", "no:anyio")
 _PYTEST_INI = """\
 [pytest]
 testpaths = unit_tests
@@ -106,11 +104,11 @@ class TinyProject:
 
     def run(self, *arguments: str) -> pytest.RunResult:
         """Run pytest in this process, or in one of its own under ``--runpytest=subprocess``."""
-        return self._pytester.runpytest(*_WITHOUT, *arguments)
+        return self._pytester.runpytest(*arguments)
 
     def run_as_process(self, *arguments: str) -> pytest.RunResult:
         """Run pytest in a process of its own."""
-        return self._pytester.runpytest_subprocess(*_WITHOUT, *arguments)
+        return self._pytester.runpytest_subprocess(*arguments)
 
     def accept(self) -> None:
         """Commit, and store what the plan says as the baseline."""

@@ -177,9 +177,9 @@ _IGNORING_SIGINT = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
     ("start", "stop"),
     [
         pytest.param([], _terminate, id="SIGTERM"),
-        pytest.param([], _interrupt_group, id="Ctrl-C"),
-        pytest.param([], _interrupt_children_late, id="Ctrl-C that comes late"),
-        pytest.param(_IGNORING_SIGINT, _interrupt_group, id="SIGINT to a background job"),
+        pytest.param([], _interrupt_group, id="Ctrl-C", marks=pytest.mark.slow),
+        pytest.param([], _interrupt_children_late, id="Ctrl-C that comes late", marks=pytest.mark.slow),
+        pytest.param(_IGNORING_SIGINT, _interrupt_group, id="SIGINT to a background job", marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_server_answers_what_is_in_flight_and_leaves_nothing(
@@ -237,6 +237,7 @@ def _compilers(cache: Path) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_stopped_while_it_compiles_leaves_nothing(own_folder: Path) -> None:
     """SIGTERM at a first start: status 130, and neither the compiler nor the server stays."""
     command = [*_SERVER, "--workers-per-device", "1", "--port", str(free_port())]
@@ -251,6 +252,7 @@ def test_a_server_that_is_stopped_while_it_compiles_leaves_nothing(own_folder: P
         wait_until(lambda: _compilers(own_folder) == [], "its compiler has ended", 30)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_ends_the_server_with_its_names(own_folder: Path) -> None:
     """The server doesn't wait for ever for a worker that can't load: it ends, and says which tensors."""
     state = timm.create_model("test_resnet", num_classes=2).state_dict()

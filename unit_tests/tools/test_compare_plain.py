@@ -19,6 +19,7 @@ from unit_tests.builders.samples import make_sample
 API_8 = Cell("api", "concurrency", 8)
 
 
+@pytest.mark.slow
 def test_the_plain_server_gives_the_right_answers() -> None:
     """For the small photo and for the large one, each within the tolerance that measuring allows."""
     command = [sys.executable, "-m", "tools.plain_server"]

@@ -31,6 +31,8 @@ from unit_tests.builders.repository import ROOT
 _CPU = torch.device("cpu")
 _SIZE = 32
 _MODEL = "test_resnet"
+# Inductor takes a minute to compile the small network.
+_COMPILING = ["openvino", pytest.param("inductor", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def _refuse_to_start(*_: object, **__: object) -> None:
     raise AssertionError("nothing is compiled again")
 
 
-@pytest.mark.parametrize("engine", ["openvino", "inductor"])
+@pytest.mark.parametrize("engine", _COMPILING)
 def test_the_compiled_network_answers_as_the_network(
     engine: Engine, settings: Settings, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -114,7 +116,7 @@ print(json.dumps([classifier.engine, *slow]))
 """
 
 
-@pytest.mark.parametrize("engine", ["openvino", "inductor"])
+@pytest.mark.parametrize("engine", _COMPILING)
 def test_a_start_with_a_compiled_model_needs_neither_timm_nor_a_compiler(engine: Engine, settings: Settings) -> None:
     """They take seconds to import."""
     load_forward(settings.model_copy(update={"engine": engine}), _CPU, "float32")
