@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from servegate.errors import CheckoutError
 from servegate.processes.guard import guard
 
@@ -189,8 +191,7 @@ def environment_python(root: Path, base: Path, lock: str, *, same: bool) -> str:
         return sys.executable
     if not base_lock.exists():
         raise CheckoutError(f"the base has no {lock}; share this environment with --perf-same-env")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "servegate"
-    folder = cache / hashlib.sha256(base_lock.read_bytes()).hexdigest()[:16]
+    folder = user_cache_path("servegate") / hashlib.sha256(base_lock.read_bytes()).hexdigest()[:16]
     python = folder / "bin" / "python"
     complete = folder / ".complete"
     if not complete.exists():

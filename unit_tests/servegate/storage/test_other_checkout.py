@@ -1,6 +1,7 @@
 """Another commit beside the working tree: its files, its equivalent after a squash, its environment."""
 
 import errno
+import hashlib
 import os
 import subprocess
 import sys
@@ -117,6 +118,24 @@ def test_another_lock_gets_an_environment_of_its_own_unless_told_otherwise(
     marker.touch()
     assert environment_python(project, base, "requirements.lock", same=False) == own
     assert marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("cache_home", "expected"), [("", "home/.cache"), ("relative", "home/.cache"), ("{tmp_path}/cache", "cache")]
+)
+def test_environments_are_kept_in_the_users_cache(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_home: str, expected: str
+) -> None:
+    """Below XDG_CACHE_HOME if that is an absolute path, as its specification says."""
+    monkeypatch.setenv("XDG_CACHE_HOME", cache_home.format(tmp_path=tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    lock = b"another==1\n"
+    (tmp_path / "requirements.lock").write_bytes(lock)
+    environment = tmp_path / expected / "servegate" / hashlib.sha256(lock).hexdigest()[:16]
+    environment.mkdir(parents=True)
+    (environment / ".complete").touch()
+    python = environment_python(project, tmp_path, "requirements.lock", same=False)
+    assert python == str(environment / "bin" / "python")
 
 
 def test_a_base_without_a_lock_file_is_refused(project: Path, tmp_path: Path) -> None:
