@@ -109,8 +109,8 @@ class Telemetry:
     ----------
     cpu_cores:
         CPU-seconds a second.
-    memory_bytes:
-        Most resident memory at one time, shared pages counted in each process.
+    gauges:
+        Levels by name, of all processes together; see `servegate.telemetry.gauges`.
     gpu:
         None without a GPU.
     own_cpu_s, observed_cpu_s:
@@ -120,7 +120,7 @@ class Telemetry:
     """
 
     cpu_cores: float
-    memory_bytes: int
+    gauges: Mapping[str, float]
     gpu: GpuUse | None
     own_cpu_s: float = 0.0
     observed_cpu_s: float = 0.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from shlex import join
 from typing import Any
 
-from servegate.report.figures import short
+from servegate.report.figures import FIGURES, short
 from servegate.report.html import render_html
 from servegate.report.plots import choose_plots
 from servegate.report.summary import describe_run, headline
@@ -46,32 +46,14 @@ def _show_ms(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 1 else short(value)
 
 
-def _show_mib(value: float) -> str:
-    return f"{value / 2**20:.0f}"
-
-
-_percent, _signed, _cores = "{:.1%}".format, "{:+.1%}".format, "{:.2f}".format
+_signed = "{:+.1%}".format
 _COLUMNS = (
     Column("now, per s", "now_per_s", short),
     Column("baseline", "baseline_per_s", short),
     Column("change", "change.estimate", _signed),
     Column("95 % from", "change.low", _signed),
     Column("to", "change.high", _signed),
-    Column("p50, ms", "now.latency_p50_ms", short),
-    Column("p95, ms", "now.latency_p95_ms", short),
-    Column("p99, ms", "now.latency_p99_ms", short),
-    Column("right answers", "now.success_rate", _percent, usual=1.0),
-    Column("CPU, cores", "now.cpu_cores", _cores),
-    Column("client, cores", "now.client_cpu_cores", _cores),
-    Column("core-ms each", "now.core_ms_per_unit", short),
-    Column("memory, MiB", "now.memory_bytes", _show_mib),
-    Column("GPU, %", "now.gpu_utilisation_percent", short),
-    Column("GPU memory, MiB", "now.gpu_memory_bytes", _show_mib),
-    Column("GPU, W", "now.gpu_power_w", short),
-    Column("GPU, J each", "now.gpu_energy_j_per_unit", short),
-    Column("GPU, °C", "now.gpu_temperature_c", short),
-    Column("GPU, MHz", "now.gpu_sm_clock_mhz", short),
-    Column("telemetry's CPU", "now.telemetry_share", _percent),
+    *(Column(figure.heading, f"now.{figure.name}", figure.show, figure.usual) for figure in FIGURES),
 )
 _STAGE_COLUMNS = (
     Column("CPU, ms", "now.cpu_ms", _show_ms),

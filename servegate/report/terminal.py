@@ -88,17 +88,19 @@ def write_summary(
 
 def _make_row(result: CellResult) -> tuple[str, ...]:
     verdict, summary = result.verdict, summarise(result.samples)
-    if summary is None:
+    if not result.samples:
         return (str(result.cell), *["-"] * (len(_COLUMNS) - 2), verdict.status)
-    utilisation = summary.gpu_utilisation_percent
+    utilisation, cpu_cores, success_rate = (
+        summary[name] for name in ("gpu_utilisation_percent", "cpu_cores", "success_rate")
+    )
     return (
         str(result.cell),
         _number(verdict.now_per_s),
-        _number(summary.latency_p50_ms),
-        _number(summary.latency_p95_ms),
-        _number(summary.latency_p99_ms),
-        "-" if summary.success_rate == 1 else f"{summary.success_rate:.1%}",
-        "-" if summary.cpu_cores is None else f"{summary.cpu_cores:.2f}",
+        _number(summary["latency_p50_ms"]),
+        _number(summary["latency_p95_ms"]),
+        _number(summary["latency_p99_ms"]),
+        "-" if success_rate in (None, 1) else f"{success_rate:.1%}",
+        "-" if cpu_cores is None else f"{cpu_cores:.2f}",
         "-" if utilisation is None else f"{utilisation:.0f} %",
         "-" if verdict.change is None else f"{verdict.change.estimate:+.1%}",
         verdict.status,
@@ -142,8 +144,7 @@ def _shares(results: Sequence[CellResult]) -> list[str]:
 
 
 def _core_ms(result: CellResult) -> str:
-    summary = summarise(result.samples)
-    return _number(summary.core_ms_per_unit if summary else None)
+    return _number(summarise(result.samples)["core_ms_per_unit"])
 
 
 def _find_best(results: Sequence[CellResult], group: str) -> CellResult | None:

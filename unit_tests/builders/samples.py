@@ -23,7 +23,7 @@ def make_sample(
         latency=Latency(mean_ms=10.0, p50_ms=9.5, p95_ms=20.25, p99_ms=30.75),
         answers=answers,
         failures=tuple(failures),
-        telemetry=Telemetry(cpu_cores=1.5, memory_bytes=2**30, gpu=gpu),
+        telemetry=Telemetry(cpu_cores=1.5, gauges={"memory_bytes": 2**30}, gpu=gpu),
         client_cpu_cores=client_cpu_cores,
     )
 

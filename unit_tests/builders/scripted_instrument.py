@@ -48,7 +48,7 @@ class ScriptedInstrument:
             latency=Latency(round_s * 1e3, round_s * 1e3, round_s * 1.5e3, round_s * 2e3),
             answers=_ROUNDS * _UNITS_PER_ROUND,
             failures=failures,
-            telemetry=Telemetry(cpu_cores=1.25, memory_bytes=2**28, gpu=None),
+            telemetry=Telemetry(cpu_cores=1.25, gauges={"memory_bytes": 2**28}, gpu=None),
             client_cpu_cores=0.25,
         )
 

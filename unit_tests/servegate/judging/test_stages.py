@@ -46,7 +46,9 @@ def pairs(
             made,
             stages=stages,
             latency=replace(made.latency, mean_ms=mean_ms),
-            telemetry=Telemetry(cpu_cores=core_ms * made.mean_throughput_per_s / 1e3, memory_bytes=1, gpu=None),
+            telemetry=Telemetry(
+                cpu_cores=core_ms * made.mean_throughput_per_s / 1e3, gauges={"memory_bytes": 1}, gpu=None
+            ),
         )
 
     return [(sample({}, {}).parts, sample(slower or {}, longer or {}).parts) for _ in range(count)]

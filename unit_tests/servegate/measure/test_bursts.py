@@ -31,7 +31,7 @@ from unit_tests.builders.waiting import wait_until
 
 CELL = Cell("api", "concurrency", 4)
 DELAY_S = stub_server.DELAY_S
-TELEMETRY = Telemetry(cpu_cores=1.0, memory_bytes=1, gpu=None)
+TELEMETRY = Telemetry(cpu_cores=1.0, gauges={"memory_bytes": 1}, gpu=None)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class TestServerInstrument:
         assert sample.client_cpu_cores > 0
         memory_bytes = psutil.Process(stub.process.pid).memory_info().rss
         assert sample.telemetry is not None
-        assert sample.telemetry.memory_bytes == pytest.approx(memory_bytes, rel=0.1)
+        assert sample.telemetry.gauges["memory_bytes"] == pytest.approx(memory_bytes, rel=0.1)
 
     def test_failures_are_no_throughput(self, stub: ServerProcess) -> None:
         sample = self.measure(stub, "sometimes-wrong", Cell("api", "concurrency", 2), 60)
