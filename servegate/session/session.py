@@ -152,7 +152,7 @@ class GateSession:
         document = config.hook.pytest_benchmark_generate_json(
             config=config,
             benchmarks=session.benchmarks,
-            include_data=True,
+            include_data=False,
             machine_info=machine_info,
             commit_info=config.hook.pytest_benchmark_generate_commit_info(config=config),
         )
