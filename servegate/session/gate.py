@@ -15,7 +15,8 @@ from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
 from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
-from servegate.storage.checkouts import environment_python, export_commit, find_equivalent
+from servegate.storage.commits import export_commit, find_equivalent
+from servegate.storage.environments import environment_python
 
 # Verdicts of the stored baseline that must be confirmed side by side.
 _UNCLEAR = frozenset({Status.REGRESSED, Status.INCONCLUSIVE})

@@ -14,7 +14,7 @@ from servegate.report.results import RunFacts, results_document
 from servegate.session.gate import Gate
 from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
-from servegate.storage.checkouts import identify, read_head, require_clean, resolve_commit
+from servegate.storage.commits import identify, read_head, require_clean, resolve_commit
 from servegate.storage.history import append_run
 from servegate.telemetry.machine import read_fingerprint
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from servegate.errors import BaselineError, NoBaselineError
 from servegate.records import Fingerprint
-from servegate.storage.checkouts import CommitIdentity
+from servegate.storage.commits import CommitIdentity
 
 # 1: each benchmark's extra_info has a list a figure, with an entry a process, and its stats have the raw rounds. The
 #    record of the gate stands under "perfgate", as the package was called then; its checksum is over everything else.

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from servegate.errors import ServegateError
-from servegate.storage.checkouts import identify
+from servegate.storage.commits import identify
 from servegate.telemetry.machine import read_fingerprint
 from tools.calibration.attribution import (
     ATTRIBUTIONS,

@@ -14,7 +14,7 @@ from typing import Any
 from servegate.errors import MeasurementError
 from servegate.records import Cell
 from servegate.session.settings import Settings
-from servegate.storage.checkouts import identify
+from servegate.storage.commits import identify
 from tools.calibration.lines import append_line, read_lines
 from tools.calibration.pairs import PAIRS, SCHEMA, CellPair, PairRecord, append_pair
 from tools.calibration.record import KINDS

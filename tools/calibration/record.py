@@ -10,7 +10,7 @@ from perf_tests.targets import API, MODEL
 from servegate.measure.side_by_side import Schedule, SideBySide
 from servegate.measure.targets import MeasurementTarget
 from servegate.records import Cell, Checkout
-from servegate.storage.checkouts import export_commit
+from servegate.storage.commits import export_commit
 from tools.calibration.pairs import CellPair, PairRecord
 from tools.calibration.slowdowns import Slowdown
 

@@ -6,7 +6,7 @@ import pytest
 
 from servegate.records import Fingerprint
 from servegate.storage.baselines import write_baseline
-from servegate.storage.checkouts import identify
+from servegate.storage.commits import identify
 from unit_tests.builders.tiny_project import CELLS, TinyProject, git, table_of
 
 MODEL_8, API_1, API_8 = CELLS

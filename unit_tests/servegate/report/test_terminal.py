@@ -13,7 +13,7 @@ from servegate.judging.judge import Policy, judge
 from servegate.records import Cell, GpuUse, Sample, Status, Verdict
 from servegate.report.terminal import write_summary
 from servegate.storage.baselines import Baseline
-from servegate.storage.checkouts import CommitIdentity
+from servegate.storage.commits import CommitIdentity
 from unit_tests.builders.samples import make_sample, make_samples
 
 STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)

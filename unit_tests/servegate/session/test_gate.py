@@ -14,7 +14,7 @@ from servegate.records import Cell, Sample, Status, Verdict
 from servegate.session.gate import CellFailedError, Gate
 from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
-from servegate.storage.checkouts import CommitIdentity
+from servegate.storage.commits import CommitIdentity
 from unit_tests.builders.samples import make_sample
 from unit_tests.builders.settings import SETTINGS, judging
 from unit_tests.builders.targets import FakeTarget, no_session_server

@@ -13,7 +13,7 @@ from servegate.measure.targets import Conditions
 from servegate.records import BurstRecord, Cell, Checkout, Sample, Status, Verdict
 from servegate.session.gate import Gate
 from servegate.storage.baselines import Baseline
-from servegate.storage.checkouts import identify
+from servegate.storage.commits import identify
 from unit_tests.builders.samples import make_sample
 from unit_tests.builders.settings import SETTINGS, judging
 from unit_tests.builders.targets import FakeTarget

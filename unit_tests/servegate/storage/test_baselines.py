@@ -16,7 +16,7 @@ import pytest
 from servegate.errors import BaselineError, NoBaselineError
 from servegate.records import Fingerprint
 from servegate.storage.baselines import FORMAT_VERSION, StoredFile, baseline_path, read_baseline, write_baseline
-from servegate.storage.checkouts import CommitIdentity
+from servegate.storage.commits import CommitIdentity
 from unit_tests.builders.repository import ROOT
 from unit_tests.builders.tiny_project import TinyProject
 from unit_tests.builders.waiting import wait_until

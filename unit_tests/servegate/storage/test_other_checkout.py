@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import CheckoutError
-from servegate.storage.checkouts import environment_python, export_commit, find_equivalent, identify, resolve_commit
+from servegate.storage.commits import export_commit, find_equivalent, identify, resolve_commit
+from servegate.storage.environments import environment_python
 
 
 def git(root: Path, *arguments: str) -> str:
