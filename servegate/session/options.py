@@ -154,71 +154,68 @@ def _looks(text: str) -> tuple[int, ...]:
 
 
 CELLS = Option("perf_cells", "", "what is measured, as in: model=1,8,32,64 api=1,8,32,64", _cells)
-INFORMING = Option("perf_informing", "", "groups that are shown but not judged", _words)
 PATHS = Option("perf_paths", "perf_tests", "folders with performance tests", _words)
-BASELINES = Option("perf_baselines", "perf_tests/baselines", "folder of the stored baselines", Path)
-REPORT = Option("perf_report", "perf-report", "folder that a run's report is written to; empty for none")
-HISTORY = Option("perf_history", "", "folder that keeps each run's results, for `servegate trend`; empty for none")
-PROCESSES = Option("perf_processes", "3", "fresh processes that measure each cell", _whole_number(1, 1000))
-SECONDS = Option("perf_seconds", "5", "seconds of measuring for a cell in a process", _number(0.1, 3600))
-WARMUP = Option("perf_warmup_seconds", "1", "seconds of load before measuring a cell", _number(0, 600))
-MARGIN = Option("perf_margin_percent", "3", "smallest change of throughput that is accused, in %", _number(0.1, 90))
-ERROR = Option(
-    "perf_error_percent", "1", "share of runs of identical code that may be accused, in %", _number(0.01, 50)
+OPTIONS = (
+    CELLS,
+    Option("perf_informing", "", "groups that are shown but not judged", _words),
+    PATHS,
+    Option("perf_baselines", "perf_tests/baselines", "folder of the stored baselines", Path),
+    Option("perf_report", "perf-report", "folder that a run's report is written to; empty for none"),
+    Option("perf_history", "", "folder that keeps each run's results, for `servegate trend`; empty for none"),
+    Option("perf_processes", "3", "fresh processes that measure each cell", _whole_number(1, 1000)),
+    Option("perf_seconds", "5", "seconds of measuring for a cell in a process", _number(0.1, 3600)),
+    Option("perf_warmup_seconds", "1", "seconds of load before measuring a cell", _number(0, 600)),
+    Option("perf_margin_percent", "3", "smallest change of throughput that is accused, in %", _number(0.1, 90)),
+    Option("perf_error_percent", "1", "share of runs of identical code that may be accused, in %", _number(0.01, 50)),
+    Option("perf_pairs", "3 5 8 12 20", "pairs of fresh processes after which a comparison is judged", _looks),
+    Option(
+        "perf_confirm",
+        "yes",
+        "compare side by side with the baseline's commit what the stored baseline can't clear",
+        parse=lambda text: text == "yes",
+        choices=("yes", "no"),
+    ),
+    Option("perf_burst_seconds", "0.25", "seconds of load in a burst of a comparison", _number(0.05, 600)),
+    Option("perf_blocks", "8", "blocks of four bursts for a cell in a pair", _whole_number(2, 1000)),
+    Option("perf_budget_minutes", "30", "minutes after which a run begins no further pair", _number(0, 6000)),
+    Option("perf_load_engine", "builtin", "the program that makes a closed loop's load", choices=("builtin", "locust")),
+    Option("perf_locust_workers", "2", "Locust workers that are started here", _whole_number(0, 1000)),
+    Option("perf_locust_remote_workers", "0", "Locust workers that others start", _whole_number(0, 1000)),
+    Option("perf_locust_bind", "", "HOST:PORT where they find the master; empty for 127.0.0.1", _address),
+    Option("perf_service", "service", "folder of the service that is measured"),
+    Option("perf_lock", "requirements.lock", "file that pins the service's packages"),
+    Option("perf_packages", "", "packages whose versions are recorded", _words),
+    Option(
+        "perf_versus",
+        "",
+        "compare side by side with this branch, tag or commit (HEAD: uncommitted work with the last commit)",
+        metavar="REF",
+        is_for_one_run=True,
+    ),
+    Option(
+        "perf_server_url",
+        "",
+        "measure the service that runs there, with the load that --perf-cells names and no more; "
+        f"its API key stands in the variable {KEY_VARIABLE}",
+        metavar="URL",
+        is_for_one_run=True,
+    ),
+    Option(
+        "perf_server_ca",
+        "",
+        "certificates to trust at that URL instead of the system's",
+        metavar="FILE",
+        is_for_one_run=True,
+    ),
 )
-PAIRS = Option("perf_pairs", "3 5 8 12 20", "pairs of fresh processes after which a comparison is judged", _looks)
-CONFIRM = Option(
-    "perf_confirm",
-    "yes",
-    "compare side by side with the baseline's commit what the stored baseline can't clear",
-    parse=lambda text: text == "yes",
-    choices=("yes", "no"),
+SWITCHES = (
+    Switch("perf_strict", "INCONCLUSIVE and NO_BASELINE fail, too (for CI)"),
+    Switch("perf_same_env", "the other checkout shares this environment, whatever its lock says"),
+    Switch(
+        "perf_accept",
+        f"measure at least {MIN_ACCEPTED_PROCESSES} fresh processes and store them as this machine's baseline",
+    ),
 )
-BURST = Option("perf_burst_seconds", "0.25", "seconds of load in a burst of a comparison", _number(0.05, 600))
-BLOCKS = Option("perf_blocks", "8", "blocks of four bursts for a cell in a pair", _whole_number(2, 1000))
-BUDGET = Option("perf_budget_minutes", "30", "minutes after which a run begins no further pair", _number(0, 6000))
-ENGINE = Option(
-    "perf_load_engine", "builtin", "the program that makes a closed loop's load", choices=("builtin", "locust")
-)
-LOCUST_WORKERS = Option("perf_locust_workers", "2", "Locust workers that are started here", _whole_number(0, 1000))
-LOCUST_REMOTE_WORKERS = Option(
-    "perf_locust_remote_workers", "0", "Locust workers that others start", _whole_number(0, 1000)
-)
-LOCUST_BIND = Option("perf_locust_bind", "", "HOST:PORT where they find the master; empty for 127.0.0.1", _address)
-SERVICE = Option("perf_service", "service", "folder of the service that is measured")
-LOCK = Option("perf_lock", "requirements.lock", "file that pins the service's packages")
-PACKAGES = Option("perf_packages", "", "packages whose versions are recorded", _words)
-VERSUS = Option(
-    "perf_versus",
-    "",
-    "compare side by side with this branch, tag or commit (HEAD: uncommitted work with the last commit)",
-    metavar="REF",
-    is_for_one_run=True,
-)
-SERVER_URL = Option(
-    "perf_server_url",
-    "",
-    "measure the service that runs there, with the load that --perf-cells names and no more; "
-    f"its API key stands in the variable {KEY_VARIABLE}",
-    metavar="URL",
-    is_for_one_run=True,
-)
-SERVER_CA = Option(
-    "perf_server_ca",
-    "",
-    "certificates to trust at that URL instead of the system's",
-    metavar="FILE",
-    is_for_one_run=True,
-)
-OPTIONS = tuple(value for value in list(globals().values()) if isinstance(value, Option))
-
-STRICT = Switch("perf_strict", "INCONCLUSIVE and NO_BASELINE fail, too (for CI)")
-SAME_ENV = Switch("perf_same_env", "the other checkout shares this environment, whatever its lock says")
-ACCEPT = Switch(
-    "perf_accept",
-    f"measure at least {MIN_ACCEPTED_PROCESSES} fresh processes and store them as this machine's baseline",
-)
-SWITCHES = (STRICT, SAME_ENV, ACCEPT)
 
 
 def add_options(parser: pytest.Parser) -> None:
