@@ -13,7 +13,7 @@ from service import metrics
 from service.images import Pixels
 from service.predictions import Probabilities, best_first
 from service.settings import Settings
-from service.stages import StageSpan, server_timing
+from service.stages import StageTimer, server_timing
 from service.transport.batching import FairShareLoop, QueuedImage
 from service.transport.request_table import RequestTable
 from service.web.image_request import ImageFromRequest
@@ -71,23 +71,23 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         context:
             LitServe's, one a request; under `stages` each gets what its request has passed.
         """
-        now_s, unix_s, batching = time.monotonic(), time.time(), StageSpan("batch", shared=len(inputs))
+        now_s, unix_s, batching = time.monotonic(), time.time(), StageTimer("batch", shared=len(inputs))
         for image, own in zip(inputs, context, strict=True):
-            waiting = StageSpan("queue", now_s - image.queued_at_s, None, unix_s)
+            waiting = StageTimer("queue", now_s - image.queued_at_s, None, unix_s)
             metrics.observe_stage(waiting)
             own["stages"] = [waiting, batching]
         metrics.observe_batch_size(len(inputs))
         with metrics.timed_stage(batching):
-            return self._table.copy_images([image.place for image in inputs])
+            return self._table.copy_images([image.slot for image in inputs])
 
     def predict(self, x: Pixels, context: Sequence[dict[str, Any]]) -> Probabilities:
         """float32 probabilities of shape (n, labels)."""
-        predicting = StageSpan("predict", shared=len(x))
+        predicting = StageTimer("predict", shared=len(x))
         for own in context:
             own["stages"].append(predicting)
         # The model's threads are others than this one.
         with metrics.timed_stage(predicting, cpu_clock=time.process_time):
-            return self._classifier.predict(x, others_idle=self._table.free_workers >= self._others)
+            return self._classifier.predict(x, use_all_cores=self._table.free_workers >= self._others)
 
     def unbatch(self, output: Probabilities) -> list[Probabilities]:
         """One row a request."""
@@ -95,7 +95,7 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
 
     def encode_response(self, output: Probabilities, context: dict[str, Any]) -> Response:
         """Labels with probabilities, best first, as JSON; the stages in a header."""
-        encoding = StageSpan("encode")
+        encoding = StageTimer("encode")
         with metrics.timed_stage(encoding):
             body = best_first(self._classifier.labels, output).model_dump_json()
         stages = [*context["stages"], encoding]

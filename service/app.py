@@ -9,7 +9,7 @@ from litserve import LitServer
 
 from service.api import ImageClassifierAPI
 from service.transport.request_table import RequestTable
-from service.transport.table_transport import Handover
+from service.transport.table_transport import TableTransport
 
 
 class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no types
@@ -28,7 +28,7 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
     Attributes
     ----------
     table:
-        The requests in the house.
+        The requests in flight.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
     ) -> None:
         super().__init__(api, **litserve)
         self.table = table
-        self._handover = Handover(table, processes)
+        self._transport_of_table = TableTransport(table, processes)
         self._monitor_workers = False
 
     def _init_manager(self, num_api_servers: int) -> SyncManager:
@@ -46,6 +46,6 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
             manager: SyncManager = super()._init_manager(num_api_servers)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self.litapi_request_queues[self.lit_api.api_path] = self._handover
-        self._transport = self._handover
+        self.litapi_request_queues[self.lit_api.api_path] = self._transport_of_table
+        self._transport = self._transport_of_table
         return manager

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.stages import StageSpan
+from service.stages import StageTimer
 
 _DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -47,19 +47,19 @@ _REQUESTS = Counter("classifier_requests", "Answers of the prediction endpoint b
 _IN_FLIGHT = Gauge("classifier_requests_in_flight", "Requests that are not answered yet.", multiprocess_mode="livesum")
 
 
-def observe_stage(span: StageSpan) -> None:
+def observe_stage(timer: StageTimer) -> None:
     """Record how long a stage took."""
-    _STAGE_SECONDS.labels(span.stage).observe(span.took_s)
+    _STAGE_SECONDS.labels(timer.stage).observe(timer.duration_s)
 
 
 @contextmanager
-def timed_stage(span: StageSpan, cpu_clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
-    """Measure the block, see `StageSpan.measure`, and record how long it took, whether it succeeds or not."""
+def timed_stage(timer: StageTimer, cpu_clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
+    """Measure the block, see `StageTimer.measure`, and record how long it took, whether it succeeds or not."""
     try:
-        with span.measure(cpu_clock):
+        with timer.measure(cpu_clock):
             yield
     finally:
-        observe_stage(span)
+        observe_stage(timer)
 
 
 def observe_batch_size(requests: int) -> None:

@@ -19,7 +19,7 @@ from service.transport.orphans import end_with_parent
 
 if TYPE_CHECKING:
     from service.app import ClassifierServer
-    from service.transport.supervision import Watch
+    from service.transport.supervision import WorkerSupervisor
 
 _MODULE = "service.server"
 _METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -47,10 +47,10 @@ def build_server(settings: Settings) -> "ClassifierServer":
     from service.web.openapi import describe
 
     processes = settings.resolved_api_processes
-    places = math.ceil(settings.resolved_max_requests / processes)
-    table = RequestTable(settings.image_size, places, processes, _answer_bytes(settings))
+    slots = math.ceil(settings.resolved_max_requests / processes)
+    table = RequestTable(settings.image_size, slots, processes, _answer_bytes(settings))
     api = ImageClassifierAPI(settings, table)
-    admission = {"path": api.api_path, "max_requests": places, "api_key": LIT_SERVER_API_KEY or ""}
+    admission = {"path": api.api_path, "max_requests": slots, "api_key": LIT_SERVER_API_KEY or ""}
     litserve = {
         "accelerator": settings.resolved_device,
         "workers_per_device": settings.resolved_workers_per_device,
@@ -93,16 +93,16 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     ensure_environment(settings, _MODULE, arguments)
-    from service.transport.supervision import Watch
+    from service.transport.supervision import WorkerSupervisor
     from service.web.protocol import BoundedHttp
 
     logging.captureWarnings(True)
     server = build_server(settings)
-    watch = Watch(server, server.table, settings.worker_timeout_s)
-    _stop_on_signals(watch)
+    supervisor = WorkerSupervisor(server, server.table, settings.worker_timeout_s)
+    _stop_on_signals(supervisor)
     status = 0
     try:
-        watch.start()
+        supervisor.start()
         server.run(
             host=settings.host,
             port=settings.port,
@@ -119,11 +119,11 @@ def main(arguments: Sequence[str]) -> int:
         print(f"the server did not start: {error}", file=sys.stderr)
         status = 1
     finally:
-        watch.stop()
-        watch.join()
+        supervisor.stop()
+        supervisor.join()
         _kill_children()
-    if watch.failure:
-        print(f"the server has stopped: {watch.failure}", file=sys.stderr)
+    if supervisor.failure:
+        print(f"the server has stopped: {supervisor.failure}", file=sys.stderr)
         status = 1
     return status
 
@@ -141,7 +141,7 @@ def _kill_children() -> None:
             pass  # it has ended
 
 
-def _stop_on_signals(watch: "Watch") -> None:
+def _stop_on_signals(supervisor: "WorkerSupervisor") -> None:
     """Let SIGTERM and SIGINT end the server alike, however it was started; this process alone decides.
 
     LitServe drains on KeyboardInterrupt alone; as it comes, SIGTERM would leave workers and port behind. SIGINT may be
@@ -149,7 +149,7 @@ def _stop_on_signals(watch: "Watch") -> None:
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        watch.stop()
+        supervisor.stop()
         signal.default_int_handler(number, frame)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -16,12 +16,12 @@ Stage = Literal["decode", "queue", "batch", "predict", "encode"]
 
 
 @dataclass
-class StageSpan:
+class StageTimer:
     """One stage of one request, or of a batch.
 
     Attributes
     ----------
-    took_s:
+    duration_s:
         From its beginning to its end.
     cpu_s:
         CPU time; None if it only waits.
@@ -32,7 +32,7 @@ class StageSpan:
     """
 
     stage: Stage
-    took_s: float = 0.0
+    duration_s: float = 0.0
     cpu_s: float | None = None
     ended_at_s: float = 0.0
     shared: int = 1
@@ -50,15 +50,15 @@ class StageSpan:
         try:
             yield
         finally:
-            self.cpu_s, self.took_s = cpu_clock() - start_cpu_s, time.perf_counter() - start_s
+            self.cpu_s, self.duration_s = cpu_clock() - start_cpu_s, time.perf_counter() - start_s
             self.ended_at_s = time.time()
 
     def __str__(self) -> str:
         cpu = "" if self.cpu_s is None else f";cpu={self.cpu_s * 1e3:.3f}"
         shared = "" if self.shared == 1 else f";shared={self.shared}"
-        return f"{self.stage};dur={self.took_s * 1e3:.3f}{cpu}{shared};end={self.ended_at_s:.6f}"
+        return f"{self.stage};dur={self.duration_s * 1e3:.3f}{cpu}{shared};end={self.ended_at_s:.6f}"
 
 
-def server_timing(spans: Iterable[StageSpan]) -> str:
+def server_timing(timers: Iterable[StageTimer]) -> str:
     """The header's value."""
-    return ", ".join(map(str, spans))
+    return ", ".join(map(str, timers))

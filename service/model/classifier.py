@@ -58,15 +58,15 @@ class Classifier:
         WeightsError
             See `service.model.weights.load_model`.
         """
-        place = torch.device(device)
-        kind: Device = "cuda" if place.type == "cuda" else "cpu"
+        torch_device = torch.device(device)
+        kind: Device = "cuda" if torch_device.type == "cuda" else "cpu"
         precision = default_precision(kind) if settings.precision == "auto" else settings.precision
-        forward = load_forward(settings, place, precision)
-        return cls(forward, outputs_by_label(settings), place, precision)
+        forward = load_forward(settings, torch_device, precision)
+        return cls(forward, outputs_by_label(settings), torch_device, precision)
 
     @torch.inference_mode()
     def predict(
-        self, images: Pixels, *, others_idle: bool = False
+        self, images: Pixels, *, use_all_cores: bool = False
     ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """Probabilities of the labels.
 
@@ -74,7 +74,7 @@ class Classifier:
         ----------
         images:
             uint8 RGB of shape (n, size, size, 3), n at least 1.
-        others_idle:
+        use_all_cores:
             Whether no other worker computes on this device: on a CPU this one may take its cores.
 
         Returns
@@ -82,7 +82,7 @@ class Classifier:
         numpy.ndarray
             float32 of shape (n, labels); each row sums to 1.
         """
-        logits = self._forward(self._to_device(images), others_idle=others_idle)
+        logits = self._forward(self._to_device(images), use_all_cores=use_all_cores)
         # log(sum of the group's probabilities); the softmax over groups renormalises them without dividing by a sum
         # that is all but 0 for a photo of neither.
         by_label = torch.stack([logits[:, outputs].logsumexp(dim=1) for outputs in self._groups], dim=1)
@@ -101,8 +101,8 @@ class Classifier:
         """
         for size in {*self._forward.sizes, max_batch_size}:
             images = np.zeros((size, image_size, image_size, 3), np.uint8)
-            for others_idle in (False, True):
-                self.predict(images, others_idle=others_idle)
+            for use_all_cores in (False, True):
+                self.predict(images, use_all_cores=use_all_cores)
         self.synchronize()
 
     def synchronize(self) -> None:

@@ -46,9 +46,9 @@ class CompiledNetwork:
         # Inductor's number of threads was chosen when it compiled.
         self._widest = load(most_threads) if engine == "openvino" and most_threads > threads else self._usual
 
-    def __call__(self, images: Tensor, *, others_idle: bool = False) -> Tensor:
+    def __call__(self, images: Tensor, *, use_all_cores: bool = False) -> Tensor:
         """float32 logits of shape (n, outputs)."""
-        forward = self._widest if others_idle else self._usual
+        forward = self._widest if use_all_cores else self._usual
         return torch.cat(
             [forward[len(part)](part) for part in torch.split(images, split_sizes(len(images), self.sizes))]
         )

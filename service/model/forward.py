@@ -60,7 +60,7 @@ class Forward(Protocol):
     @property
     def sizes(self) -> Sequence[int]: ...  # noqa: D102
 
-    def __call__(self, images: Tensor, *, others_idle: bool = False) -> Tensor: ...  # noqa: D102
+    def __call__(self, images: Tensor, *, use_all_cores: bool = False) -> Tensor: ...  # noqa: D102
 
 
 class EagerNetwork:
@@ -72,7 +72,7 @@ class EagerNetwork:
         self.sizes = range(1, micro_batch_size + 1)
         self._network = network
 
-    def __call__(self, images: Tensor, *, others_idle: bool = False) -> Tensor:  # noqa: ARG002
+    def __call__(self, images: Tensor, *, use_all_cores: bool = False) -> Tensor:  # noqa: ARG002
         """float32 logits of shape (n, outputs); torch's threads stay as many as they are."""
         return torch.cat([self._network(part) for part in torch.split(images, self.sizes[-1])])
 

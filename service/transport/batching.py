@@ -29,13 +29,13 @@ class QueuedImage:
 
     Attributes
     ----------
-    place:
+    slot:
         Where its image is.
     queued_at_s:
         `time.monotonic()` when it was put there.
     """
 
-    place: int
+    slot: int
     queued_at_s: float
 
 
@@ -74,29 +74,29 @@ class FairShareLoop(BatchedLoop):  # type: ignore[misc]  # litserve ships no typ
         """
         worker = self.worker_id or 0
         self._table.collect(worker)
-        places = self._collect(lit_api)
-        if places:
+        slots = self._collect(lit_api)
+        if slots:
             self._table.work(worker)
         else:
             self._end_if_left_alone()
             self._table.wait(worker, _IDLE_S)
-        images = [QueuedImage(place, self._table.queued_at_s(place)) for place in places]
+        images = [QueuedImage(slot, self._table.queued_at_s(slot)) for slot in slots]
         # Nobody has waited too long: the HTTP process has taken those back.
-        return [(image.place // self._table.places, image.place, image) for image in images], []
+        return [(image.slot // self._table.slots, image.slot, image) for image in images], []
 
     def _collect(self, lit_api: LitAPI) -> list[int]:
-        places: list[int] = []
+        slots: list[int] = []
         end_s = math.inf
-        while (most := self._share(len(places), lit_api.max_batch_size)) > len(places) and time.monotonic() < end_s:
-            taken = self._table.take(most - len(places))
-            if not (places or taken):
+        while (most := self._share(len(slots), lit_api.max_batch_size)) > len(slots) and time.monotonic() < end_s:
+            taken = self._table.take(most - len(slots))
+            if not (slots or taken):
                 break
-            if not places:
+            if not slots:
                 end_s = time.monotonic() + lit_api.batch_timeout
             elif not taken:
                 time.sleep(_POLL_S)
-            places += taken
-        return places
+            slots += taken
+        return slots
 
     def _share(self, taken: int, max_batch_size: int) -> int:
         """Requests that this worker should take before it closes its batch, one at least."""

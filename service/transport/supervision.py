@@ -18,7 +18,7 @@ _LONGEST_PAUSE_S = 30.0
 _HTTP_PROCESS = "LitServer-"  # what LitServe calls them
 
 
-class Watch(threading.Thread):
+class WorkerSupervisor(threading.Thread):
     """Runs in the server's main process from before its start; `stop` it when the server stops.
 
     Parameters
@@ -34,7 +34,7 @@ class Watch(threading.Thread):
     """
 
     def __init__(self, server: LitServer, table: RequestTable, worker_timeout_s: float) -> None:
-        super().__init__(name="watch", daemon=True)
+        super().__init__(name="supervisor", daemon=True)
         self._server, self._table, self._worker_timeout_s = server, table, worker_timeout_s
         self._is_stopping = False
         self._is_up = False
@@ -72,13 +72,13 @@ class Watch(threading.Thread):
         self._http_processes = http_processes
 
     def _hangs(self, worker: int, passed_s: float) -> bool:
-        beats = self._table.beats(worker)
-        if beats is None:
+        heartbeats = self._table.heartbeats(worker)
+        if heartbeats is None:
             return False
         self._restarts[worker] = 0
-        before, silent_s = self._silent.get(worker, (beats, 0.0))
-        silent_s = silent_s + passed_s if beats == before else 0.0
-        self._silent[worker] = beats, silent_s
+        before, silent_s = self._silent.get(worker, (heartbeats, 0.0))
+        silent_s = silent_s + passed_s if heartbeats == before else 0.0
+        self._silent[worker] = heartbeats, silent_s
         return silent_s > self._worker_timeout_s
 
     def _replace(self, worker: int, exitcode: int) -> None:

@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from service import metrics
-from service.stages import Stage, StageSpan
+from service.stages import Stage, StageTimer
 from unit_tests.builders.observing import growth, read_samples
 from unit_tests.builders.repository import ROOT
 
@@ -45,8 +45,8 @@ def _python(program: str, environment: dict[str, str]) -> str:
 def test_a_stages_seconds_are_counted_and_summed(stage: Stage) -> None:
     """Each stage has its own count and sum."""
     before = _samples()
-    metrics.observe_stage(StageSpan(stage, 0.25))
-    metrics.observe_stage(StageSpan(stage, 0.5))
+    metrics.observe_stage(StageTimer(stage, 0.25))
+    metrics.observe_stage(StageTimer(stage, 0.5))
     grown = growth(before, _samples())
     counted = {name: value for name, value in grown.items() if "_bucket" not in name}
     assert counted == {
@@ -58,7 +58,7 @@ def test_a_stages_seconds_are_counted_and_summed(stage: Stage) -> None:
 def test_a_stage_that_fails_is_timed_too() -> None:
     """The error passes through, and its time counts."""
     before = _samples()
-    with pytest.raises(ZeroDivisionError), metrics.timed_stage(StageSpan("decode")):
+    with pytest.raises(ZeroDivisionError), metrics.timed_stage(StageTimer("decode")):
         raise ZeroDivisionError
     assert growth(before, _samples())["classifier_stage_seconds_count{decode}"] == 1
 
@@ -137,7 +137,7 @@ def test_a_process_that_inherits_the_folder_leaves_it(tmp_path: Path) -> None:
 
 def test_the_dashboard_asks_only_for_metrics_that_there_are() -> None:
     """docs/grafana-dashboard.json; a histogram's parts count by its name."""
-    metrics.observe_stage(StageSpan("decode", 0.001))
+    metrics.observe_stage(StageTimer("decode", 0.001))
     metrics.observe_batch_size(1)
     there = set(re.findall(r"^# TYPE (\S+) ", metrics.exposition().decode(), re.MULTILINE))
     dashboard = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())

@@ -74,7 +74,7 @@ def _living(group: int) -> list[int]:
 
 
 def _asked(pool: ThreadPoolExecutor, server: ServerProcess, count: int) -> list[Future[requests.Response]]:
-    """Requests that all have a place in the house, while its workers stand still."""
+    """Requests that all are in flight, while its workers stand still."""
     answers = [pool.submit(_ask, server.url) for _ in range(count)]
     wait_until(lambda: _in_flight(server) == count, "all are in flight", 30)
     return answers

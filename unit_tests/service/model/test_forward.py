@@ -88,8 +88,8 @@ def test_the_compiled_network_answers_as_the_network(
     assert (forward.engine, forward.sizes) == (engine, (2, 1))
     expected = _own_answer(settings, images)
     for count in range(1, len(images) + 1):
-        for others_idle in (False, True):
-            answer = forward(images[:count], others_idle=others_idle)
+        for use_all_cores in (False, True):
+            answer = forward(images[:count], use_all_cores=use_all_cores)
             torch.testing.assert_close(answer, expected[:count], rtol=1e-3, atol=1e-4)
 
     caplog.clear()

@@ -74,7 +74,7 @@ async def test_one_that_fails_or_leaves_makes_room() -> None:
         assert (await client.post("/predict")).status_code == 200
 
 
-async def test_other_paths_are_open_when_the_house_is_full_and_without_a_key() -> None:
+async def test_other_paths_are_open_when_at_capacity_and_without_a_key() -> None:
     application = _Application()
     async with _client(application, max_requests=1, api_key="secret") as client:
         inside = asyncio.create_task(client.post("/predict", headers={"X-API-Key": "secret"}))
