@@ -181,3 +181,22 @@ def test_versus_a_base_that_does_not_start_there_is_nothing_to_compare_with(proj
     verdicts = run(service, project, versus="HEAD")
     assert {verdict.status for verdict in verdicts.values()} == {Status.NO_BASELINE}
     assert "the base can't be measured: No module named service.model_worker" in verdicts[API_1].reason
+
+
+def test_the_time_budget_bounds_the_whole_run_and_not_each_target(project: Path) -> None:
+    """What is compared when the time is over is doubted and not accused; the screen's figures are shown."""
+    slow = Service({API_1: 100.0, API_8: 50.0}, {"base": 100.0, "head": 50.0})
+    settings = judging(replace(SETTINGS, root=project), confirm=True, budget_s=0.0)
+    stored = Baseline(
+        Path("baseline.json"),
+        {str(API_1): STORED, str(API_8): STORED},
+        identify(project, "service", "requirements.lock"),
+        {},
+    )
+    gate = Gate(settings, stored, progress=lambda _: None, selected=[API_1, API_8])
+    server: Any = SessionServer(slow.events)
+    result = gate.measure(slow, API_8, lambda _: server)
+    assert result.verdict.status is Status.INCONCLUSIVE
+    assert "the run's time budget had ended" in result.verdict.reason
+    assert len(result.samples) == settings.measuring.processes
+    assert not any(event.startswith("compared") for event in slow.events)
