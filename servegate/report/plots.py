@@ -31,29 +31,29 @@ def choose_plots(document: Mapping[str, Any]) -> dict[str, Plot]:
     series = {name: group for name, group in groups.items() if len(group) > 1}
     plots: dict[str, Plot] = {}
     if changed:
-        changes = partial(_changes, cells=changed, margin=document["rule"]["margin"])
+        changes = partial(_draw_changes, cells=changed, margin=document["rule"]["margin"])
         plots["Change of throughput, with 95 % intervals"] = _height_in(changed), changes
     for name, group in series.items():
-        plots[f"Throughput: {name}"] = HEIGHT_IN, partial(_throughput, cells=group)
+        plots[f"Throughput: {name}"] = HEIGHT_IN, partial(_draw_throughput, cells=group)
     for ceiling, bounded in _find_bounded(groups).items():
         compared = {name: groups[name] for name in (ceiling, *bounded)}
         if compared.keys() & series.keys():
             title = f"Throughput: {', '.join(bounded)} against {ceiling}"
-            plots[title] = HEIGHT_IN, partial(_throughputs, groups=compared)
+            plots[title] = HEIGHT_IN, partial(_draw_throughputs, groups=compared)
     for name, group in series.items():
-        plots[f"Latency: {name}"] = HEIGHT_IN, partial(_latency, cells=group)
+        plots[f"Latency: {name}"] = HEIGHT_IN, partial(_draw_latency, cells=group)
     staged = [cell for cell in cells if cell["stages"]]
     for title, figure, unit in _STAGE_PLOTS if staged else ():
-        plots[title] = 1.1 + 0.5 * len(staged), partial(_stages, cells=staged, figure=figure, unit=unit)
+        plots[title] = 1.1 + 0.5 * len(staged), partial(_draw_stages, cells=staged, figure=figure, unit=unit)
     if cells:
-        plots["CPU in use"] = 0.5 + _height_in(cells), partial(_cpu, cells=cells)
+        plots["CPU in use"] = 0.5 + _height_in(cells), partial(_draw_cpu, cells=cells)
     if on_gpu:
-        plots["GPU in use"] = _height_in(on_gpu), partial(_gpu, cells=on_gpu)
+        plots["GPU in use"] = _height_in(on_gpu), partial(_draw_gpu, cells=on_gpu)
     return plots
 
 
 def _find_bounded(groups: Mapping[str, Cells]) -> dict[str, list[str]]:
-    """By ceiling, the groups that it bounds; where the load sets the rate, throughput says nothing of a bound."""
+    """Return the groups that each ceiling bounds, leaving out those whose rate the load sets: it shows no bound."""
     bounded: dict[str, list[str]] = {}
     for name, (cell, *_) in groups.items():
         if cell["ceiling"] in groups and not cell["rate_is_given"]:
@@ -65,7 +65,7 @@ def _height_in(rows: Cells) -> float:
     return 0.9 + 0.27 * len(rows)
 
 
-def _changes(axes: "Axes", cells: Cells, margin: float) -> None:
+def _draw_changes(axes: "Axes", cells: Cells, margin: float) -> None:
     rows = range(len(cells), 0, -1)
     for row, cell in zip(rows, cells, strict=True):
         low, estimate, high = (100 * cell["change"][key] for key in ("low", "estimate", "high"))
@@ -79,7 +79,7 @@ def _changes(axes: "Axes", cells: Cells, margin: float) -> None:
     axes.set_ylim(0.4, len(cells) + 0.6)
 
 
-def _throughput(axes: "Axes", cells: Cells) -> None:
+def _draw_throughput(axes: "Axes", cells: Cells) -> None:
     places, unit = range(len(cells)), cells[0]["unit"]
     axes.plot(places, [cell["now_per_s"] for cell in cells], color=BLUE, marker="o", label="now")
     if all(cell["baseline_per_s"] is not None for cell in cells):
@@ -89,7 +89,7 @@ def _throughput(axes: "Axes", cells: Cells) -> None:
     _label(axes, cells, f"{unit} per s")
 
 
-def _throughputs(axes: "Axes", groups: Mapping[str, Cells]) -> None:
+def _draw_throughputs(axes: "Axes", groups: Mapping[str, Cells]) -> None:
     """Groups of several cells as lines over their parameter's values, others as a level."""
     series = [cells for cells in groups.values() if len(cells) > 1]
     values = sorted({cell["value"] for cells in series for cell in cells})
@@ -106,7 +106,7 @@ def _throughputs(axes: "Axes", groups: Mapping[str, Cells]) -> None:
     axes.legend(loc="lower right")
 
 
-def _latency(axes: "Axes", cells: Cells) -> None:
+def _draw_latency(axes: "Axes", cells: Cells) -> None:
     places = range(len(cells))
     for colour, name in ((GREEN, "p50"), (BLUE, "p95"), (ORANGE, "p99")):
         now = [cell["now"][f"latency_{name}_ms"] for cell in cells]
@@ -121,7 +121,7 @@ def _latency(axes: "Axes", cells: Cells) -> None:
     axes.legend(loc="upper left", ncols=2)
 
 
-def _cpu(axes: "Axes", cells: Cells) -> None:
+def _draw_cpu(axes: "Axes", cells: Cells) -> None:
     """A bar a cell: the measured process with each of its children, and the client."""
     rows = range(len(cells), 0, -1)
     parts = [
@@ -130,7 +130,7 @@ def _cpu(axes: "Axes", cells: Cells) -> None:
         for cell in cells
     ]
     left, others = [0.0] * len(cells), [colour for colour in STAGE_COLOURS if colour != ORANGE]
-    for place, name in enumerate(_most_used(parts)):
+    for place, name in enumerate(_find_most_used(parts)):
         widths = [part.get(name, 0.0) for part in parts]
         colour = ORANGE if name == "client" else others[place % len(others)]
         axes.barh(rows, widths, left=left, color=colour, height=0.6, label=name)
@@ -140,13 +140,13 @@ def _cpu(axes: "Axes", cells: Cells) -> None:
     axes.figure.legend(loc="outside upper right", ncols=2)
 
 
-def _most_used(parts: Sequence[Mapping[str, float]]) -> list[str]:
+def _find_most_used(parts: Sequence[Mapping[str, float]]) -> list[str]:
     """Names of what uses a hundredth of a core somewhere, in their order."""
     names = dict.fromkeys(name for part in parts for name in part)
     return [name for name in names if max(part.get(name, 0.0) for part in parts) >= 0.01]
 
 
-def _stages(axes: "Axes", cells: Cells, figure: str, unit: str) -> None:
+def _draw_stages(axes: "Axes", cells: Cells, figure: str, unit: str) -> None:
     """A bar a cell, and side by side one for the base below it; shares where the unit is a percentage."""
     names = list(dict.fromkeys(stage["name"] for cell in cells for stage in cell["stages"]))
     colours = {name: STAGE_COLOURS[place % len(STAGE_COLOURS)] for place, name in enumerate(names)}
@@ -175,7 +175,7 @@ def _stages(axes: "Axes", cells: Cells, figure: str, unit: str) -> None:
     axes.figure.legend(loc="outside upper right", ncols=3)
 
 
-def _gpu(axes: "Axes", cells: Cells) -> None:
+def _draw_gpu(axes: "Axes", cells: Cells) -> None:
     rows = range(len(cells), 0, -1)
     axes.barh(rows, [cell["now"]["gpu_utilisation_percent"] for cell in cells], color=GREEN, height=0.6)
     axes.set_yticks(list(rows), [cell["cell"] for cell in cells])

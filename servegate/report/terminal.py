@@ -124,7 +124,7 @@ def _align(columns: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _shares(results: Sequence[CellResult]) -> list[str]:
-    """A line for each group that has a ceiling; where the load sets the rate, throughput is no share of one."""
+    """Write a line for each group that has a ceiling, leaving out those whose rate the load sets."""
     ceilings = {
         result.cell.group: result.ceiling
         for result in results

@@ -26,7 +26,7 @@ def render_trend(series: Series, shifts: Shifts) -> str:
         "trend.html",
         slowdowns=count_slowdowns(shifts),
         lines=describe_trend(series, shifts),
-        plots={machine: draw_svgs(of_cells, part=machine) for machine, of_cells in plots.items()},
+        plots={machine: draw_svgs(by_cell, part=machine) for machine, by_cell in plots.items()},
     )
 
 

@@ -89,7 +89,7 @@ def test_each_ceiling_has_a_plot_of_its_own() -> None:
     assert against == ["Throughput: search against disk", "Throughput: watch against net"]
 
 
-def test_where_the_load_sets_the_rate_or_the_ceiling_is_not_measured_there_is_nothing_to_compare() -> None:
+def test_where_the_rate_is_given_the_ceiling_has_no_figure_or_nothing_makes_a_line_groups_are_not_compared() -> None:
     disk = measured("disk", "readers", [1, 2], "blocks")
     for bounded in (
         measured("search", "clients", [1, 2], "pages"),
@@ -97,6 +97,7 @@ def test_where_the_load_sets_the_rate_or_the_ceiling_is_not_measured_there_is_no
         measured("search", "clients", [1, 2], "pages", "net"),
     ):
         assert not any("against" in title for title in choose([*disk, *bounded]))
+    assert choose([*disk[:1], *measured("search", "clients", [1], "pages", "disk")]) == ["CPU in use"]
 
 
 def test_more_groups_than_colours_are_all_there() -> None:

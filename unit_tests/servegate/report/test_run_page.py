@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from servegate.judging.cell_result import CellResult
+from servegate.records import Cell, Status, Verdict
 from servegate.report.run_page import render_run
 from unit_tests.builders.run_documents import RESULTS, document, figure_at
 
@@ -49,6 +51,12 @@ def test_what_fails_is_open(page: str) -> None:
     assert len(details) == len(RESULTS)
 
 
+def test_a_cells_evidence_stands_below_its_reason(page: str) -> None:
+    verdict = RESULTS[2].verdict
+    assert len(verdict.evidence) > 1
+    assert html.escape("\n".join((verdict.reason, *verdict.evidence))) in page
+
+
 def test_a_name_in_a_plot_is_there_once(page: str) -> None:
     names = re.findall(r' id="([^"]+)"', page)
     assert len(names) == len(set(names)) > 0
@@ -65,8 +73,9 @@ def test_plots_have_the_pages_text_colour(page: str) -> None:
     assert "currentColor" in page
 
 
-def test_columns_without_a_figure_are_left_out(page: str) -> None:
-    without_gpu = render_run(document(RESULTS[:2]))
+def test_columns_that_tell_nothing_are_left_out(page: str) -> None:
+    not_measured = CellResult(Cell("disk", "files", 1), "files", (), Verdict(Status.NO_BASELINE, "no base"))
+    without_gpu = render_run(document([RESULTS[0], not_measured]))
     for heading in ("GPU, W", "right answers"):
         assert f"<th>{heading}</th>" in page
         assert f"<th>{heading}</th>" not in without_gpu
