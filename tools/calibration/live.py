@@ -47,7 +47,7 @@ class RunRecord:
 
 def read_runs(path: Path) -> list[RunRecord]:
     """All recorded runs; see `read_lines`."""
-    return [RunRecord(**record) for record in read_lines(path)]
+    return [RunRecord(**{"schema": 1, **record}) for record in read_lines(path)]
 
 
 def usable_runs(path: Path, cells: Sequence[Cell]) -> list[RunRecord]:

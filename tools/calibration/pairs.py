@@ -105,4 +105,4 @@ def common_cells(pairs: Sequence[PairRecord]) -> tuple[str, ...]:
 
 def _pair(record: dict[str, Any]) -> PairRecord:
     cells = {name: CellPair.from_json(cell) for name, cell in record.pop("cells").items()}
-    return PairRecord(**record, cells=cells)
+    return PairRecord(**{"schema": 1, **record}, cells=cells)
