@@ -3,17 +3,17 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from servegate import __version__
 from servegate.errors import MissingExtraError, ServegateError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the process's exit status, which is 2 when the command can't do its work."""
     parser = argparse.ArgumentParser(prog="servegate", description="What the results of many runs say together.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version('servegate')}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     trend = commands.add_parser("trend", help="lasting changes of throughput, and the commits that they began with")
     trend.set_defaults(run=_run_trend)
