@@ -320,7 +320,7 @@ def test_pytest_benchmark_compares_a_users_file(tiny_project: TinyProject) -> No
 
 
 def test_pytest_benchmark_compares_what_this_repository_stores() -> None:
-    """The README's command, typed here: pytest.ini makes every warning an error, and conftest.py imports the service."""
+    """The README's command, typed in its folder: pytest.ini makes every warning an error."""
     stored = "perf_tests/baselines/*/baseline.json"
     assert f"    {COMPARE} {stored}\n" in (ROOT / "README.md").read_text()
     shown = compare(stored, ROOT)
