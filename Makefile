@@ -75,11 +75,12 @@ accept: $(READY) ## measure and store a baseline for this class of machine
 serve: $(READY) ## start the server on http://127.0.0.1:8000
 	$(BIN)/python -m service.server $(ARGS)
 
-check: $(READY) ## lint, types and import contracts
+check: $(READY) ## lint, types, import contracts and lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.check_dependencies
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet --pedantic .github/workflows
 

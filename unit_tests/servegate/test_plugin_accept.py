@@ -36,6 +36,15 @@ def test_no_hosts_name_is_stored(tiny_project: TinyProject) -> None:
     assert machine_info["servegate"]["usable_cores"] >= 1
 
 
+def test_a_process_has_an_entry_and_raw_rounds_are_left_out(tiny_project: TinyProject) -> None:
+    tiny_project.accept()
+    for benchmark in json.loads(tiny_project.baseline_file.read_text())["benchmarks"]:
+        assert "data" not in benchmark["stats"]
+        processes = benchmark["extra_info"]["processes"]
+        assert len(processes) == 8
+        assert all(process.keys() >= {"throughput_per_s", "latency_p99_ms"} for process in processes)
+
+
 def test_it_can_be_accepted_again_before_it_is_committed(tiny_project: TinyProject) -> None:
     tiny_project.accept()
     tiny_project.plan(dict.fromkeys(CELLS, 50.0))
