@@ -1,7 +1,6 @@
 """The commit that is measured, and another one's files put beside it."""
 
 import hashlib
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,17 +137,17 @@ def export_commit(root: Path, reference: str) -> Iterator[Path]:
     Raises
     ------
     CheckoutError
-        When there is no such commit here, or no room for its files.
+        When there is no such commit here, or git can't write its files, as on a full disk.
     """
-    commit = resolve_commit(root, reference)
+    # With ./ git looks from `root` on, which may be a folder of a larger repository.
+    tree = run_git(root, "rev-parse", f"{resolve_commit(root, reference)}:./")
+    top = Path(run_git(root, "rev-parse", "--show-toplevel"))
     with tempfile.TemporaryDirectory(prefix="commit-", dir=guard().folder) as folder:
-        archive = Path(folder) / "commit.tar"
         files = Path(folder) / "files"
-        run_git(root, "archive", f"--output={archive}", commit)
-        try:
-            with tarfile.open(archive) as tar:
-                tar.extractall(files, filter="data")
-        except OSError as error:
-            raise CheckoutError(f"{reference} can't be put into {files}: {error.strerror}") from None
-        archive.unlink()
+        files.mkdir()
+        # An index of its own leaves the repository's alone. `git archive` would leave out what is marked export-ignore,
+        # and tar files need care with links that lead out of the folder.
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        run_git(top, "read-tree", tree, environment=index)
+        run_git(top, "checkout-index", "--all", f"--prefix={files}/", environment=index)
         yield files

@@ -1,6 +1,8 @@
 """git, run in a folder."""
 
+import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from servegate.errors import CheckoutError
@@ -17,13 +19,31 @@ class GitFailedError(CheckoutError):
         self.status = status
 
 
-def run_git(root: Path, *arguments: str) -> str:
+# Variables by which a hook tells git about its own repository, which may be another than the one that is measured.
+_REPOSITORY_VARIABLES = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_WORK_TREE",
+)
+
+
+def run_git(root: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Run git in a folder, and return its output without the last line break; errors as in `run_git_bytes`."""
-    return run_git_bytes(root, *arguments).decode(errors="surrogateescape").rstrip("\n")
+    return run_git_bytes(root, *arguments, environment=environment).decode(errors="surrogateescape").rstrip("\n")
 
 
-def run_git_bytes(root: Path, *arguments: str) -> bytes:
+def run_git_bytes(root: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> bytes:
     """Run git in a folder, and return its output.
+
+    Parameters
+    ----------
+    environment:
+        Variables on top of this process's, which loses those that name a repository.
 
     Raises
     ------
@@ -32,8 +52,10 @@ def run_git_bytes(root: Path, *arguments: str) -> bytes:
     CheckoutError
         Where git is not installed.
     """
+    inherited = {name: value for name, value in os.environ.items() if name not in _REPOSITORY_VARIABLES}
+    env = {**inherited, **(environment or {})}
     try:
-        result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True)
+        result = subprocess.run(["git", *arguments], cwd=root, env=env, capture_output=True, check=True)
     except FileNotFoundError:
         raise CheckoutError("git is not installed; it says which commit is measured") from None
     except subprocess.CalledProcessError as error:
