@@ -68,7 +68,7 @@ def test_what_git_cannot_do_is_told_in_its_own_words(project: Path) -> None:
     blob = git(project, "rev-parse", "HEAD:service/version.txt")
     (project / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     with (
-        pytest.raises(CheckoutError, match="git checkout-index .* failed in .*: error"),
+        pytest.raises(CheckoutError, match=r"git checkout-index .* failed in .*: error"),
         export_commit(project, "HEAD"),
     ):
         pass
