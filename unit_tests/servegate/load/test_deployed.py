@@ -18,8 +18,8 @@ from servegate.load.workload import Workload
 from servegate.measure.process_by_process import open_deployed_instrument
 from servegate.processes.managed import free_port
 from servegate.records import Cell
+from unit_tests.builders.gate_settings import read
 from unit_tests.builders.tiny_project import TinyProject
-from unit_tests.servegate.session.test_settings import read
 
 KEY = "open sesame"
 ANSWER = {"label": "Cat"}

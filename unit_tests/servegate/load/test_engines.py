@@ -14,7 +14,7 @@ from servegate.measure.process_by_process import open_api_instrument
 from servegate.processes.managed import ServerProcess
 from servegate.records import Cell
 from unit_tests.builders import stub_server
-from unit_tests.servegate.session.test_settings import read
+from unit_tests.builders.gate_settings import read
 
 LOCUST = LoadEngine("locust", workers=2)
 
@@ -23,7 +23,6 @@ def workload(mode: str) -> Workload:
     return Workload(f"/predict/{mode}", b"{}", {"Content-Type": "application/json"}, stub_server.ANSWER)
 
 
-@pytest.mark.xdist_group("stub")
 class TestLocust:
     """Real Locust on the stub server."""
 

@@ -15,7 +15,7 @@ from servegate.measure.process_by_process import OpenLoopInstrument, open_api_in
 from servegate.processes.managed import ServerProcess
 from servegate.records import Cell
 from unit_tests.builders import stub_server
-from unit_tests.servegate.load.test_client import run_client
+from unit_tests.builders.load_jobs import run_client
 
 LOAD_30 = Cell("latency", "load", 30)
 

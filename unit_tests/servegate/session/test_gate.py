@@ -8,49 +8,14 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import MeasurementError, ProcessError, ServegateError
-from servegate.load.engines import LoadEngine
 from servegate.measure.targets import Group
 from servegate.records import Cell, Sample, Status, Verdict
 from servegate.session.gate import CellFailedError, Gate
 from servegate.session.settings import GateSettings
 from servegate.storage.baselines import Baseline
 from servegate.storage.checkouts import CommitIdentity
-from unit_tests.builders.samples import make_sample
-
-API_1, API_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency", 8)
-MODEL_8 = Cell("model", "batch", 8)
-STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
-
-SETTINGS = GateSettings(
-    root=Path("/project"),
-    cells={"api": (1, 8), "model": (8,)},
-    informing=frozenset(),
-    paths=(Path("/project/perf_tests"),),
-    baselines=Path("/project/perf_tests/baselines"),
-    report=None,
-    history=None,
-    processes=2,
-    seconds=5.0,
-    warmup_seconds=1.0,
-    margin=0.03,
-    error_level=0.01,
-    service="service",
-    lock="requirements.lock",
-    packages=(),
-    judged=True,
-    strict=False,
-    accept=False,
-    versus=None,
-    deployed=None,
-    engine=LoadEngine(),
-    selected_groups=None,
-    confirm=False,
-    same_env=False,
-    looks=(3, 5),
-    burst_seconds=0.5,
-    blocks=2,
-    budget_minutes=1.0,
-)
+from unit_tests.builders.gate_settings import API_1, API_8, MODEL_8, SETTINGS
+from unit_tests.builders.samples import STORED, make_sample
 
 
 def baseline(*cells: Cell) -> Baseline:

@@ -13,11 +13,8 @@ from servegate.records import BurstRecord, Cell, Checkout, Sample, Status, Verdi
 from servegate.session.gate import Gate
 from servegate.storage.baselines import Baseline
 from servegate.storage.checkouts import identify
-from unit_tests.builders.samples import make_sample
-from unit_tests.servegate.session.test_gate import API_1, API_8, SETTINGS, STORED
-from unit_tests.servegate.storage.test_other_checkout import project
-
-__all__ = ["project"]  # the fixture: a repository with one commit
+from unit_tests.builders.gate_settings import API_1, API_8, SETTINGS
+from unit_tests.builders.samples import STORED, make_sample
 
 
 @dataclass

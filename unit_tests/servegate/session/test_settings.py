@@ -7,21 +7,8 @@ import pytest
 from servegate.errors import SettingsError
 from servegate.judging.judge import Policy
 from servegate.session.options import MIN_ACCEPTED_PROCESSES
-from servegate.session.settings import GateSettings
+from unit_tests.builders.gate_settings import INI, read
 from unit_tests.builders.tiny_project import TinyProject
-
-INI = """\
-[pytest]
-perf_cells = model=1,8 api=1,8,32
-perf_processes = 4
-perf_margin_percent = 5
-"""
-
-
-def read(pytester: pytest.Pytester, *arguments: str, ini: str = INI) -> GateSettings:
-    """The settings of `pytest ARGUMENTS` beside a pytest.ini."""
-    pytester.makefile(".ini", pytest=ini)
-    return GateSettings.from_pytest_config(pytester.parseconfig(*arguments))
 
 
 class TestReading:
