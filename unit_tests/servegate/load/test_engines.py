@@ -39,7 +39,10 @@ class TestLocust:
 
     @pytest.mark.parametrize(
         ("mode", "message"),
-        [("sometimes-wrong", r"label is 'Dog', expected 'Cat'"), ("sometimes-500", "status 500: no memory left")],
+        [
+            ("sometimes-wrong", r"label is 'Dog', expected 'Cat'"),
+            pytest.param("sometimes-500", "status 500: no memory left", marks=pytest.mark.slow),
+        ],
     )
     def test_every_answer_is_checked(self, stub: ServerProcess, mode: str, message: str) -> None:
         with open_api_instrument(stub, workload(mode), 0.1, {}, LOCUST) as instrument:
