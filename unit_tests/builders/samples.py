@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from servegate.records import GpuUse, Latency, Sample, Telemetry
 
 _UNITS_PER_ROUND = 8
+# Throughput of the stored processes of a steady cell.
+STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
 
 
 def make_sample(

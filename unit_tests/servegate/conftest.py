@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from servegate.processes.server import ServerProcess
 from unit_tests.builders import stub_server
 from unit_tests.builders.nvml_stand_in import StandInNvml, compile_stand_in
-from unit_tests.builders.tiny_project import TinyProject
+from unit_tests.builders.tiny_project import TinyProject, git
 
 # A slow or busy machine is no failure.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -48,9 +48,23 @@ def tiny_project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> 
     return TinyProject(pytester)
 
 
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A repository whose first commit has service/version.txt 1; the working tree has 2, not committed."""
+    root = tmp_path / "a project"
+    (root / "service").mkdir(parents=True)
+    (root / "service" / "version.txt").write_text("1")
+    (root / "requirements.lock").write_text("one==1\n")
+    git(tmp_path, "init", "--quiet", str(root))
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "--message", "first")
+    (root / "service" / "version.txt").write_text("2")
+    return root
+
+
 @pytest.fixture(scope="session")
 def stub() -> Iterator[ServerProcess]:
-    """The stub server in a process of its own; tests that use it share one xdist worker, `stub`."""
+    """The stub server in a process of its own."""
     with ServerProcess([sys.executable, stub_server.__file__], cwd=Path.cwd(), ready_deadline_s=60.0) as running:
         yield running
 

@@ -25,8 +25,9 @@ from service.server import build_server, main
 from service.settings import load_settings
 from tools.stress.image_files import cat_png, encode, json_body, quadrants
 from tools.stress.server_processes import workers_of
-from unit_tests.builders.observing import growth, read_samples, wait_until
+from unit_tests.builders.observing import growth, read_samples
 from unit_tests.builders.repository import ROOT
+from unit_tests.builders.waiting import wait_until
 
 _SERVER = [sys.executable, "-m", "service.server"]
 _TIMEOUT_S = 60.0

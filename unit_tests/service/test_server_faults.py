@@ -16,8 +16,8 @@ from perf_tests.photos import cat_jpeg
 from servegate.processes.ports import is_port_free
 from servegate.processes.server import ServerProcess
 from tools.stress.server_processes import workers_of
-from unit_tests.builders.observing import wait_until
 from unit_tests.builders.repository import ROOT
+from unit_tests.builders.waiting import wait_until
 
 _SERVER = [sys.executable, "-m", "service.server"]
 _TIMEOUT_S = 60.0

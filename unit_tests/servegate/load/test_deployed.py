@@ -17,7 +17,7 @@ from servegate.load.workload import KEY_VARIABLE, Workload
 from servegate.measure.http_targets import HttpService, HttpTarget
 from servegate.processes.ports import free_port
 from servegate.records import Cell
-from unit_tests.builders.settings import read_settings
+from unit_tests.builders.gate_settings import read_settings
 from unit_tests.builders.targets import make_conditions
 from unit_tests.builders.tiny_project import TinyProject
 

@@ -18,7 +18,7 @@ from servegate.measure.http_targets import HttpService, HttpTarget, open_server_
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell
 from unit_tests.builders import stub_server
-from unit_tests.builders.settings import read_settings
+from unit_tests.builders.gate_settings import read_settings
 from unit_tests.builders.targets import make_conditions
 
 LOCUST = LoadEngine("locust", workers=2)
@@ -36,7 +36,6 @@ def load_by_locust(stub: ServerProcess, mode: str, warmup_s: float) -> Iterator[
         yield instrument
 
 
-@pytest.mark.xdist_group("stub")
 class TestLocust:
     """Real Locust on the stub server."""
 
@@ -53,7 +52,10 @@ class TestLocust:
 
     @pytest.mark.parametrize(
         ("mode", "message"),
-        [("sometimes-wrong", r"label is 'Dog', expected 'Cat'"), ("sometimes-500", "status 500: no memory left")],
+        [
+            ("sometimes-wrong", r"label is 'Dog', expected 'Cat'"),
+            pytest.param("sometimes-500", "status 500: no memory left", marks=pytest.mark.slow),
+        ],
     )
     def test_every_answer_is_checked(self, stub: ServerProcess, mode: str, message: str) -> None:
         with load_by_locust(stub, mode, 0.1) as instrument:

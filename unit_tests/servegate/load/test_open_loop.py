@@ -16,7 +16,7 @@ from servegate.measure.http_instruments import OpenLoopInstrument, ServerInstrum
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell
 from unit_tests.builders import stub_server
-from unit_tests.servegate.load.test_client import run_client
+from unit_tests.builders.load_jobs import run_client
 
 LOAD_30 = Cell("latency", "load", 30)
 

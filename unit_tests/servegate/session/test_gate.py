@@ -15,13 +15,9 @@ from servegate.session.gate import CellFailedError, Gate
 from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import CommitIdentity
-from unit_tests.builders.samples import make_sample
-from unit_tests.builders.settings import SETTINGS, judging
+from unit_tests.builders.gate_settings import API_1, API_8, MODEL_8, SETTINGS, judging
+from unit_tests.builders.samples import STORED, make_sample
 from unit_tests.builders.targets import FakeTarget, no_session_server
-
-API_1, API_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency", 8)
-MODEL_8 = Cell("model", "batch", 8)
-STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
 
 
 def baseline(*cells: Cell) -> Baseline:

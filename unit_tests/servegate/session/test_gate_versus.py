@@ -14,13 +14,9 @@ from servegate.records import BurstRecord, Cell, Checkout, Sample, Status, Verdi
 from servegate.session.gate import Gate
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import identify
-from unit_tests.builders.samples import make_sample
-from unit_tests.builders.settings import SETTINGS, judging
+from unit_tests.builders.gate_settings import API_1, API_8, SETTINGS, judging
+from unit_tests.builders.samples import STORED, make_sample
 from unit_tests.builders.targets import FakeTarget
-from unit_tests.servegate.session.test_gate import API_1, API_8, STORED
-from unit_tests.servegate.storage.test_other_checkout import project
-
-__all__ = ["project"]  # the fixture: a repository with one commit
 
 
 class Service(FakeTarget):

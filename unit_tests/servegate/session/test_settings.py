@@ -7,7 +7,7 @@ import pytest
 from servegate.errors import SettingsError
 from servegate.judging.judge import Policy
 from servegate.session.options import MIN_ACCEPTED_PROCESSES
-from unit_tests.builders.settings import INI, read_settings
+from unit_tests.builders.gate_settings import INI, read_settings
 from unit_tests.builders.tiny_project import TinyProject
 
 

@@ -16,27 +16,13 @@ import pytest
 from servegate.errors import BaselineError, NoBaselineError
 from servegate.records import Fingerprint
 from servegate.storage.baselines import FORMAT_VERSION, StoredFile, baseline_path, read_baseline, write_baseline
-from servegate.storage.commits import CommitIdentity
 from unit_tests.builders.repository import ROOT
+from unit_tests.builders.stored_baselines import CELLS, CHECKOUT, HERE, document
 from unit_tests.builders.tiny_project import TinyProject
 from unit_tests.builders.waiting import wait_until
 
-CHECKOUT = CommitIdentity(commit="c" * 40, service_tree="d" * 40, lock_sha256="e" * 64)
-HERE = Fingerprint("AMD EPYC", 2, None, 0, {"python": "3.11.7"})
 THERE = Fingerprint("AMD EPYC", 64, "NVIDIA L4", 1)
 STORED = sorted((ROOT / "perf_tests" / "baselines").glob("*/baseline.json"))
-CELLS = {"api[concurrency=1]": [10.0, 11.0, 10.5], "api[concurrency=8]": [80.0, 81.0, 82.5]}
-
-
-def document(cells: dict[str, list[float]] | None = None) -> dict[str, Any]:
-    """What pytest-benchmark makes of a run, as far as the gate reads it."""
-    stored = CELLS if cells is None else cells
-    return {
-        "benchmarks": [
-            {"name": cell, "extra_info": {"cell": cell, "throughput_per_s": throughput}}
-            for cell, throughput in stored.items()
-        ]
-    }
 
 
 def edit(path: Path, change: Callable[[Any], None]) -> None:
@@ -185,21 +171,13 @@ def test_an_interrupted_write_leaves_the_old_file_whole_and_nothing_else(tmp_pat
     assert [file.name for file in path.parent.iterdir()] == ["baseline.json"]
 
 
-WRITE_AGAIN_AND_AGAIN = """
-import itertools, pathlib, sys
-from servegate.storage.baselines import write_baseline
-from unit_tests.servegate.storage.test_baselines import CHECKOUT, HERE, document
-
-for n in itertools.count(1):
-    write_baseline(pathlib.Path(sys.argv[1]), HERE, CHECKOUT, document({"api[concurrency=1]": [float(n)] * 2_000}))
-    print(n, flush=True)
-"""
+WRITE_AGAIN_AND_AGAIN = [sys.executable, "-m", "unit_tests.builders.stored_baselines"]
 
 
 def test_a_run_that_is_killed_as_it_writes_leaves_a_whole_baseline(tmp_path: Path) -> None:
     """The older one or the newer one; what is left of the unfinished one goes with the next."""
     path = write_baseline(tmp_path, HERE, CHECKOUT, document())
-    command = [sys.executable, "-c", WRITE_AGAIN_AND_AGAIN, str(tmp_path)]
+    command = [*WRITE_AGAIN_AND_AGAIN, str(tmp_path)]
     were_unfinished = 0
     for _ in range(8):
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as writer:
@@ -217,7 +195,7 @@ def test_a_run_that_is_killed_as_it_writes_leaves_a_whole_baseline(tmp_path: Pat
 def test_two_that_write_at_a_time_write_one_after_the_other(tmp_path: Path) -> None:
     """None of them fails, and nothing unfinished stays."""
     path = write_baseline(tmp_path, HERE, CHECKOUT, document())
-    command = [sys.executable, "-c", WRITE_AGAIN_AND_AGAIN, str(tmp_path)]
+    command = [*WRITE_AGAIN_AND_AGAIN, str(tmp_path)]
     writers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
     try:
         for writer in writers:

@@ -11,27 +11,7 @@ import pytest
 from servegate.errors import CheckoutError
 from servegate.storage.commits import export_commit, find_equivalent, identify, resolve_commit
 from servegate.storage.environments import environment_python
-
-
-def git(root: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
-    return subprocess.run(
-        ["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A repository whose first commit has service/version.txt 1; the working tree has 2, not committed."""
-    root = tmp_path / "a project"
-    (root / "service").mkdir(parents=True)
-    (root / "service" / "version.txt").write_text("1")
-    (root / "requirements.lock").write_text("one==1\n")
-    git(tmp_path, "init", "--quiet", str(root))
-    git(root, "add", ".")
-    git(root, "commit", "--quiet", "--message", "first")
-    (root / "service" / "version.txt").write_text("2")
-    return root
+from unit_tests.builders.tiny_project import git
 
 
 def test_a_commit_is_put_into_a_folder_of_its_own_and_removed(project: Path) -> None:

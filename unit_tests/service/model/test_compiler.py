@@ -13,8 +13,8 @@ from service.model.compiler import CompileJob, command_line, compile_network
 from service.model.network import ImageNetwork
 from service.model.weights import LoadedModel
 from service.settings import Precision, load_settings
-from unit_tests.builders.observing import wait_until
 from unit_tests.builders.repository import ROOT
+from unit_tests.builders.waiting import wait_until
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

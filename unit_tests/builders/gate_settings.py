@@ -1,4 +1,4 @@
-"""Settings of a run: read as pytest reads them, or put together by hand."""
+"""Settings of the gate: some to start from, and those that pytest reads beside a pytest.ini."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from servegate.load.engines import LoadEngine
 from servegate.measure.side_by_side import Schedule
+from servegate.records import Cell
 from servegate.session.settings import (
     FileSettings,
     JudgingSettings,
@@ -14,6 +15,9 @@ from servegate.session.settings import (
     ProjectSettings,
     Settings,
 )
+
+API_1, API_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency", 8)
+MODEL_8 = Cell("model", "batch", 8)
 
 INI = """\
 [pytest]
