@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 # The environment variable with the key of a service that runs elsewhere; no process list shows it.
 KEY_VARIABLE = "SERVEGATE_API_KEY"
 
+# An expected answer may be null, which is None.
+_NOT_GIVEN = object()
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -20,7 +23,7 @@ class Workload:
     body, headers:
         What is sent.
     expected:
-        The JSON of the right answer.
+        The right answer, as the JSON document of the body says it; it must be given.
     tolerance:
         How far each number of an answer may lie from the expected one.
     """
@@ -28,8 +31,15 @@ class Workload:
     path: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    expected: object = None
+    expected: object = _NOT_GIVEN
     tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.expected is _NOT_GIVEN:
+            raise ValueError(
+                f"Workload({self.path!r}, ...) needs the right answer, as in expected={{'score': 0.4}}: "
+                "every answer is compared with it, so that a fast wrong one is no success"
+            )
 
     @classmethod
     def from_json(

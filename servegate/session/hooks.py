@@ -75,9 +75,10 @@ class SessionHooks:
             return
         where, targets = metafunc.definition.nodeid, marker.args
         if not targets or marker.kwargs or FIXTURE not in metafunc.fixturenames:
-            raise pytest.UsageError(
+            pytest.fail(
                 f"{where}: write @pytest.mark.{MARKER}(target) above a test that takes {FIXTURE!r}; "
-                "a target is made with servegate.api, as in HttpTarget('api', ...)"
+                "a target is made with servegate.api, as in HttpTarget('api', ...)",
+                pytrace=False,
             )
         cells = [cell for target in targets for cell in self._register(target, where)]
         ids = [str(cell.value) if len(targets) == 1 else f"{cell.group}-{cell.value}" for cell in cells]
@@ -85,14 +86,15 @@ class SessionHooks:
 
     def _register(self, target: MeasurementTarget, where: str) -> list[Cell]:
         if not hasattr(target, "launch"):
-            raise pytest.UsageError(f"{where}: {MARKER} takes targets of servegate.api, not {target!r}")
+            pytest.fail(f"{where}: {MARKER} takes targets of servegate.api, not {target!r}", pytrace=False)
         if target.name not in self._settings.cells:
-            raise pytest.UsageError(
+            pytest.fail(
                 f"{where}: perf_cells in the ini file has no values for the group {target.name!r}, "
-                f"as in: perf_cells = {target.name}=1,8"
+                f"as in: perf_cells = {target.name}=1,8",
+                pytrace=False,
             )
         if self._targets.setdefault(target.name, target) != target:
-            raise pytest.UsageError(f"{where}: there is another target named {target.name!r}; names must differ")
+            pytest.fail(f"{where}: there is another target named {target.name!r}; names must differ", pytrace=False)
         cells = [Cell(target.name, target.parameter, value) for value in self._settings.cells[target.name]]
         self._cells.update({str(cell): cell for cell in cells})
         return cells

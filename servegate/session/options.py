@@ -153,38 +153,15 @@ def _looks(text: str) -> tuple[int, ...]:
     return looks
 
 
-CELLS = Option("perf_cells", "", "what is measured, as in: model=1,8,32,64 api=1,8,32,64", _cells)
-PATHS = Option("perf_paths", "perf_tests", "folders with performance tests", _words)
+CELLS = Option(
+    "perf_cells",
+    "",
+    "what is measured, as in: model=1,8 api=1,8,32; on the command line, of the groups that it names",
+    _cells,
+    metavar="GROUP=N,N...",
+)
+PATHS = Option("perf_paths", "perf_tests", "folders with performance tests", _words, metavar="FOLDERS")
 OPTIONS = (
-    CELLS,
-    Option("perf_informing", "", "groups that are shown but not judged", _words),
-    PATHS,
-    Option("perf_baselines", "perf_tests/baselines", "folder of the stored baselines", Path),
-    Option("perf_report", "perf-report", "folder that a run's report is written to; empty for none"),
-    Option("perf_history", "", "folder that keeps each run's results, for `servegate trend`; empty for none"),
-    Option("perf_processes", "3", "fresh processes that measure each cell", _whole_number(1, 1000)),
-    Option("perf_seconds", "5", "seconds of measuring for a cell in a process", _number(0.1, 3600)),
-    Option("perf_warmup_seconds", "1", "seconds of load before measuring a cell", _number(0, 600)),
-    Option("perf_margin_percent", "3", "smallest change of throughput that is accused, in %", _number(0.1, 90)),
-    Option("perf_error_percent", "1", "share of runs of identical code that may be accused, in %", _number(0.01, 50)),
-    Option("perf_pairs", "3 5 8 12 20", "pairs of fresh processes after which a comparison is judged", _looks),
-    Option(
-        "perf_confirm",
-        "yes",
-        "compare side by side with the baseline's commit what the stored baseline can't clear",
-        parse=lambda text: text == "yes",
-        choices=("yes", "no"),
-    ),
-    Option("perf_burst_seconds", "0.25", "seconds of load in a burst of a comparison", _number(0.05, 600)),
-    Option("perf_blocks", "8", "blocks of four bursts for a cell in a pair", _whole_number(2, 1000)),
-    Option("perf_budget_minutes", "30", "minutes after which a run begins no further pair", _number(0, 6000)),
-    Option("perf_load_engine", "builtin", "the program that makes a closed loop's load", choices=("builtin", "locust")),
-    Option("perf_locust_workers", "2", "Locust workers that are started here", _whole_number(0, 1000)),
-    Option("perf_locust_remote_workers", "0", "Locust workers that others start", _whole_number(0, 1000)),
-    Option("perf_locust_bind", "", "HOST:PORT where they find the master; empty for 127.0.0.1", _address),
-    Option("perf_service", "service", "folder of the service that is measured"),
-    Option("perf_lock", "requirements.lock", "file that pins the service's packages"),
-    Option("perf_packages", "", "packages whose versions are recorded", _words),
     Option(
         "perf_versus",
         "",
@@ -192,6 +169,47 @@ OPTIONS = (
         metavar="REF",
         is_for_one_run=True,
     ),
+    CELLS,
+    Option("perf_informing", "", "groups that are shown but not judged", _words, metavar="GROUPS"),
+    Option(
+        "perf_margin_percent", "3", "smallest change of throughput that is accused", _number(0.1, 90), metavar="PERCENT"
+    ),
+    Option(
+        "perf_error_percent",
+        "1",
+        "share of runs of identical code that may be accused",
+        _number(0.01, 50),
+        metavar="PERCENT",
+    ),
+    Option(
+        "perf_budget_minutes",
+        "30",
+        "time after which a run begins no further pair",
+        _number(0, 6000),
+        metavar="MINUTES",
+    ),
+    Option("perf_processes", "3", "fresh processes that measure each cell", _whole_number(1, 1000), metavar="N"),
+    Option("perf_seconds", "5", "time that a process measures each cell", _number(0.1, 3600), metavar="SECONDS"),
+    Option("perf_warmup_seconds", "1", "time of load before a cell is measured", _number(0, 600), metavar="SECONDS"),
+    Option(
+        "perf_confirm",
+        "yes",
+        "compare side by side with the baseline's commit what the stored baseline can't clear",
+        parse=lambda text: text == "yes",
+        choices=("yes", "no"),
+    ),
+    PATHS,
+    Option("perf_baselines", "perf_tests/baselines", "folder of the stored baselines", Path, metavar="FOLDER"),
+    Option("perf_report", "perf-report", "folder that a run's report is written to; empty for none", metavar="FOLDER"),
+    Option(
+        "perf_history",
+        "",
+        "folder that keeps each run's results, for `servegate trend`; empty for none",
+        metavar="FOLDER",
+    ),
+    Option("perf_service", "service", "folder of the service that is measured", metavar="FOLDER"),
+    Option("perf_lock", "requirements.lock", "file that pins the service's packages", metavar="FILE"),
+    Option("perf_packages", "", "packages whose versions are recorded", _words, metavar="NAMES"),
     Option(
         "perf_server_url",
         "",
@@ -207,10 +225,31 @@ OPTIONS = (
         metavar="FILE",
         is_for_one_run=True,
     ),
+    Option(
+        "perf_pairs",
+        "3 5 8 12 20",
+        "numbers of pairs of fresh processes after which a comparison is judged",
+        _looks,
+        metavar="'N N...'",
+    ),
+    Option(
+        "perf_burst_seconds", "0.25", "time of load in a burst of a comparison", _number(0.05, 600), metavar="SECONDS"
+    ),
+    Option("perf_blocks", "8", "blocks of four bursts for a cell in a pair", _whole_number(2, 1000), metavar="N"),
+    Option("perf_load_engine", "builtin", "the program that makes a closed loop's load", choices=("builtin", "locust")),
+    Option("perf_locust_workers", "2", "Locust workers that are started here", _whole_number(0, 1000), metavar="N"),
+    Option("perf_locust_remote_workers", "0", "Locust workers that others start", _whole_number(0, 1000), metavar="N"),
+    Option(
+        "perf_locust_bind",
+        "",
+        "where remote Locust workers find the master; empty for 127.0.0.1",
+        _address,
+        metavar="HOST:PORT",
+    ),
 )
 SWITCHES = (
     Switch("perf_strict", "INCONCLUSIVE and NO_BASELINE fail, too (for CI)"),
-    Switch("perf_same_env", "the other checkout shares this environment, whatever its lock says"),
+    Switch("perf_same_env", "run the other checkout in this environment even if its lock file differs"),
     Switch(
         "perf_accept",
         f"measure at least {MIN_ACCEPTED_PROCESSES} fresh processes and store them as this machine's baseline",
@@ -220,7 +259,11 @@ SWITCHES = (
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare every option and its ini twin."""
-    group = parser.getgroup("servegate", "performance gate (compare with --benchmark-compare)")
+    group = parser.getgroup(
+        "servegate",
+        "performance gate (--benchmark-compare judges against the stored baseline, --perf-versus against a commit; "
+        "the ini file may set other defaults)",
+    )
     for option in OPTIONS:
         group.addoption(
             option.flag,

@@ -13,6 +13,7 @@ from typing import Any
 from servegate.errors import MeasurementError, ReferenceCheckoutError
 from servegate.measure.targets import Conditions, LaunchedProcess
 from servegate.records import Cell, Checkout, Latency, Sample, Telemetry
+from servegate.telemetry.gauges import GAUGES
 
 PLAN_FILE = "plan.json"
 LOG_FILE = "measured.txt"
@@ -48,7 +49,7 @@ class ScriptedInstrument:
             latency=Latency(round_s * 1e3, round_s * 1e3, round_s * 1.5e3, round_s * 2e3),
             answers=_ROUNDS * _UNITS_PER_ROUND,
             failures=failures,
-            telemetry=Telemetry(cpu_cores=1.25, gauges={"memory_bytes": 2**28}, gpu=None),
+            telemetry=Telemetry(cpu_cores=1.25, gauges={gauge.name: 1.0 for gauge in GAUGES}, gpu=None),
             client_cpu_cores=0.25,
         )
 

@@ -4,7 +4,7 @@ import pytest
 
 from servegate.api import HttpService, HttpTarget, Workload
 
-service = HttpService(["{python}", "-m", "service.server"], {"PORT": "{port}"}, health_path="/ready")
+service = HttpService(["{python}", "-m", "service.server"], environment={"PORT": "{port}"}, health_path="/ready")
 words = HttpTarget("words", service, Workload.from_json("/count", {"text": "to be or not"}, expected={"words": 4}))
 tags = HttpTarget("tags", service, Workload("/tags", b"one #two #three", expected={"tags": ["#two", "#three"]}))
 
