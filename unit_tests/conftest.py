@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from service.environment import METRICS_FOLDER, share_metrics
 from service.images import ImageReader, Pixels
 from service.model.classifier import Classifier
 from service.model.weights import LoadedModel, load_model
 from service.settings import ENV_PREFIX, load_settings
 from tools.stress.image_files import cat_png
 from unit_tests.builders.classifiers import eager_classifier
+
+
+def pytest_configure() -> None:
+    """Let each test process count metrics with the processes that it starts; xdist's workers inherit the variable."""
+    os.environ.pop(METRICS_FOLDER, None)
+    share_metrics()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,8 +3,6 @@
 import time
 from collections.abc import Callable
 
-# First: it decides whether prometheus_client counts for all processes, see there.
-import service.metrics  # noqa: F401  isort: skip
 from prometheus_client.parser import text_string_to_metric_families
 
 _POLL_S = 0.02
