@@ -22,7 +22,7 @@ class Predictions(BaseModel):
 
 
 def best_first(labels: Sequence[str], probabilities: Probabilities) -> Predictions:
-    """The answer to one image; a tie stays in the labels' order."""
+    """Sort the labels of one image by probability; equal ones stay in the labels' order."""
     order = np.argsort(-probabilities, kind="stable")
     return Predictions(
         predictions=[Prediction(label=labels[index], probability=float(probabilities[index])) for index in order]

@@ -75,7 +75,7 @@ class Classifier:
         images:
             uint8 RGB of shape (n, size, size, 3), n at least 1.
         use_all_cores:
-            Whether no other worker computes on this device: on a CPU this one may take its cores.
+            The other workers on this device are idle: on a CPU this one may take their cores.
 
         Returns
         -------

@@ -85,6 +85,7 @@ def load_model(settings: Settings) -> LoadedModel:
     WeightsError
         For an unknown model, a hub that can't be reached, or a checkpoint that doesn't fit.
     """
+    # Imported here: timm takes seconds, and a start with a compiled model from the cache doesn't need it.
     from timm.data.config import resolve_model_data_config
 
     if settings.checkpoint is not None:
@@ -111,6 +112,7 @@ def load_model(settings: Settings) -> LoadedModel:
 
 
 def _create(name: str, *, pretrained: bool = False, num_classes: int | None = None) -> nn.Module:
+    # Imported here: see load_model.
     import timm
 
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}

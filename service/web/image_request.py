@@ -90,7 +90,7 @@ async def read_image_request(request: Request) -> DecodedImage:
     except BaseException:
         intake.table.withdraw(slot)
         raise
-    # Nothing is waited for from here to LitServe's queue, so that a slot can't get lost with its request.
+    # No await between here and `TableTransport.put`: a cancellation would leak the slot.
     return DecodedImage(slot, deadline_s, pixels, decoding, request)
 
 

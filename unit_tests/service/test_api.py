@@ -13,10 +13,10 @@ from fastapi import Response
 
 from servegate.load.server_timing import parse_server_timing
 from service.api import ImageClassifierAPI
+from service.app import build_server
 from service.images import Pixels
 from service.model.classifier import Classifier
 from service.predictions import Predictions
-from service.server import build_server
 from service.settings import load_settings
 from service.transport.batching import QueuedImage
 

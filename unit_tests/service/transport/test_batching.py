@@ -1,17 +1,14 @@
 """A batch is closed when nobody else is on the way, each free worker gets its share, and no worker leaves too early."""
 
-import multiprocessing
-import os
 import time
 from queue import Queue
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from litserve import LitAPI
 from litserve.transport.process_transport import MPQueueTransport
 
-from service.server import build_server
+from service.app import build_server
 from service.settings import load_settings
 from service.transport.batching import FairShareLoop
 from service.transport.request_table import RequestTable
@@ -136,18 +133,6 @@ def test_a_worker_that_is_told_to_end_stays_as_long_as_an_http_process_may_need_
     with pytest.raises(SystemExit):
         collector.collect()
     assert collector.table.free_workers == 0
-
-
-@pytest.mark.parametrize(("parent", "stays"), [(os.getppid(), True), (2**22 + 1, False)])
-def test_a_worker_ends_when_the_server_is_gone(parent: int, stays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else would end it after a SIGKILL of the server."""
-    collector = _Collector()
-    monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(pid=parent))
-    if stays:
-        assert collector.collect() == []
-    else:
-        with pytest.raises(SystemExit):
-            collector.collect()
 
 
 def test_each_server_has_its_own_table() -> None:

@@ -110,7 +110,7 @@ async def test_the_key_of_the_environment_guards_the_service(key: str, status: s
     program = """
 import asyncio
 from httpx import ASGITransport, AsyncClient
-from service.server import build_server
+from service.app import build_server
 from service.settings import load_settings
 async def ask():
     app = build_server(load_settings([], "test")).app

@@ -16,8 +16,8 @@ from httpx import ASGITransport, AsyncClient, Response
 from PIL import Image
 
 from perf_tests.photos import cat_jpeg
+from service.app import build_server
 from service.images import ImageReader
-from service.server import build_server
 from service.settings import load_settings
 from service.stages import StageTimer
 from service.transport.table_transport import DecodedImage
