@@ -28,7 +28,7 @@ from tools.stress.image_files import cat_png, encode, json_body, quadrants
 from tools.stress.server_processes import workers_of
 from unit_tests.builders.observing import growth, read_samples
 from unit_tests.builders.repository import ROOT
-from unit_tests.builders.waiting import wait_until
+from unit_tests.builders.waiting import is_running, wait_until
 
 _SERVER = [sys.executable, "-m", "service.server"]
 _TIMEOUT_S = 60.0
@@ -118,7 +118,7 @@ def test_only_the_workers_load_torch(server: ServerProcess) -> None:
     loaded = {
         process.pid
         for process in [main_process, *main_process.children(recursive=True)]
-        if any("libtorch" in region.path for region in process.memory_maps())
+        if is_running(process.pid) and any("libtorch" in region.path for region in process.memory_maps())
     }
     assert loaded == {worker.pid for worker in workers}
 
