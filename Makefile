@@ -88,7 +88,7 @@ check: $(READY) ## lint, types, import contracts and lock files
 # The constraint brings back for which platform torch wants a package; pip-compile forgets it.
 COMPILE = CUSTOM_COMPILE_COMMAND='make lock  \# $(strip $(1))' $(BIN)/pip-compile --quiet --constraint requirements-linux.txt $(ARGS)
 
-lock: $(READY) ## renew the lock files from pyproject.toml, in some minutes
+lock: $(READY) ## renew the lock files from pyproject.toml
 	mkdir -p build
 	for group in service perf-tests dev; do $(BIN)/dependency-groups --output build/$$group.in $$group; done
 	$(call COMPILE, what the service runs with) --output-file requirements.lock build/service.in
