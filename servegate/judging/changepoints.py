@@ -107,14 +107,15 @@ def _alike(starts: Sequence[int], levels: Sequence[float]) -> list[list[int]]:
 def _locate(logs: Floats, variance: float, offset: int, change: float) -> Shift:
     """Fit a level until run b, a line from there to run e, and a level from then on, for all b < e."""
     runs = np.arange(len(logs))
-    errors: dict[tuple[int, int], float] = {}
-    for begin in range(len(logs) - 1):
-        for end in range(begin + 1, len(logs)):
-            ramp = np.clip((runs - begin) / (end - begin), 0.0, 1.0)
-            centred = ramp - ramp.mean()
-            slope = centred @ logs / (centred @ centred)
-            residual = logs - logs.mean() - slope * centred
-            errors[begin, end] = float(residual @ residual)
-    (_, end), least = min(errors.items(), key=lambda item: item[1])
-    begins = [begin for (begin, _), error in errors.items() if error <= least + _NAMED * variance]
-    return Shift(offset + min(begins) + 1, offset + max(begins) + 1, offset + end, change)
+    errors: Floats = np.full((len(logs), len(logs)), np.inf)
+    for begin in runs[:-1]:
+        ends = runs[begin + 1 :, None]
+        ramps = np.clip((runs - begin) / (ends - begin), 0.0, 1.0)
+        centred = ramps - ramps.mean(axis=1, keepdims=True)
+        slopes = centred @ logs / np.square(centred).sum(axis=1)
+        residuals = logs - logs.mean() - slopes[:, None] * centred
+        errors[begin, begin + 1 :] = np.square(residuals).sum(axis=1)
+    least = float(errors.min())
+    end = int(errors.argmin()) % len(logs)
+    (begins,) = np.nonzero(errors.min(axis=1) <= least + _NAMED * variance)
+    return Shift(offset + int(begins[0]) + 1, offset + int(begins[-1]) + 1, offset + end, change)

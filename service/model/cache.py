@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1  # 1: entry.json with "format", "key" and "files"
@@ -31,10 +32,8 @@ class CompileError(Exception):
 
 
 def cache_folder() -> Path:
-    """Find the service's folder in the user's cache: below XDG_CACHE_HOME, or `~/.cache`."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification ignores a relative path.
-    return (Path(home) if Path(home).is_absolute() else Path.home() / ".cache") / "litserve-classifier"
+    """The service's part of the user's cache: below XDG_CACHE_HOME, or `~/.cache`."""
+    return user_cache_path("litserve-classifier")
 
 
 def find_or_build(folder: Path, key: Key, build: Callable[[Path], None], wait_s: float) -> Path:

@@ -1,19 +1,6 @@
-"""Waiting for a condition, and reading metrics: what the tests of processes have in common."""
-
-import time
-from collections.abc import Callable
+"""Reading metrics."""
 
 from prometheus_client.parser import text_string_to_metric_families
-
-_POLL_S = 0.02
-
-
-def wait_until(condition: Callable[[], bool], what: str, deadline_s: float) -> None:
-    """Return once the condition holds; fail after the deadline, saying what was waited for."""
-    end_s = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end_s, f"after {deadline_s:.0f} s still waiting until {what}"
-        time.sleep(_POLL_S)
 
 
 def read_samples(exposition: str) -> dict[str, float]:

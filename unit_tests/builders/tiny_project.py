@@ -14,8 +14,6 @@ from unit_tests.builders import scripted_instrument
 
 CELLS = ("model[batch=8]", "api[concurrency=1]", "api[concurrency=8]")
 
-# Plugins of others that only cost time here.
-_WITHOUT = ("-p", "no:hypothesispytest", "-p", "no:anyio")
 _PYTEST_INI = """\
 [pytest]
 testpaths = unit_tests
@@ -41,38 +39,26 @@ __pycache__/
 /runpytest-*
 """
 
-_CONFTEST = """\
+_TEST_CELLS = """\
 from pathlib import Path
 
 import pytest
 
-from scripted_instrument import scripted_group
+from scripted_instrument import ScriptedTarget
 
 ROOT = Path(__file__).parent.parent
+api = ScriptedTarget("api", "concurrency", "requests", ROOT)
+model = ScriptedTarget("model", "batch", "images", ROOT)
 
 
-@pytest.fixture(scope="session")
-def model_group():
-    return scripted_group("model", "images", ROOT)
+@pytest.mark.perf_target(api)
+def test_api(perf_cell):
+    perf_cell.check()
 
 
-@pytest.fixture(scope="session")
-def api_group():
-    return scripted_group("api", "requests", ROOT)
-"""
-
-_TEST_CELLS = """\
-import pytest
-
-
-@pytest.mark.perf_cell(group="api", parameter="concurrency")
-def test_api(concurrency, api_group, gate):
-    gate.check(api_group)
-
-
-@pytest.mark.perf_cell(group="model", parameter="batch")
-def test_model(batch, model_group, gate):
-    gate.check(model_group)
+@pytest.mark.perf_target(model)
+def test_model(perf_cell):
+    perf_cell.check()
 """
 
 
@@ -86,7 +72,7 @@ class TinyProject:
         self.write(".gitignore", _GITIGNORE)
         self.write("service/__init__.py", "")
         self.write("requirements.lock", "")
-        self.write("perf_tests/conftest.py", _CONFTEST)
+        self.write("perf_tests/conftest.py", "")
         self.write("perf_tests/test_cells.py", _TEST_CELLS)
         self.write("unit_tests/test_unit.py", "def test_unit():\n    pass\n")
         shutil.copy(scripted_instrument.__file__, self.root / "perf_tests" / "scripted_instrument.py")
@@ -118,11 +104,11 @@ class TinyProject:
 
     def run(self, *arguments: str) -> pytest.RunResult:
         """Run pytest in this process, or in one of its own under ``--runpytest=subprocess``."""
-        return self._pytester.runpytest(*_WITHOUT, *arguments)
+        return self._pytester.runpytest(*arguments)
 
     def run_as_process(self, *arguments: str) -> pytest.RunResult:
         """Run pytest in a process of its own."""
-        return self._pytester.runpytest_subprocess(*_WITHOUT, *arguments)
+        return self._pytester.runpytest_subprocess(*arguments)
 
     def accept(self) -> None:
         """Commit, and store what the plan says as the baseline."""

@@ -5,14 +5,12 @@ from collections.abc import Callable
 
 import psutil
 
-_DEADLINE_S = 30.0
 
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 30.0) -> None:
     """Look again and again until it holds; a failure after a deadline that no machine needs."""
-    end_s = time.monotonic() + _DEADLINE_S
+    end_s = time.monotonic() + deadline_s
     while not condition():
-        assert time.monotonic() < end_s, f"after {_DEADLINE_S:.0f} s still not: {what}"
+        assert time.monotonic() < end_s, f"after {deadline_s:.0f} s still not: {what}"
         time.sleep(0.01)
 
 

@@ -13,6 +13,7 @@ from litserve.utils import wrap_litserve_start
 from perf_tests.photos import cat_jpeg
 from service.app import build_server
 from service.settings import load_settings
+from tools.stress.bad_requests import bad_requests
 from tools.stress.image_files import cat_png, json_body
 from unit_tests.builders.observing import growth, read_samples
 
@@ -112,3 +113,13 @@ async def test_other_methods_and_paths_are_refused(client: AsyncClient) -> None:
     """The contract has one way to ask."""
     assert (await client.get("/predict")).status_code == 405
     assert (await client.post("/classify", content=b"{}")).status_code == 404
+
+
+async def test_every_endpoint_and_every_error_is_described(client: AsyncClient) -> None:
+    """Those of the application itself, and whatever status a request can get."""
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    assert set(paths) == {"/predict", "/health", "/live", "/metrics", "/info", "/"}
+    described = set(paths["/predict"]["post"]["responses"])
+    assert described == {"200", "400", "401", "408", "413", "415", "422", "431", "500", "503", "504"}
+    of_bad_requests = {str(bad.status) for bad in bad_requests() if not bad.is_cut_off}
+    assert of_bad_requests - described == {"404", "405"}, "another path and another method are no part of it"

@@ -103,7 +103,7 @@ def test_every_format_comes_out_with_its_own_colours(file: bytes) -> None:
 )
 def test_grey_files_keep_their_brightness(file: bytes, expected: int) -> None:
     """Grey becomes RGB of the same brightness; 16 bits are scaled to 8, not clipped."""
-    assert READER.read(file).tolist() == np.full((224, 224, 3), expected).tolist()
+    np.testing.assert_array_equal(READER.read(file), np.full((224, 224, 3), expected))
 
 
 @pytest.mark.parametrize(

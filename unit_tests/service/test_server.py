@@ -18,14 +18,17 @@ import torch
 from PIL import Image
 
 from perf_tests.photos import cat_jpeg
-from servegate.processes.managed import ManagedProcess, ServerProcess, free_port, is_port_free
+from servegate.processes.managed import ManagedProcess
+from servegate.processes.ports import free_port, is_port_free
+from servegate.processes.server import ServerProcess
 from service.app import build_server
 from service.server import main
 from service.settings import load_settings
 from tools.stress.image_files import cat_png, encode, json_body, quadrants
 from tools.stress.server_processes import workers_of
-from unit_tests.builders.observing import growth, read_samples, wait_until
+from unit_tests.builders.observing import growth, read_samples
 from unit_tests.builders.repository import ROOT
+from unit_tests.builders.waiting import wait_until
 
 _SERVER = [sys.executable, "-m", "service.server"]
 _TIMEOUT_S = 60.0
@@ -187,9 +190,9 @@ _IGNORING_SIGINT = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
     ("start", "stop"),
     [
         pytest.param([], _terminate, id="SIGTERM"),
-        pytest.param([], _interrupt_group, id="Ctrl-C"),
-        pytest.param([], _interrupt_children_late, id="Ctrl-C that comes late"),
-        pytest.param(_IGNORING_SIGINT, _interrupt_group, id="SIGINT to a background job"),
+        pytest.param([], _interrupt_group, id="Ctrl-C", marks=pytest.mark.slow),
+        pytest.param([], _interrupt_children_late, id="Ctrl-C that comes late", marks=pytest.mark.slow),
+        pytest.param(_IGNORING_SIGINT, _interrupt_group, id="SIGINT to a background job", marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_server_answers_what_is_in_flight_and_leaves_nothing(
@@ -247,6 +250,7 @@ def _compilers(cache: Path) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_stopped_while_it_compiles_leaves_nothing(own_folder: Path) -> None:
     """SIGTERM at a first start: status 130, and neither the compiler nor the server stays."""
     command = [*_SERVER, "--workers-per-device", "1", "--port", str(free_port())]
@@ -260,6 +264,7 @@ def test_a_server_that_is_stopped_while_it_compiles_leaves_nothing(own_folder: P
         assert _compilers(own_folder) == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_ends_the_server_with_its_names(own_folder: Path) -> None:
     """The server doesn't wait for ever for a worker that can't load: it ends, and says which tensors."""
     state = timm.create_model("test_resnet", num_classes=2).state_dict()

@@ -13,10 +13,11 @@ import pytest
 import requests
 
 from perf_tests.photos import cat_jpeg
-from servegate.processes.managed import ServerProcess, is_port_free
+from servegate.processes.ports import is_port_free
+from servegate.processes.server import ServerProcess
 from tools.stress.server_processes import workers_of
-from unit_tests.builders.observing import wait_until
 from unit_tests.builders.repository import ROOT
+from unit_tests.builders.waiting import wait_until
 
 _SERVER = [sys.executable, "-m", "service.server"]
 _TIMEOUT_S = 60.0
@@ -117,6 +118,7 @@ def _drain(server: ServerProcess, pool: ThreadPoolExecutor) -> None:
     assert all(_is_right(answer.result()) for answer in answers)
 
 
+@pytest.mark.slow
 def test_while_the_only_worker_is_replaced_the_service_lives_and_is_not_ready(folder: Path) -> None:
     """What it had is refused, what still waits is predicted by the new one, which also stays until all is answered."""
     with (
@@ -137,6 +139,7 @@ def test_while_the_only_worker_is_replaced_the_service_lives_and_is_not_ready(fo
         _drain(server, pool)
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(folder: Path) -> None:
     """Its requests are answered with 503 when it is found out; the new one serves."""
     flags = ["--workers-per-device", "1", "--worker-timeout-s", "1", "--max-batch-size", "64"]
@@ -153,6 +156,7 @@ def test_a_worker_that_hangs_is_replaced(folder: Path) -> None:
         assert "worker 0 has not come back from a batch for 1 s: killed" in server.process.log_tail()
 
 
+@pytest.mark.slow
 def test_past_its_deadline_every_request_has_a_504(folder: Path) -> None:
     """Also one that no worker ever takes."""
     flags = ["--workers-per-device", "1", "--request-timeout-s", "1", "--batch-timeout-s", "0.01"]
@@ -164,6 +168,7 @@ def test_past_its_deadline_every_request_has_a_504(folder: Path) -> None:
         assert _is_right(_ask(server.url))
 
 
+@pytest.mark.slow
 def test_sigterm_to_the_whole_group_drains_what_is_in_flight(folder: Path) -> None:
     """As a supervisor may stop a service: workers and all get it, and every request its answer."""
     with _started(folder, "--workers-per-device", "2") as server, ThreadPoolExecutor(16) as pool:
@@ -182,6 +187,7 @@ def test_sigterm_to_the_whole_group_drains_what_is_in_flight(folder: Path) -> No
         assert "Traceback" not in process.log_tail()
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_at_once(folder: Path) -> None:
     """It doesn't wait for what is in flight any more; nothing stays all the same."""
     with (
@@ -201,6 +207,7 @@ def test_a_second_signal_stops_at_once(folder: Path) -> None:
         assert all(isinstance(answer.exception(), requests.ConnectionError) for answer in answers)
 
 
+@pytest.mark.slow
 def test_no_process_outlives_a_server_that_is_killed(folder: Path) -> None:
     """SIGKILL leaves it no time to tidy up; its children notice by themselves."""
     with _started(folder, "--workers-per-device", "2") as server:
@@ -210,6 +217,7 @@ def test_no_process_outlives_a_server_that_is_killed(folder: Path) -> None:
         assert is_port_free(port)
 
 
+@pytest.mark.slow
 def test_without_its_http_process_the_server_ends(folder: Path) -> None:
     """It would hold the port and answer nobody: status 1, and its log says why."""
     with _started(folder, "--workers-per-device", "1") as server:
@@ -221,6 +229,7 @@ def test_without_its_http_process_the_server_ends(folder: Path) -> None:
         wait_until(lambda: _living(process.pid) == [], "its processes have ended", 10)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_while_the_server_starts_ends_it(folder: Path) -> None:
     """As by the kernel for want of memory: status 1, and it says so, where LitServe would wait for ever."""
     server = _started(folder, "--workers-per-device", "1")

@@ -10,7 +10,7 @@ import requests
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
 from servegate.judging.pairs import PairFigure
 from servegate.load.workload import difference
-from servegate.processes.managed import ServerProcess
+from servegate.processes.server import ServerProcess
 from servegate.records import Cell
 from tools.compare_plain import table
 from unit_tests.builders.repository import ROOT
@@ -19,6 +19,7 @@ from unit_tests.builders.samples import make_sample
 API_8 = Cell("api", "concurrency", 8)
 
 
+@pytest.mark.slow
 def test_the_plain_server_gives_the_right_answers() -> None:
     """For the small photo and for the large one, each within the tolerance that measuring allows."""
     command = [sys.executable, "-m", "tools.plain_server"]

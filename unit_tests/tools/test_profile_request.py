@@ -1,28 +1,18 @@
 """A real server's requests, split by stage and by process."""
 
 import json
-import sys
-from collections.abc import Iterator
 
 import pytest
 
-from perf_tests.api_instrument import make_server
 from perf_tests.photos import cat_jpeg, cat_workload
 from servegate.errors import ServegateError
 from servegate.load.client import LoadJob
 from servegate.load.engines import LoadEngine
-from servegate.processes.managed import ServerProcess
-from servegate.records import Checkout
+from servegate.processes.server import ServerProcess
 from tools.profile_request import ROLES, STAGES, Profile, profile, table
-from unit_tests.builders.repository import ROOT
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ServerProcess]:
-    with make_server(Checkout("head", ROOT, sys.executable)) as server:
-        yield server
-
-
+@pytest.mark.slow
 def test_a_requests_time_is_split_without_remainder(server: ServerProcess) -> None:
     """Every stage and every process took some, and no more than the whole."""
     with LoadEngine().start() as client:
@@ -35,6 +25,7 @@ def test_a_requests_time_is_split_without_remainder(server: ServerProcess) -> No
     assert measured.core_ms["workers"] > measured.core_ms["client"]
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_is_no_profile(server: ServerProcess) -> None:
     workload = cat_workload(json.dumps({"image": "no photo"}).encode())
     with LoadEngine().start() as client, pytest.raises(ServegateError, match="two: status 415"):

@@ -96,7 +96,9 @@ def test_threads_of_the_model_that_work_at_a_time_count_once(tmp_path: Path, clo
     assert clocks.wall_s == pytest.approx(1.1, abs=0.01)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage", [pytest.param(stage, marks=pytest.mark.slow) if stage == "predict" else stage for stage in STAGES]
+)
 def test_a_slowed_stage_of_the_service_answers_alike(stage: str, tmp_path: Path) -> None:
     """In a copy of the service: what is slowed is what the service calls, and its answers stay as they are."""
     shutil.copytree(ROOT / "service", tmp_path / "service")

@@ -16,6 +16,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.slow
 def test_bad_requests_and_killed_workers_cost_nobody_an_answer() -> None:
     """A quarter bad, a worker killed now and then: nothing wrong, nothing lost."""
     finished = _run("tools.stress.soak", "--requests", "1000", "--kill-every-s", "0.3")
@@ -25,6 +26,7 @@ def test_bad_requests_and_killed_workers_cost_nobody_an_answer() -> None:
     assert "; 0 workers" not in finished.stdout, "some were killed"
 
 
+@pytest.mark.slow
 def test_overload_is_refused_and_the_rest_answered() -> None:
     """Nothing else than a good answer or a refusal."""
     finished = _run("tools.stress.overload", "--rounds", "1", "--seconds", "3", "--times", "6")
@@ -34,6 +36,7 @@ def test_overload_is_refused_and_the_rest_answered() -> None:
     assert answers == {"200", refusal}, finished.stdout
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_the_suite_leaves_nothing() -> None:
     """Of the example service, which is the fastest to start."""
     finished = _run("tools.stress.kills", "--kills", "1", "--modes", "example compare")
@@ -46,6 +49,7 @@ def test_thirty_kinds_and_more_are_bad() -> None:
     assert len({bad.name for bad in bad_requests()}) == len(bad_requests()) >= 30
 
 
+@pytest.mark.slow
 def test_fuzzing_finds_nothing_in_a_few_seconds(tmp_path: Path) -> None:
     """It starts from its seeds and leaves what it learned in the corpus, no input that breaks anything among it."""
     finished = _run("tools.stress.fuzz", "--minutes", "0.05", "--corpus", str(tmp_path))

@@ -89,7 +89,7 @@ def test_the_variance_of_a_midmean_is_scipys() -> None:
 def test_the_variance_of_a_midmean_is_what_midmeans_vary_by(blocks: int) -> None:
     """Over 4,000 simulated pairs."""
     values = np.random.default_rng(3).normal(0, 1, (4_000, blocks))
-    midmeans = [stats.trim_mean(row, blocks // 4 / blocks) for row in values]
+    midmeans = stats.trim_mean(values, blocks // 4 / blocks, axis=1)
     assert np.mean([midmean_variance(row) for row in values.tolist()]) == pytest.approx(np.var(midmeans), rel=0.25)
 
 

@@ -94,10 +94,12 @@ def heavy_tails(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(rng.standard_t(3, shape) * BLOCK_SD / math.sqrt(3) + processes(rng, shape))
 
 
+EXPONENTIAL_MIDMEAN = midmean(np.random.default_rng(0).exponential(1.0, 100_000).tolist())
+
+
 def skewed(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Around its own midmean, which is what identical code has."""
-    centre = midmean(np.random.default_rng(0).exponential(1.0, 100_000).tolist())
-    return np.asarray(BLOCK_SD * (centre - rng.exponential(1.0, shape)) + processes(rng, shape))
+    return np.asarray(BLOCK_SD * (EXPONENTIAL_MIDMEAN - rng.exponential(1.0, shape)) + processes(rng, shape))
 
 
 def stalls(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

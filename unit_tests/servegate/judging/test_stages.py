@@ -9,7 +9,7 @@ import pytest
 from servegate.judging.pairs import PairFigure
 from servegate.judging.stages import PartsOfPair, StageChange, compare_stages, describe_stages, stages_that_moved
 from servegate.records import REST, Sample, StageTime, Telemetry
-from unit_tests.builders.samples import make_sample
+from unit_tests.builders.samples import make_gauges, make_sample
 
 MARGIN = 0.03
 # What a request takes in each stage: (ms, CPU ms).
@@ -46,7 +46,7 @@ def pairs(
             made,
             stages=stages,
             latency=replace(made.latency, mean_ms=mean_ms),
-            telemetry=Telemetry(cpu_cores=core_ms * made.mean_throughput_per_s / 1e3, memory_bytes=1, gpu=None),
+            telemetry=Telemetry(cpu_cores=core_ms * made.mean_throughput_per_s / 1e3, gauges=make_gauges(), gpu=None),
         )
 
     return [(sample({}, {}).parts, sample(slower or {}, longer or {}).parts) for _ in range(count)]

@@ -5,7 +5,6 @@ import json
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,27 +13,11 @@ from hypothesis import strategies as st
 
 from servegate.load import client as load
 from servegate.load.client import LoadJob
-from servegate.load.results import LoadResult, cut_windows, parse_result, parse_steady_result
+from servegate.load.results import cut_windows, parse_result, parse_steady_result
 from servegate.load.workload import Workload
-from servegate.processes.managed import ManagedProcess, ServerProcess
+from servegate.processes.server import ServerProcess
 from unit_tests.builders import stub_server
-
-CLIENT_DEADLINE_S = 60.0
-
-
-def job_for(
-    stub: ServerProcess, mode: str, *, concurrency: int = 2, measure_s: float = 0.3, tolerance: float = 0.0
-) -> LoadJob:
-    workload = Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER, tolerance=tolerance)
-    return LoadJob(stub.url, workload, concurrency, warmup_s=0.1, measure_s=measure_s)
-
-
-def run_client(job: LoadJob) -> LoadResult:
-    """Through a client process, as ApiInstrument does."""
-    command = [sys.executable, "-m", "servegate.load.client"]
-    with ManagedProcess(command, cwd=Path.cwd(), env={}, name="the load client", pipes=True) as client:
-        assert json.loads(client.exchange(job.to_json(), CLIENT_DEADLINE_S)) == {"measuring": True}
-        return parse_result(client.read_line(CLIENT_DEADLINE_S))
+from unit_tests.builders.load_jobs import DEADLINE_S, job_for, run_client, start_client
 
 
 def test_throughput_is_concurrency_over_delay(stub: ServerProcess) -> None:
@@ -131,14 +114,13 @@ def test_a_slow_server_gets_more_time_than_asked(stub: ServerProcess) -> None:
 def test_a_load_goes_on_until_it_is_told_to_stop(stub: ServerProcess) -> None:
     """Every completion since the warm-up is reported, on the clock of whoever tells it; then the next job can come."""
     job = replace(job_for(stub, "right", concurrency=4), measure_s=None)
-    command = [sys.executable, "-m", "servegate.load.client"]
-    with ManagedProcess(command, cwd=Path.cwd(), env={}, name="the load client", pipes=True) as client:
-        assert json.loads(client.exchange(job.to_json(), CLIENT_DEADLINE_S)) == {"measuring": True}
+    with start_client() as client:
+        assert json.loads(client.exchange(job.to_json(), DEADLINE_S)) == {"measuring": True}
         start_s = time.monotonic()
         time.sleep(5 * stub_server.DELAY_S)
         end_s = time.monotonic()
-        result = parse_steady_result(client.exchange("stop", CLIENT_DEADLINE_S))
-        assert json.loads(client.exchange(job.to_json(), CLIENT_DEADLINE_S)) == {"measuring": True}
+        result = parse_steady_result(client.exchange("stop", DEADLINE_S))
+        assert json.loads(client.exchange(job.to_json(), DEADLINE_S)) == {"measuring": True}
     in_time = [item for item in result.completions if start_s <= item.at_s <= end_s]
     assert len(in_time) >= 4
     assert all(item.duration_s >= stub_server.DELAY_S - 0.005 for item in result.completions)

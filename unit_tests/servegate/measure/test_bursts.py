@@ -18,20 +18,21 @@ from servegate.load.workload import Workload
 from servegate.measure.bursts import (
     ApiBurstLoad,
     PausableServer,
-    burst_record,
     open_pausable_server,
     running_time,
     share_out,
     without_pauses,
 )
-from servegate.processes.managed import ServerProcess
+from servegate.measure.samples import burst_record
+from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Telemetry
 from unit_tests.builders import stub_server
+from unit_tests.builders.samples import make_gauges
 from unit_tests.builders.waiting import wait_until
 
 CELL = Cell("api", "concurrency", 4)
 DELAY_S = stub_server.DELAY_S
-TELEMETRY = Telemetry(cpu_cores=1.0, memory_bytes=1, gpu=None)
+TELEMETRY = Telemetry(cpu_cores=1.0, gauges=make_gauges(), gpu=None)
 
 
 @contextmanager

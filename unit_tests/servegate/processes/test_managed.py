@@ -15,7 +15,9 @@ import pytest
 from servegate.errors import ProcessError
 from servegate.processes import log as process_log
 from servegate.processes import managed as processes
-from servegate.processes.managed import ManagedProcess, ServerProcess, free_port, is_port_free
+from servegate.processes.managed import ManagedProcess
+from servegate.processes.ports import free_port, is_port_free
+from servegate.processes.server import ServerProcess
 from unit_tests.builders import programs
 from unit_tests.builders.waiting import is_running, wait_until
 

@@ -7,7 +7,7 @@ import pytest
 
 from servegate.report.folder import write_report
 from tools.screenshots import look_at, main
-from unit_tests.servegate.report.test_report import document, figure_at
+from unit_tests.builders.run_documents import document, figure_at
 
 pytestmark = pytest.mark.browser
 

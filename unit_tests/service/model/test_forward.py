@@ -33,6 +33,8 @@ _CPU = torch.device("cpu")
 _SIZE = 32
 _HANGS_S = 60
 _MODEL = "test_resnet"
+# Inductor takes a minute to compile the small network.
+_COMPILING = ["openvino", pytest.param("inductor", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +48,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The small network, for images of 32 pixels, one or two at a time, with the module's own cache."""
+    """The small network, for images of 32 pixels, one or two at a time, with the module's own cache.
+
+    Two workers share four cores, whatever this machine has: all tests use the same compiled network.
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    monkeypatch.setattr(service.settings, "cpu_count", lambda: 4)
     return _settings(folder / "weights.pth")
 
 
@@ -72,7 +78,7 @@ def _refuse_to_start(*_: object, **__: object) -> None:
     raise AssertionError("nothing is compiled again")
 
 
-@pytest.mark.parametrize("engine", ["openvino", "inductor"])
+@pytest.mark.parametrize("engine", _COMPILING)
 def test_the_compiled_network_answers_as_the_network(
     engine: Engine, settings: Settings, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -107,16 +113,18 @@ def test_in_bfloat16_the_default_model_is_compiled_and_knows_the_cat(
 
 _START = """
 import json, sys
+import service.settings
 from service.model.startup import ready_classifier
 from service.settings import load_settings
 
+service.settings.cpu_count = lambda: 4
 classifier = ready_classifier(load_settings(json.loads(sys.argv[1]), "unit_tests"), "cpu")
 slow = {"timm", "torchvision", "torch._dynamo"} & sys.modules.keys()
 print(json.dumps([classifier.engine, *slow]))
 """
 
 
-@pytest.mark.parametrize("engine", ["openvino", "inductor"])
+@pytest.mark.parametrize("engine", _COMPILING)
 def test_a_start_with_a_compiled_model_needs_neither_timm_nor_a_compiler(engine: Engine, settings: Settings) -> None:
     """They take seconds to import."""
     load_forward(settings.model_copy(update={"engine": engine}), _CPU, "float32")
@@ -128,13 +136,10 @@ def test_a_start_with_a_compiled_model_needs_neither_timm_nor_a_compiler(engine:
 
 
 @pytest.mark.parametrize(("engine", "threads"), [("openvino", 1), ("eager", 2)])
-def test_torch_leaves_the_cores_to_openvino(
-    engine: Engine, threads: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torch_leaves_the_cores_to_openvino(engine: Engine, threads: int, settings: Settings) -> None:
     """Its threads would wait for work on them, for a softmax now and then."""
-    monkeypatch.setattr(service.settings, "cpu_count", lambda: 2)
     before = torch.get_num_threads()
-    change = {"workers_per_device": 1, "engine": engine, "precision": "float32"}
+    change = {"engine": engine, "precision": "float32"}
     try:
         assert ready_classifier(settings.model_copy(update=change), "cpu").engine == engine
         assert torch.get_num_threads() == threads

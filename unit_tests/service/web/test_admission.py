@@ -22,7 +22,7 @@ class _Application:
         self.inside = 0
         self.go_on = asyncio.Event()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.inside += 1
         try:
             await self.go_on.wait()

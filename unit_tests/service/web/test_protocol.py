@@ -33,7 +33,14 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
 async def port(anyio_backend: str) -> AsyncIterator[int]:
     """Where an application is served."""
     http = partial(BoundedHttp, head_timeout_s=_SOON_S)
-    config = uvicorn.Config(_app, port=0, lifespan="off", log_level="critical", http=http)  # type: ignore[arg-type]
+    config = uvicorn.Config(
+        _app,
+        port=0,
+        lifespan="off",
+        log_level="critical",
+        http=http,  # type: ignore[arg-type]
+        timeout_keep_alive=2,  # a test waits for it; by itself it's 5
+    )
     server = uvicorn.Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)
