@@ -13,9 +13,9 @@ from service.settings import Device, Precision, Settings
 
 
 def default_precision(device: Device) -> Precision:
-    """bfloat16 where the hardware multiplies it (GPUs; CPUs with AMX or AVX512-BF16), else float32.
+    """Choose bfloat16 where the hardware multiplies it (GPUs; CPUs with AMX or AVX512-BF16), else float32.
 
-    Without such hardware bfloat16 is emulated: thirty times slower than float32 on a CPU with AVX2 alone.
+    Other hardware emulates bfloat16: a CPU with AVX2 alone is then thirty times slower than in float32.
     """
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
@@ -31,11 +31,11 @@ class Classifier:
     forward:
         The network, compiled or not.
     groups:
-        For each label that is reported the network's outputs whose probabilities are summed.
+        For each reported label, the network's outputs whose probabilities are summed.
     device:
-        Where `forward` expects its images.
+        The device on which `forward` expects its images.
     precision:
-        What the network computes in; probabilities are float32.
+        The precision that the network computes in; probabilities are float32.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Classifier:
         self.engine = forward.engine
         self._forward = forward
         self._device = device
-        # On the device already: indexing with a list would copy it there for each batch, and wait.
+        # Copy the indices to the device once: indexing with a list would copy it for each batch, and wait for that.
         self._groups = [torch.tensor(outputs, device=device) for outputs in groups.values()]
 
     @classmethod
@@ -68,7 +68,7 @@ class Classifier:
     def predict(
         self, images: Pixels, *, use_all_cores: bool = False
     ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        """Probabilities of the labels.
+        """Predict the probabilities of the labels.
 
         Parameters
         ----------
@@ -83,19 +83,19 @@ class Classifier:
             float32 of shape (n, labels); each row sums to 1.
         """
         logits = self._forward(self._to_device(images), use_all_cores=use_all_cores)
-        # log(sum of the group's probabilities); the softmax over groups renormalises them without dividing by a sum
-        # that is all but 0 for a photo of neither.
+        # This is the logarithm of the sum of each group's probabilities. The softmax over groups normalises the sums
+        # without dividing by their total, which is almost 0 for a photo that shows neither label.
         by_label = torch.stack([logits[:, outputs].logsumexp(dim=1) for outputs in self._groups], dim=1)
         probabilities: np.ndarray[tuple[int, int], np.dtype[np.float32]] = by_label.softmax(dim=1).cpu().numpy()
         return probabilities
 
     @torch.inference_mode()
     def log_probabilities(self, images: Pixels) -> Tensor:
-        """Logarithms of the network's own output probabilities, float32 of shape (n, outputs)."""
+        """Predict the logarithms of the network's own output probabilities, float32 of shape (n, outputs)."""
         return self._forward(self._to_device(images)).log_softmax(dim=1)
 
     def warm_up(self, image_size: int, max_batch_size: int) -> None:
-        """Predict once in every size that a forward pass can have, and the largest batch: that takes the memory.
+        """Predict once in every size that a forward pass can have, and once the largest batch, which takes most memory.
 
         The first call of a size chooses kernels and packs weights.
         """
@@ -111,6 +111,6 @@ class Classifier:
             torch.cuda.synchronize(self._device)
 
     def _to_device(self, images: Pixels) -> Tensor:
-        """The images as a tensor there; a GPU copies from pinned memory while this process goes on."""
+        """Copy the images to the device; a GPU copies from pinned memory while this process goes on."""
         tensor = torch.from_numpy(images)
         return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
