@@ -138,16 +138,116 @@ def test_a_worker_that_is_told_to_end_stays_as_long_as_an_http_process_may_need_
     assert house.table.free_workers == 0
 
 
-@pytest.mark.parametrize(("parent", "stays"), [(os.getppid(), True), (2**22 + 1, False)])
-def test_a_worker_ends_when_the_server_is_gone(parent: int, stays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_orphan", [False, True])
+def test_a_worker_ends_when_the_server_is_gone(is_orphan: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else would end it after a SIGKILL of the server."""
     house = _House()
+    parent = 2**22 + 1 if is_orphan else os.getppid()
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(pid=parent))
-    if stays:
-        assert house.collect() == []
-    else:
-        with pytest.raises(SystemExit):
+    if is_orphan:
+        with pytest.raises(SystemExit) as ended:
             house.collect()
+        assert ended.value.code == 0
+        assert not house.table.any_worker_present
+    else:
+        assert house.collect() == []
+
+
+def test_an_orphan_still_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An HTTP process that outlives the server waits for it."""
+    house = _House()
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(pid=2**22 + 1))
+    places = house.queue(2)
+    assert house.collect() == places
+
+
+def test_a_worker_that_is_not_told_to_end_stays_though_no_http_process_is_open() -> None:
+    """As before the first of them has started."""
+    house = _House()
+    assert not house.table.is_open
+    assert house.collect() == []
+
+
+def test_a_worker_goes_by_its_own_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LitServe's, in the environment: what it does and that it leaves is noted under that, and under no other."""
+    monkeypatch.setenv("LITSERVE_WORKER_ID", "3")
+    house = _House()
+    house.table.collect(1)
+    house.queue(1)
+    house.collect()
+    assert [house.table.beats(worker) for worker in (0, 1, 3)] == [None, 1, 1]
+    assert house.table.free_workers == 1
+    house.collect()
+    assert [house.table.beats(worker) for worker in (0, 1, 3)] == [None, 1, 2]
+    assert house.table.free_workers == 2
+    house.loop.stop()
+    with pytest.raises(SystemExit):
+        house.collect()
+    assert [house.table.beats(worker) for worker in (0, 1, 3)] == [None, 1, None]
+
+
+def test_each_image_is_told_where_it_is_and_since_when_it_waits() -> None:
+    """The metrics and the stage `queue` are reckoned from that."""
+    house = _House()
+    places = [*house.queue(1, process=1), *house.queue(1)]
+    batch, _ = house.loop.get_batch_requests(house.api, Queue(), MPQueueTransport(None, []))
+    assert [image.place for _, _, image in batch] == places == [8, 0]
+    assert [process for process, _, _ in batch] == [1, 0]
+    assert [image.queued_at_s for _, _, image in batch] == [house.table.queued_at_s(place) for place in places]
+
+
+def test_a_late_request_joins_the_batch_that_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is in the queue, one is still decoded: when it has come, the batch is closed before its window ends."""
+    house = _House()
+    [first], [late] = house.queue(1), house.arrive(1)
+    monkeypatch.setattr(time, "sleep", lambda _: house.table.queue(late, _PIXELS))
+    assert _collect_early(house) == [first, late]
+
+
+def test_a_request_that_is_withdrawn_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client has gone away, or it was no image."""
+    house = _House()
+    [first], [bad] = house.queue(1), house.arrive(1)
+    monkeypatch.setattr(time, "sleep", lambda _: house.table.withdraw(bad))
+    assert _collect_early(house) == [first]
+
+
+def test_a_batch_that_waits_is_filled_up_and_not_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six of eight are there and one is decoded, when five others come at once."""
+    house = _House()
+    first, more = [*house.queue(6), *house.arrive(1)][:6], list[int]()
+    monkeypatch.setattr(time, "sleep", lambda _: more.extend(house.queue(5, process=1)))
+    assert _collect_early(house) == first + more[:2]
+    assert house.table.in_sight == 1 + 3
+
+
+@pytest.mark.parametrize(("company", "looks_per_s"), [(False, 20), (True, 1000)])
+def test_who_waits_seldom_looks(company: bool, looks_per_s: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither an idle worker nor one that waits for its batch to fill spins: a core that it takes is another's."""
+    house = _House(batch_timeout_s="0.3")
+    take, looks = house.table.take, 0
+
+    def counted(most: int) -> list[int]:
+        nonlocal looks
+        looks += 1
+        return take(most)
+
+    monkeypatch.setattr(house.table, "take", counted)
+    if company:
+        house.queue(1)
+        house.arrive(1)
+    start_s = time.monotonic()
+    while time.monotonic() < start_s + 0.25:
+        house.collect()
+    assert looks <= looks_per_s * (time.monotonic() - start_s) + 2
+
+
+def test_an_idle_worker_looks_up_often_enough_to_end_soon() -> None:
+    """Whether it is to end is seen between two waits: each is a part of a second."""
+    house = _House()
+    start_s = time.monotonic()
+    assert house.collect() == []
+    assert 0.05 < time.monotonic() - start_s < 1.0
 
 
 def test_each_server_has_its_own_table() -> None:
