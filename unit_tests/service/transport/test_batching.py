@@ -135,6 +135,95 @@ def test_a_worker_that_is_told_to_end_stays_as_long_as_an_http_process_may_need_
     assert collector.table.free_workers == 0
 
 
+def test_a_worker_that_is_not_told_to_end_stays_though_no_http_process_is_open() -> None:
+    """As before the first of them has started."""
+    collector = _Collector()
+    assert not collector.table.is_open
+    assert collector.collect() == []
+
+
+def test_a_worker_goes_by_its_own_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LitServe's, in the environment: what it does and that it leaves is noted under that, and under no other."""
+    monkeypatch.setenv("LITSERVE_WORKER_ID", "3")
+    collector = _Collector()
+    collector.table.collect(1)
+    collector.queue(1)
+    collector.collect()
+    assert [collector.table.heartbeats(worker) for worker in (0, 1, 3)] == [None, 1, 1]
+    assert collector.table.free_workers == 1
+    collector.collect()
+    assert [collector.table.heartbeats(worker) for worker in (0, 1, 3)] == [None, 1, 2]
+    assert collector.table.free_workers == 2
+    collector.loop.stop()
+    with pytest.raises(SystemExit):
+        collector.collect()
+    assert [collector.table.heartbeats(worker) for worker in (0, 1, 3)] == [None, 1, None]
+
+
+def test_each_image_is_told_where_it_is_and_since_when_it_waits() -> None:
+    """The metrics and the stage `queue` are reckoned from that."""
+    collector = _Collector()
+    slots = [*collector.queue(1, process=1), *collector.queue(1)]
+    batch, _ = collector.loop.get_batch_requests(collector.api, Queue(), MPQueueTransport(None, []))
+    assert [image.slot for _, _, image in batch] == slots == [8, 0]
+    assert [process for process, _, _ in batch] == [1, 0]
+    assert [image.queued_at_s for _, _, image in batch] == [collector.table.queued_at_s(slot) for slot in slots]
+
+
+def test_a_late_request_joins_the_batch_that_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is in the queue, one is still decoded: when it has come, the batch is closed before its window ends."""
+    collector = _Collector()
+    [first], [late] = collector.queue(1), collector.arrive(1)
+    monkeypatch.setattr(time, "sleep", lambda _: collector.table.queue(late, _PIXELS))
+    assert _collect_early(collector) == [first, late]
+
+
+def test_a_request_that_is_withdrawn_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client has gone away, or it was no image."""
+    collector = _Collector()
+    [first], [bad] = collector.queue(1), collector.arrive(1)
+    monkeypatch.setattr(time, "sleep", lambda _: collector.table.withdraw(bad))
+    assert _collect_early(collector) == [first]
+
+
+def test_a_batch_that_waits_is_filled_up_and_not_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six of eight are there and one is decoded, when five others come at once."""
+    collector = _Collector()
+    first, more = [*collector.queue(6), *collector.arrive(1)][:6], list[int]()
+    monkeypatch.setattr(time, "sleep", lambda _: more.extend(collector.queue(5, process=1)))
+    assert _collect_early(collector) == first + more[:2]
+    assert collector.table.in_sight == 1 + 3
+
+
+@pytest.mark.parametrize(("company", "looks_per_s"), [(False, 20), (True, 1000)])
+def test_who_waits_seldom_looks(company: bool, looks_per_s: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither an idle worker nor one that waits for its batch to fill spins: a core that it takes is another's."""
+    collector = _Collector(batch_timeout_s="0.3")
+    take, looks = collector.table.take, 0
+
+    def counted(most: int) -> list[int]:
+        nonlocal looks
+        looks += 1
+        return take(most)
+
+    monkeypatch.setattr(collector.table, "take", counted)
+    if company:
+        collector.queue(1)
+        collector.arrive(1)
+    start_s = time.monotonic()
+    while time.monotonic() < start_s + 0.25:
+        collector.collect()
+    assert looks <= looks_per_s * (time.monotonic() - start_s) + 2
+
+
+def test_an_idle_worker_looks_up_often_enough_to_end_soon() -> None:
+    """Whether it is to end is seen between two waits: each is a part of a second."""
+    collector = _Collector()
+    start_s = time.monotonic()
+    assert collector.collect() == []
+    assert 0.05 < time.monotonic() - start_s < 1.0
+
+
 def test_each_server_has_its_own_table() -> None:
     """What the HTTP side puts there is what the worker's loop takes."""
     server, other = (build_server(load_settings([], "unit_tests")) for _ in range(2))
