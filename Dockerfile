@@ -1,4 +1,4 @@
-# A runner with the suite's pinned packages in place; the project itself is mounted, see docs/ci.md.
+# A runner with the pinned packages of the service and the gate in place; the project itself is mounted, see docs/ci.md.
 # torch brings CUDA with it, so the host needs NVIDIA's driver and container toolkit and nothing else.
 FROM python:3.11-slim-bookworm
 
@@ -9,9 +9,10 @@ RUN apt-get update \
     && git config --system --add safe.directory '*'
 
 WORKDIR /suite
-COPY requirements.lock requirements-tools.lock pyproject.toml README.md ./
+COPY requirements.lock requirements-gate.lock pyproject.toml README.md LICENSE ./
 COPY servegate servegate
-RUN python -m pip install --no-cache-dir --requirement requirements.lock --requirement requirements-tools.lock \
+RUN python -m pip install --no-cache-dir --require-hashes \
+        --requirement requirements.lock --requirement requirements-gate.lock \
     && python -m pip install --no-cache-dir --no-deps --no-build-isolation .
 
 CMD ["pytest", "--help"]

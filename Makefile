@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# The gate takes a commit with another requirements.lock for one that needs another environment, so that one holds what
+# the service runs with and nothing else.
+LOCKS := requirements.lock requirements-gate.lock requirements-dev.lock
 # More arguments for pytest or the server, as in: make perf ARGS="--perf-cells api=8"
 ARGS ?=
 
@@ -13,10 +16,10 @@ help: ## list the targets
 
 setup: $(READY) ## install the pinned packages and the project into .venv
 
-$(READY): requirements.lock requirements-tools.lock pyproject.toml
+$(READY): $(LOCKS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock --requirement requirements-tools.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(LOCKS:%=--requirement %)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -72,23 +75,24 @@ accept: $(READY) ## measure and store a baseline for this class of machine
 serve: $(READY) ## start the server on http://127.0.0.1:8000
 	$(BIN)/python -m service.server $(ARGS)
 
-check: $(READY) ## lint, types and import contracts
+check: $(READY) ## lint, types, import contracts and lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.check_dependencies
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet --pedantic .github/workflows
 
-# Tools that the service doesn't run with are pinned in a file of their own: the gate takes a commit with another
-# requirements.lock for one that needs another environment.
-MARK := s/^\(atheris==.*\)/\1 ; sys_platform == "linux" and python_version < "3.14"/;s/^\(nvidia-[a-z0-9-]*\|cuda-[a-z-]*\|triton\)\(==.*\)/\1\2 ; sys_platform == "linux" and platform_machine == "x86_64"/;s/^\(nvidia-ml-py==[0-9.]*\) .*/\1/
-FREEZE := build/lock/bin/python -m pip freeze --all --exclude pip --exclude servegate | sed '$(MARK)'
+# A pin stays as it is where pyproject.toml allows it; `make lock ARGS=--upgrade` takes the newest of all.
+# The constraint brings back for which platform torch wants a package; pip-compile forgets it.
+COMPILE = CUSTOM_COMPILE_COMMAND='make lock  \# $(strip $(1))' $(BIN)/pip-compile --quiet --constraint requirements-linux.txt $(ARGS)
 
-lock: ## renew the lock files from pyproject.toml
-	rm -rf build/lock
-	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet '.[service,dev]'
-	$(FREEZE) > requirements.lock
-	build/lock/bin/python -m pip install --quiet '.[service,dev,tools]'
-	$(FREEZE) | grep --invert-match --line-regexp --fixed-strings --file requirements.lock > requirements-tools.lock
+lock: $(READY) ## renew the lock files from pyproject.toml
+	mkdir -p build
+	for group in service perf-tests dev; do $(BIN)/dependency-groups --output build/$$group.in $$group; done
+	$(call COMPILE, what the service runs with) --output-file requirements.lock build/service.in
+	$(call COMPILE, what the gate runs with) --output-file requirements-gate.lock --constraint requirements.lock \
+		--extra report --extra trend --extra locust pyproject.toml build/perf-tests.in
+	$(call COMPILE, what the project is tested and checked with) --output-file requirements-dev.lock \
+		--constraint requirements.lock --constraint requirements-gate.lock build/dev.in

@@ -2,14 +2,13 @@
 
 import base64
 import io
-import json
 from functools import cache
 
 import numpy as np
 from PIL import Image
 from skimage import data
 
-from servegate.load.workload import Workload
+from servegate.api import Workload
 
 # float32's answer for the photo; every precision and size stays within the tolerance of it.
 _CAT = 0.9962
@@ -30,10 +29,9 @@ def large_cat_jpeg() -> bytes:
 
 def cat_workload(photo: bytes) -> Workload:
     """A photo of the cat as base64 in JSON, as most clients send it."""
-    return Workload(
-        path="/predict",
-        body=json.dumps({"image": base64.b64encode(photo).decode()}).encode(),
-        headers={"Content-Type": "application/json"},
+    return Workload.from_json(
+        "/predict",
+        {"image": base64.b64encode(photo).decode()},
         expected={"predictions": [{"label": "Cat", "probability": _CAT}, {"label": "Dog", "probability": 1 - _CAT}]},
         tolerance=_TOLERANCE,
     )

@@ -2,11 +2,11 @@
 
 import pytest
 
-from servegate.measure.targets import Group
-from servegate.plugin import CellGate
+from perf_tests.targets import LATENCY
+from servegate.api import CellReporter
 
 
-@pytest.mark.perf_cell(group="latency", parameter="load")
-def test_api_latency(load: int, latency_group: Group, gate: CellGate) -> None:  # noqa: ARG001  (names the cell)
+@pytest.mark.perf_target(LATENCY)
+def test_api_latency(perf_cell: CellReporter) -> None:
     """Time from when a request was to be sent, at a load in percent of the capacity; every answer is right."""
-    gate.check(latency_group)
+    perf_cell.check()

@@ -2,11 +2,11 @@
 
 import pytest
 
-from servegate.measure.targets import Group
-from servegate.plugin import CellGate
+from perf_tests.targets import API
+from servegate.api import CellReporter
 
 
-@pytest.mark.perf_cell(group="api", parameter="concurrency")
-def test_api_throughput(concurrency: int, api_group: Group, gate: CellGate) -> None:  # noqa: ARG001  (names the cell)
+@pytest.mark.perf_target(API)
+def test_api_throughput(perf_cell: CellReporter) -> None:
     """Requests a second at one concurrency are not below the baseline's, and every answer is right."""
-    gate.check(api_group)
+    perf_cell.check()

@@ -2,11 +2,11 @@
 
 import pytest
 
-from servegate.measure.targets import Group
-from servegate.plugin import CellGate
+from perf_tests.targets import MODEL
+from servegate.api import CellReporter
 
 
-@pytest.mark.perf_cell(group="model", parameter="batch")
-def test_model_throughput(batch: int, model_group: Group, gate: CellGate) -> None:  # noqa: ARG001  (names the cell)
+@pytest.mark.perf_target(MODEL)
+def test_model_throughput(perf_cell: CellReporter) -> None:
     """Images a second through the model at one batch size are not below the baseline's."""
-    gate.check(model_group)
+    perf_cell.check()

@@ -9,6 +9,7 @@ ServegateError
 │   └── NoBaselineError    there is none for this class of machine
 ├── ReportError            the report can't be written
 ├── HistoryError           the results of past runs can't be kept or read
+├── MissingExtraError      a package of one of servegate's extras isn't installed
 ├── CheckoutError          the working tree or its git history is not as needed
 └── ReferenceCheckoutError              the other checkout of a comparison side by side can't be measured
 """
@@ -48,6 +49,10 @@ class ReportError(ServegateError):
 
 class HistoryError(ServegateError):
     """The results of past runs can't be kept or read."""
+
+
+class MissingExtraError(ServegateError):
+    """A package of one of servegate's extras isn't installed."""
 
 
 class CheckoutError(ServegateError):

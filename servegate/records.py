@@ -1,5 +1,6 @@
 """Frozen records: what is measured, what came out, and what was judged."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -36,6 +37,11 @@ class Checkout:
     name: str
     folder: Path
     python: str
+
+    @classmethod
+    def working_tree(cls, folder: Path) -> "Checkout":
+        """The files as they are now, run by this process's interpreter."""
+        return cls("head", folder, sys.executable)
 
 
 @dataclass(frozen=True)
@@ -103,8 +109,8 @@ class Telemetry:
     ----------
     cpu_cores:
         CPU-seconds a second.
-    memory_bytes:
-        Most resident memory at one time, shared pages counted in each process.
+    gauges:
+        Levels by name, of all processes together; see `servegate.telemetry.gauges`.
     gpu:
         None without a GPU.
     own_cpu_s, observed_cpu_s:
@@ -114,7 +120,7 @@ class Telemetry:
     """
 
     cpu_cores: float
-    memory_bytes: int
+    gauges: Mapping[str, float]
     gpu: GpuUse | None
     own_cpu_s: float = 0.0
     observed_cpu_s: float = 0.0

@@ -1,5 +1,6 @@
 """ImageClassifierAPI: what LitServe calls in a worker for each batch."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -12,25 +13,26 @@ from litserve import LitAPI
 from service import metrics
 from service.images import Pixels
 from service.predictions import Probabilities, best_first
+from service.processes import end_with_parent
 from service.settings import Settings
-from service.stages import StageSpan, server_timing
+from service.stages import StageTimer, server_timing
 from service.transport.batching import FairShareLoop, QueuedImage
 from service.transport.request_table import RequestTable
 from service.web.image_request import ImageFromRequest
 
-# Under full load the HTTP process comes first: what it does is short, and everybody waits for it. Without this, a
+# Under full load the HTTP process must come first: its work is short, and all requests wait for it. Without this, a
 # refusal at ten times the load takes seconds instead of milliseconds.
 _WORKER_NICENESS = 10
 
 
 async def _admit() -> None:
-    """Let all in: `service.web.admission` has checked the key. LitServe's own check takes a thread for each request."""
+    """Let every request pass: `service.web.admission` has checked the key. LitServe's own check takes a thread each."""
 
 
 class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no types
     """Image in, labels with probabilities out.
 
-    Decoding is the endpoint's dependency: it runs in the HTTP process and answers a bad image there, so that it can't
+    A dependency of the endpoint decodes the image in the HTTP process and refuses a bad one there, so that it can't
     fail the batch that it would have joined.
     """
 
@@ -46,56 +48,63 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         self.authorize = _admit
 
     def setup(self, device: str) -> None:
-        """Load the model in the worker. Torch is imported here: the server's parent process stays free of it."""
+        """Prepare the worker's process and load the model."""
         # Ctrl-C reaches the whole process group; the parent drains what is in flight and then ends the workers.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        parent = multiprocessing.parent_process()
+        if parent is not None:  # a test may call this in its own process
+            assert parent.pid is not None, "it has been started"
+            end_with_parent(parent.pid)
         os.nice(_WORKER_NICENESS - os.nice(0))
+        # Imported here: torch takes seconds and hundreds of megabytes, and the processes without a model need none of
+        # it. The main process must not initialise CUDA either.
         from service.model.startup import ready_classifier
 
         self._classifier = ready_classifier(self._settings, device)
-        # SIGTERM may reach the whole group, too; until here it ends the process as it is.
+        # SIGTERM may reach the whole group, too. Until here it ends the worker at once.
         signal.signal(signal.SIGTERM, lambda *_: self.loop.stop())
 
     def decode_request(self, request: ImageFromRequest) -> object:
-        """LitServe reads from the annotation how an HTTP process makes an image of a request.
+        """Return the input as it is.
 
-        The worker, which calls this, gets a `QueuedImage`, as its loop has it.
+        In the HTTP process LitServe reads the annotation, which makes FastAPI decode the image. In the worker it calls
+        this with the `QueuedImage` that the worker's loop has collected.
         """
         return request
 
     def batch(self, inputs: Sequence[QueuedImage], context: Sequence[dict[str, Any]]) -> Pixels:
-        """The images of n requests, uint8 of shape (n, size, size, 3).
+        """Copy the images of n requests out of the table: uint8 of shape (n, size, size, 3).
 
         Parameters
         ----------
         context:
-            LitServe's, one a request; under `stages` each gets what its request has passed.
+            LitServe's dictionary for each request; under `stages` this keeps the stages that the request has passed.
         """
-        now_s, unix_s, batching = time.monotonic(), time.time(), StageSpan("batch", shared=len(inputs))
+        now_s, unix_s, batching = time.monotonic(), time.time(), StageTimer("batch", shared=len(inputs))
         for image, own in zip(inputs, context, strict=True):
-            waiting = StageSpan("queue", now_s - image.queued_at_s, None, unix_s)
+            waiting = StageTimer("queue", now_s - image.queued_at_s, None, unix_s)
             metrics.observe_stage(waiting)
             own["stages"] = [waiting, batching]
         metrics.observe_batch_size(len(inputs))
         with metrics.timed_stage(batching):
-            return self._table.copy_images([image.place for image in inputs])
+            return self._table.copy_images([image.slot for image in inputs])
 
     def predict(self, x: Pixels, context: Sequence[dict[str, Any]]) -> Probabilities:
-        """float32 probabilities of shape (n, labels)."""
-        predicting = StageSpan("predict", shared=len(x))
+        """Predict float32 probabilities of shape (n, labels)."""
+        predicting = StageTimer("predict", shared=len(x))
         for own in context:
             own["stages"].append(predicting)
-        # The model's threads are others than this one.
+        # The model computes in threads of its own, so the whole process's CPU time counts.
         with metrics.timed_stage(predicting, cpu_clock=time.process_time):
-            return self._classifier.predict(x, others_idle=self._table.free_workers >= self._others)
+            return self._classifier.predict(x, use_all_cores=self._table.free_workers >= self._others)
 
     def unbatch(self, output: Probabilities) -> list[Probabilities]:
-        """One row a request."""
+        """Split the probabilities into one row for each request."""
         return list(output)
 
     def encode_response(self, output: Probabilities, context: dict[str, Any]) -> Response:
-        """Labels with probabilities, best first, as JSON; the stages in a header."""
-        encoding = StageSpan("encode")
+        """Answer with labels and probabilities as JSON, best first, and with the stages in a header."""
+        encoding = StageTimer("encode")
         with metrics.timed_stage(encoding):
             body = best_first(self._classifier.labels, output).model_dump_json()
         stages = [*context["stages"], encoding]

@@ -1,51 +1,140 @@
-"""LitServer with the request table in the place of its queues, and workers that are watched."""
+"""FastAPI and LitServe put together, and the server's life in its main process: start, signals, end."""
 
+import logging
+import math
+import os
 import signal
-from collections.abc import Mapping
-from multiprocessing.managers import SyncManager
-from typing import Any
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import FrameType
 
-from litserve import LitServer
+from fastapi import FastAPI, Response
+from litserve.server import LIT_SERVER_API_KEY
 
+from service import metrics
 from service.api import ImageClassifierAPI
+from service.images import ImageReader
+from service.processes import end_with_parent, kill_children
+from service.settings import Settings, usable_cores
+from service.transport.classifier_server import ClassifierServer
 from service.transport.request_table import RequestTable
-from service.transport.table_transport import Handover
+from service.transport.supervision import WorkerSupervisor
+from service.web.admission import Admission
+from service.web.image_request import Intake
+from service.web.openapi import describe
+from service.web.protocol import BoundedHttp
+
+_METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no types
-    """A LitServer for one API.
+def build_server(settings: Settings) -> ClassifierServer:
+    """Make a LitServe server with `/predict`, `/health`, `/live` and `/metrics`, which doesn't run yet.
 
-    LitServe has no public way to replace what carries its requests, nor to leave the watching of its workers to others:
-    `_init_manager` and `_monitor_workers` are its own. The tests tell when an update of LitServe changes them.
+    `/health` says whether all its workers are ready, `/live` whether it can be reached at all.
 
-    Parameters
-    ----------
-    processes:
-        HTTP processes.
-    litserve:
-        What LitServer takes.
+    Its workers inherit the variables of `service.environment` from the process that runs it.
+    """
+    api_processes = settings.resolved_api_processes
+    slots = math.ceil(settings.resolved_max_requests / api_processes)
+    table = RequestTable(settings.image_size, slots, api_processes, _answer_bytes(settings))
+    api = ImageClassifierAPI(settings, table)
+    admission = {"path": api.api_path, "max_requests": slots, "api_key": LIT_SERVER_API_KEY or ""}
+    options = {
+        "accelerator": settings.resolved_device,
+        "workers_per_device": settings.resolved_workers_per_device,
+        "timeout": settings.request_timeout_s,
+        # The last one is the outermost: it counts refused requests, too.
+        "middlewares": [(Admission, admission), (metrics.RequestMetrics, {"path": api.api_path})],
+    }
+    server = ClassifierServer(api, table, api_processes, options)
+    server.uvicorn_graceful_timeout = settings.stop_timeout_s
+    server.app.state.intake = Intake(
+        reader=ImageReader(settings.image_size, settings.crop_fraction, settings.max_image_pixels),
+        max_image_bytes=settings.max_image_bytes,
+        request_timeout_s=settings.request_timeout_s,
+        decoders=ThreadPoolExecutor(usable_cores(), "decode"),
+        table=table,
+    )
+    _add_endpoints(server.app)
+    describe(server.app, api.api_path)
+    return server
 
-    Attributes
-    ----------
-    table:
-        The requests in the house.
+
+def _answer_bytes(settings: Settings) -> int:
+    """Room for an answer: each label, whose characters JSON may write as six each, and the stages."""
+    return 4_096 + sum(64 + 6 * len(label) for label in settings.labels)
+
+
+def _add_endpoints(app: FastAPI) -> None:
+    @app.get("/live")
+    def live_endpoint() -> Response:
+        return Response("ok")
+
+    @app.get("/metrics")
+    def metrics_endpoint() -> Response:
+        return Response(metrics.exposition(), media_type=_METRICS_CONTENT_TYPE)
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or Ctrl-C, and leave no process behind. Returns the process's exit status."""
+    logging.captureWarnings(True)
+    server = build_server(settings)
+    supervisor = WorkerSupervisor(server, server.table, settings.worker_timeout_s)
+    _stop_on_signals(supervisor)
+    _prepare_forks()
+    status = 0
+    try:
+        supervisor.start()
+        server.run(
+            host=settings.host,
+            port=settings.port,
+            num_api_servers=settings.resolved_api_processes,
+            log_level=settings.log_level,
+            generate_client_file=False,
+            access_log=False,
+            server_header=False,
+            http=partial(BoundedHttp, head_timeout_s=settings.request_timeout_s),
+        )
+    except KeyboardInterrupt:
+        status = 130
+    except RuntimeError as error:
+        print(f"the server did not start: {error}", file=sys.stderr)
+        status = 1
+    finally:
+        # A signal may have cut the start or the draining short.
+        supervisor.end()
+        kill_children()
+    if supervisor.failure:
+        print(f"the server has stopped: {supervisor.failure}", file=sys.stderr)
+        status = 1
+    return status
+
+
+def _stop_on_signals(supervisor: WorkerSupervisor) -> None:
+    """Let SIGTERM and SIGINT end the server alike, however it was started; only the main process decides.
+
+    LitServe drains only on KeyboardInterrupt: on a plain SIGTERM it would leave its workers behind, and the port in
+    use. SIGINT may be ignored from the start: a background job of a shell script inherits that.
     """
 
-    def __init__(
-        self, api: ImageClassifierAPI, table: RequestTable, processes: int, litserve: Mapping[str, Any]
-    ) -> None:
-        super().__init__(api, **litserve)
-        self.table = table
-        self._handover = Handover(table, processes)
-        self._monitor_workers = False
+    def stop(number: int, frame: FrameType | None) -> None:
+        supervisor.stop()
+        signal.default_int_handler(number, frame)
 
-    def _init_manager(self, num_api_servers: int) -> SyncManager:
-        # LitServe's manager is a process that it talks to until its end; SIGTERM may reach the whole group.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        try:
-            manager: SyncManager = super()._init_manager(num_api_servers)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self.litapi_request_queues[self.lit_api.api_path] = self._handover
-        self._transport = self._handover
-        return manager
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _prepare_forks() -> None:
+    """Prepare the processes that LitServe forks from this one: the HTTP processes and multiprocessing's manager."""
+
+    def prepare_fork() -> None:
+        # Ctrl-C reaches the whole process group, but an HTTP process drains when this one sends it SIGTERM. If its own
+        # SIGINT came after that, uvicorn would take it for a second signal and drop what is in flight.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # At its end uvicorn raises the signal that stopped it again; by default that ends it without a traceback.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        end_with_parent(os.getppid())
+
+    os.register_at_fork(after_in_child=prepare_fork)

@@ -1,46 +1,121 @@
-"""The model without the API: `python -m service.model_worker`, measured by JSON lines.
+"""The model without the API: `python -m service.model_worker`, measured through JSON lines.
 
-A job is `{"batch_size": 8, "rounds": 12}`, its reply `{"seconds": [...]}`: the time of each round with the device
-synchronised. `service.job_lines` says the rest.
+It sets the model up as a worker of the server does. Then it writes `{"ready": {...}}` to stdout, which says what is
+measured. Every line on stdin is a job, `{"batch_size": 8, "rounds": 12}`; the worker replies to each with one line:
+`{"seconds": [...]}`, the time of each round with the device synchronised, or `{"error": "..."}`. It ends with stdin.
 """
 
+import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.job_lines import Job, Reply, RunJob, run_worker, size_of
-from service.settings import Settings
+import numpy as np
+
+from service.environment import ensure_environment
+from service.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from service.model.classifier import Classifier
 
 _MODULE = "service.model_worker"
+_EXAMPLE = '{"batch_size": 8, "rounds": 12}'
+_MOST_IMAGES = 4096
+_MOST_ROUNDS = 100_000
 
 
-def prepare(classifier: "Classifier", settings: Settings) -> RunJob:
-    """What runs a job."""
-    import numpy as np
+class JobError(Exception):
+    """A line on stdin is no job; the message says why."""
 
-    def run_job(job: Job) -> Reply:
-        batch_size, rounds = size_of(job)
-        # Noise of full range: a uniform image would let some kernels off with denormals or zeros.
-        shape = (batch_size, settings.image_size, settings.image_size, 3)
-        images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        seconds: list[float] = []
-        for _ in range(rounds):
-            start_s = time.perf_counter()
-            classifier.predict(images)
-            classifier.synchronize()
-            seconds.append(time.perf_counter() - start_s)
-        return {"seconds": seconds}
 
-    return run_job
+@dataclass(frozen=True)
+class Job:
+    """Predict `rounds` times a batch of `batch_size` images."""
+
+    batch_size: int
+    rounds: int
+
+
+def parse_job(line: str) -> Job:
+    """Read a job from its line.
+
+    Raises
+    ------
+    JobError
+        When the line isn't a JSON object with both fields, or one of them is no whole number or out of range.
+    """
+    try:
+        document = json.loads(line)
+        batch_size, rounds = document["batch_size"], document["rounds"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise JobError(f"a job is {_EXAMPLE}, got {line.strip()!r} ({error!r})") from None
+    return Job(
+        batch_size=_whole_number("batch_size", batch_size, _MOST_IMAGES),
+        rounds=_whole_number("rounds", rounds, _MOST_ROUNDS),
+    )
+
+
+def _whole_number(name: str, value: object, most: int) -> int:
+    if type(value) is not int or not 1 <= value <= most:  # a bool is an int, too
+        raise JobError(f"{name} must be a whole number in 1..{most}, got {value!r}")
+    return value
+
+
+def measure(job: Job, classifier: "Classifier", image_size: int) -> list[float]:
+    """Return the seconds of each round."""
+    # Noise over the full range: with a uniform image some kernels would have less to do, because of zeros or denormals.
+    shape = (job.batch_size, image_size, image_size, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    seconds: list[float] = []
+    for _ in range(job.rounds):
+        start_s = time.perf_counter()
+        classifier.predict(images)
+        classifier.synchronize()
+        seconds.append(time.perf_counter() - start_s)
+    return seconds
+
+
+def reply_to_jobs(classifier: "Classifier", settings: Settings) -> None:
+    """Say that the worker is ready, and reply to jobs until stdin ends."""
+    ready = {
+        "device": settings.resolved_device,
+        "precision": classifier.precision,
+        "threads": settings.threads_per_worker,
+        "engine": classifier.engine,
+    }
+    _write_line({"ready": ready})
+    for line in sys.stdin:
+        try:
+            _write_line({"seconds": measure(parse_job(line), classifier, settings.image_size)})
+        except JobError as error:
+            _write_line({"error": str(error)})
+
+
+def _write_line(document: Mapping[str, object]) -> None:
+    print(json.dumps(document), flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Reply to jobs until stdin ends. Returns the process's exit status."""
-    return run_worker(_MODULE, arguments, {"batch_size": 8, "rounds": 12}, prepare)
+    """Load the model and reply to jobs until stdin ends. Returns the process's exit status."""
+    try:
+        settings = load_settings(arguments, f"python -m {_MODULE}")
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    ensure_environment(settings, _MODULE, arguments)
+    # Imported here: the process may have started over above, which would import torch twice and take seconds.
+    from service.model.startup import ready_classifier
+    from service.model.weights import WeightsError
+
+    try:
+        classifier = ready_classifier(settings, settings.resolved_device)
+    except WeightsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    reply_to_jobs(classifier, settings)
+    return 0
 
 
 if __name__ == "__main__":

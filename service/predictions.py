@@ -15,15 +15,15 @@ class Prediction(BaseModel):
     probability: float
 
 
-class Answer(BaseModel):
+class Predictions(BaseModel):
     """All labels, best first; their probabilities sum to 1."""
 
     predictions: list[Prediction]
 
 
-def best_first(labels: Sequence[str], probabilities: Probabilities) -> Answer:
-    """The answer to one image; a tie stays in the labels' order."""
+def best_first(labels: Sequence[str], probabilities: Probabilities) -> Predictions:
+    """Sort the labels of one image by probability; equal ones stay in the labels' order."""
     order = np.argsort(-probabilities, kind="stable")
-    return Answer(
+    return Predictions(
         predictions=[Prediction(label=labels[index], probability=float(probabilities[index])) for index in order]
     )

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=4096,
-        description="requests in the house at a time, beyond it 503; default: two batches a worker, from 128 to 512",
+        description="requests in flight at a time; beyond it 503; default: two batches a worker, from 128 to 512",
     )
     worker_timeout_s: float = Field(
         30.0, gt=0, le=3600, description="seconds without a sign of life after which a worker is replaced"

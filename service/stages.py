@@ -1,9 +1,9 @@
-"""Where one request's time went, told in its answer's `Server-Timing` header.
+"""Where one request's time went: the stages in its answer's `Server-Timing` header.
 
     Server-Timing: decode;dur=1.912;cpu=1.850;end=1795426500.123456, predict;dur=84.1;cpu=80.2;shared=8;end=...
 
-`dur` is the standard's: ms from the stage's beginning to its end. `cpu` is its CPU time in ms, `shared` the requests
-that it served at a time, `end` when it ended in Unix time; a browser that shows the header skips what it doesn't know.
+The standard defines `dur`: ms from the stage's beginning to its end. `cpu` is the stage's CPU time in ms, `shared` the
+number of requests that it served at once, `end` the Unix time of its end. A browser shows `dur` and skips the others.
 """
 
 import time
@@ -16,23 +16,23 @@ Stage = Literal["decode", "queue", "batch", "predict", "encode"]
 
 
 @dataclass
-class StageSpan:
-    """One stage of one request, or of a batch.
+class StageTimer:
+    """Measures one stage of one request, or of a batch.
 
     Attributes
     ----------
-    took_s:
-        From its beginning to its end.
+    duration_s:
+        The time from its beginning to its end.
     cpu_s:
-        CPU time; None if it only waits.
+        Its CPU time; None if the stage only waits.
     ended_at_s:
-        Unix time.
+        The Unix time of its end.
     shared:
-        Requests of the batch.
+        The number of requests in the batch.
     """
 
     stage: Stage
-    took_s: float = 0.0
+    duration_s: float = 0.0
     cpu_s: float | None = None
     ended_at_s: float = 0.0
     shared: int = 1
@@ -44,21 +44,21 @@ class StageSpan:
         Parameters
         ----------
         cpu_clock:
-            CPU-seconds of whoever works in the block: this thread alone, or with `time.process_time` the process.
+            Reads the CPU-seconds of the thread that works in the block, or with `time.process_time` of the process.
         """
         start_s, start_cpu_s = time.perf_counter(), cpu_clock()
         try:
             yield
         finally:
-            self.cpu_s, self.took_s = cpu_clock() - start_cpu_s, time.perf_counter() - start_s
+            self.cpu_s, self.duration_s = cpu_clock() - start_cpu_s, time.perf_counter() - start_s
             self.ended_at_s = time.time()
 
     def __str__(self) -> str:
         cpu = "" if self.cpu_s is None else f";cpu={self.cpu_s * 1e3:.3f}"
         shared = "" if self.shared == 1 else f";shared={self.shared}"
-        return f"{self.stage};dur={self.took_s * 1e3:.3f}{cpu}{shared};end={self.ended_at_s:.6f}"
+        return f"{self.stage};dur={self.duration_s * 1e3:.3f}{cpu}{shared};end={self.ended_at_s:.6f}"
 
 
-def server_timing(spans: Iterable[StageSpan]) -> str:
-    """The header's value."""
-    return ", ".join(map(str, spans))
+def server_timing(timers: Iterable[StageTimer]) -> str:
+    """Write the header's value."""
+    return ", ".join(map(str, timers))

@@ -13,13 +13,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import fmean
 
-from perf_tests.api_instrument import make_server
 from perf_tests.photos import cat_jpeg, cat_workload
+from perf_tests.targets import CLASSIFIER
 from servegate.errors import ServegateError
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
-from servegate.measure.process_by_process import ApiInstrument
-from servegate.processes.managed import ServerProcess
+from servegate.measure.http_instruments import ServerInstrument
+from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout
 from tools.null_server import ANSWER
 
@@ -41,7 +41,7 @@ def measure(
     figures: dict[Cell, dict[str, list[float]]] = {cell: {name: [] for name in ENGINES} for cell in CELLS}
     with ExitStack() as stack:
         instruments = {
-            name: ApiInstrument(server, stack.enter_context(engine.start()), workload, 0.5, {})
+            name: ServerInstrument(server, stack.enter_context(engine.start()), workload, 0.5, {})
             for name, engine in ENGINES.items()
         }
         for number in range(1, rounds + 1):
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--service", action="store_true", help="load the classifier")
     options = parser.parse_args(arguments)
     if options.service:
-        server, workload = make_server(Checkout("head", _ROOT, sys.executable)), cat_workload(cat_jpeg())
+        server, workload = CLASSIFIER.process(Checkout.working_tree(_ROOT)), cat_workload(cat_jpeg())
     else:
         command = [sys.executable, "-m", "tools.null_server", "--delay-ms", "20"]
         server = ServerProcess(command, cwd=_ROOT, ready_deadline_s=60.0)

@@ -6,51 +6,61 @@ their throughput differs, and by how much the pairs do.
 
 import argparse
 import math
-import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 
-from perf_tests.api_instrument import make_server
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
+from servegate.api import HttpService, HttpTarget
 from servegate.errors import ServegateError
 from servegate.judging.pairs import PairFigure
-from servegate.measure.bursts import ApiBurstLoad, PausableServer
-from servegate.measure.servers import launch_server_arm
-from servegate.measure.side_by_side import Schedule, measure_pair
+from servegate.measure.bursts import PausableServer
+from servegate.measure.side_by_side import Schedule, SideBySide
+from servegate.measure.targets import BurstLoad, LaunchedProcess
 from servegate.records import Cell, Checkout
 
 CELLS = (*(Cell("api", "concurrency", value) for value in (1, 8, 64)), Cell("photo", "concurrency", 8))
 _MODULES = {"plain": "tools.plain_server", "service": "service.server"}
+# This process may have a folder of metrics of its own; the service makes one for itself.
+_ENVIRONMENT = {"PROMETHEUS_MULTIPROC_DIR": ""}
+
+
+class PlainOrService:
+    """The plain server or the service, as the checkout's name has it; each cell's group names its photo."""
+
+    @contextmanager
+    def launch(self, checkout: Checkout) -> Iterator["LaunchedServer"]:
+        """Start the server."""
+        server = HttpService(["{python}", "-m", _MODULES[checkout.name]], _ENVIRONMENT, ready_deadline_s=180.0)
+        with HttpTarget("api", server, cat_workload(cat_jpeg())).launch(checkout) as launched:
+            yield LaunchedServer(launched)
 
 
 @dataclass(frozen=True)
-class PhotoContender:
+class LaunchedServer:
+    """A server that was started and may not be ready yet."""
+
+    launched: LaunchedProcess
+
+    def wait_until_ready(self) -> "PausablePhotos":
+        """Wait, and pause it."""
+        small = self.launched.wait_until_ready()
+        assert isinstance(small, PausableServer), "launched by an HttpTarget"
+        return PausablePhotos({"api": small, "photo": replace(small, workload=cat_workload(large_cat_jpeg()))})
+
+
+@dataclass(frozen=True)
+class PausablePhotos:
     """A server that gets the photo of the cell's group."""
 
     by_group: Mapping[str, PausableServer]
 
-    def start_load(self, cell: Cell) -> ApiBurstLoad:
-        """As `PausableServer`."""
+    def start_load(self, cell: Cell) -> BurstLoad:
+        """Warm the cell up."""
         return self.by_group[cell.group].start_load(cell)
-
-
-@contextmanager
-def launch_server(arm: Checkout) -> Iterator[Callable[[], PhotoContender]]:
-    """Start the arm's server."""
-    server = partial(make_server, module=_MODULES[arm.name])
-    with launch_server_arm(server, cat_workload(cat_jpeg()), arm) as launched:
-
-        def wait_until_ready() -> PhotoContender:
-            contender = launched()
-            large = replace(contender, workload=cat_workload(large_cat_jpeg()))
-            return PhotoContender({"api": contender, "photo": large})
-
-        yield wait_until_ready
 
 
 def table(figures: Mapping[Cell, Sequence[PairFigure]]) -> list[str]:
@@ -77,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     root = Path(__file__).parents[1]
     plain, service = (Checkout(name, root, sys.executable) for name in _MODULES)
-    schedule = Schedule(options.burst_seconds, options.blocks, math.inf)
+    schedule = Schedule(options.burst_seconds, options.blocks)
     figures: dict[Cell, list[PairFigure]] = {cell: [] for cell in CELLS}
     for number in range(1, options.pairs + 1):
 
@@ -85,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
             print(f"pair {number} of {options.pairs}: {text}", file=sys.stderr, flush=True)
 
         try:
-            pair = measure_pair(launch_server, plain, service, CELLS, schedule, random.Random(), show)
+            pair = SideBySide(plain, service, schedule, progress=show).measure_pair(PlainOrService(), CELLS)
         except ServegateError as error:
             print(error, file=sys.stderr)
             return 1

@@ -14,14 +14,15 @@ import psutil
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from perf_tests.api_instrument import make_server, server_details
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
+from perf_tests.targets import CLASSIFIER, describe_server
 from servegate.errors import ServegateError
 from servegate.load.client import LoadJob
 from servegate.load.engines import LoadEngine
 from servegate.load.results import parse_result
 from servegate.load.workload import Workload
-from servegate.processes.managed import ManagedProcess, ServerProcess
+from servegate.processes.managed import ManagedProcess
+from servegate.processes.server import ServerProcess
 from servegate.records import Checkout
 
 STAGES = ("decode", "queue", "batch", "predict", "encode")
@@ -155,10 +156,10 @@ def main(arguments: Sequence[str]) -> int:
     ]
     try:
         with (
-            make_server(Checkout("head", Path(__file__).parents[1], sys.executable)) as server,
+            CLASSIFIER.process(Checkout.working_tree(Path(__file__).parents[1])) as server,
             LoadEngine().start() as client,
         ):
-            print(", ".join(f"{name} {value}" for name, value in server_details(server).items()))
+            print(", ".join(f"{name} {value}" for name, value in describe_server(server.url).items()))
             profiles = [
                 profile(server, client, name, LoadJob(server.url, workload, concurrency, _WARMUP_S, options.seconds))
                 for name, workload, concurrency in loads

@@ -5,7 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from service.environment import METRICS_FOLDER, share_metrics
 from service.settings import ENV_PREFIX
+
+
+def pytest_configure() -> None:
+    """Let each test process count metrics with the processes that it starts; xdist's workers inherit the variable."""
+    os.environ.pop(METRICS_FOLDER, None)
+    share_metrics()
 
 
 @pytest.fixture(scope="session", autouse=True)

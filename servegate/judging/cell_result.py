@@ -19,6 +19,10 @@ class CellResult:
         One for each fresh process that measured the cell.
     pairs:
         The pairs of a comparison side by side; empty where there was none.
+    ceiling:
+        Name of the group whose best throughput bounds that of this cell's group; None where no group does.
+    rate_is_given:
+        Whether the load sets the rate. Throughput then shows the load, and not what the service can do.
     """
 
     cell: Cell
@@ -26,3 +30,5 @@ class CellResult:
     samples: Sequence[Sample]
     verdict: Verdict
     pairs: Sequence[PairFigure] = ()
+    ceiling: str | None = None
+    rate_is_given: bool = False

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,10 +11,8 @@ import aiohttp
 
 from servegate.errors import DeployedError, SettingsError
 from servegate.load.requests import wrong_answer
-from servegate.load.workload import Workload
+from servegate.load.workload import KEY_VARIABLE, Workload
 
-KEY_VARIABLE = "SERVEGATE_API_KEY"
-_KEY_HEADER = "X-API-Key"
 _TIMEOUT_S = 30.0
 
 
@@ -59,15 +57,14 @@ class Deployed:
         """Host and port, as a class of machine of its own."""
         return urlsplit(self.url).netloc
 
-    def with_key(self, workload: Workload) -> Workload:
-        """The same requests, let in."""
+    def with_key(self, workload: Workload, header: str) -> Workload:
+        """The same requests with the key in a header, where there is a key."""
         if self.api_key is None:
             return workload
-        headers = {**workload.headers, _KEY_HEADER: self.api_key}
-        return Workload(workload.path, workload.body, headers, workload.expected, workload.tolerance)
+        return replace(workload, headers={**workload.headers, header: self.api_key})
 
     def check(self, workload: Workload) -> None:
-        """Send one request.
+        """Send one request, which has the key already.
 
         Raises
         ------
@@ -76,8 +73,7 @@ class Deployed:
         """
         asyncio.run(self._check(workload))
 
-    async def _check(self, workload: Workload) -> None:
-        request = self.with_key(workload)
+    async def _check(self, request: Workload) -> None:
         url = self.url + request.path
         connector = aiohttp.TCPConnector(ssl=tls_context(self.ca_file))
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)

@@ -24,7 +24,7 @@ from servegate.load.locust_cpu import cpu_cores
 from servegate.load.locustfile import END, JOB, READY, SEEN, Connection
 from servegate.load.requests import MAX_FAILURES, Completion
 from servegate.load.results import LoadResult
-from servegate.processes.managed import free_port
+from servegate.processes.ports import free_port
 
 # Longer than a request may take.
 _WORKERS_DEADLINE_S = 70.0

@@ -1,8 +1,15 @@
 """Workload: the request that is sent and the answer that is expected."""
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+# The environment variable with the key of a service that runs elsewhere; no process list shows it.
+KEY_VARIABLE = "SERVEGATE_API_KEY"
+
+# An expected answer may be null, which is None.
+_NOT_GIVEN = object()
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,7 @@ class Workload:
     body, headers:
         What is sent.
     expected:
-        The JSON of the right answer.
+        The right answer, as the JSON document of the body says it; it must be given.
     tolerance:
         How far each number of an answer may lie from the expected one.
     """
@@ -24,8 +31,39 @@ class Workload:
     path: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    expected: object = None
+    expected: object = _NOT_GIVEN
     tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.expected is _NOT_GIVEN:
+            raise ValueError(
+                f"Workload({self.path!r}, ...) needs the right answer, as in expected={{'score': 0.4}}: "
+                "every answer is compared with it, so that a fast wrong one is no success"
+            )
+
+    @classmethod
+    def from_json(
+        cls,
+        path: str,
+        document: object,
+        *,
+        expected: object,
+        tolerance: float = 0.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> "Workload":
+        """A request whose body is a JSON document.
+
+        Parameters
+        ----------
+        path, expected, tolerance:
+            As in `Workload`.
+        document:
+            What `json.dumps` makes the body of.
+        headers:
+            Besides the content type.
+        """
+        content_type = {"Content-Type": "application/json"}
+        return cls(path, json.dumps(document).encode(), {**content_type, **(headers or {})}, expected, tolerance)
 
     def to_json(self) -> dict[str, object]:
         """For the client process's job."""

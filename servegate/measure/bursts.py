@@ -5,7 +5,7 @@ burst: no burst has a ramp or a tail, however short it is, and an idle server's 
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,11 +16,12 @@ from servegate.load.engines import LoadEngine
 from servegate.load.results import parse_steady_result
 from servegate.load.server_timing import StageSpan, mean_stages, parse_server_timing
 from servegate.load.workload import Workload
-from servegate.measure.process_by_process import summarise_latency
-from servegate.processes.managed import ManagedProcess, ServerProcess
-from servegate.records import BurstRecord, Cell, Sample, StageTime, Telemetry
+from servegate.measure.samples import burst_record
+from servegate.processes.managed import ManagedProcess
+from servegate.processes.server import ServerProcess
+from servegate.records import BurstRecord, Cell, Telemetry
 from servegate.telemetry.process_tree import ProcessTree, observe
-from servegate.telemetry.sampler import TelemetrySampler, combine
+from servegate.telemetry.sampler import TelemetrySampler
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -169,38 +170,3 @@ def share_out(began_s: Floats, ended_s: Floats, edges_s: Floats) -> list[float]:
     shares = inside_s / np.maximum(ended_s - began_s, 1e-9)
     units: list[float] = np.diff(shares.sum(axis=1)).tolist()
     return units
-
-
-def burst_record(
-    units: Sequence[float],
-    seconds: Sequence[float],
-    *,
-    units_per_round: int,
-    latencies_ms: Sequence[float],
-    failures: Sequence[str] = (),
-    telemetry: Sequence[Telemetry],
-    client_cpu_cores: float | None = None,
-    stages: Mapping[str, StageTime] | None = None,
-) -> BurstRecord:
-    """A record whose sample has a round for each burst: the time that it took for `units_per_round`.
-
-    A burst in which nothing happened adds its time to the next one's.
-    """
-    rounds_s: list[float] = []
-    waited_s = 0.0
-    for done, duration_s in zip(units, seconds, strict=True):
-        waited_s += duration_s
-        if done:
-            rounds_s.append(units_per_round * waited_s / done)
-            waited_s = 0.0
-    sample = Sample(
-        rounds_s=() if failures else tuple(rounds_s),
-        units_per_round=units_per_round,
-        latency=summarise_latency(latencies_ms),
-        answers=len(latencies_ms) + len(failures),
-        failures=tuple(failures),
-        telemetry=combine(telemetry),
-        client_cpu_cores=client_cpu_cores,
-        stages=stages or {},
-    )
-    return BurstRecord(tuple(units), tuple(seconds), sample)

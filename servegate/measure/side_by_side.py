@@ -1,4 +1,4 @@
-"""Two arms side by side, interleaved, from fresh processes. Knows neither git nor images.
+"""Two checkouts side by side, interleaved, from fresh processes.
 
 A pair of fresh processes, one an arm, is the replicate. Within a pair the arms take turns in bursts, never both at a
 time, in balanced blocks (ABBA or BAAB, half of each), so that whatever drifts over a block cancels. A block's figure is
@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from servegate.errors import ReferenceCheckoutError, ServegateError
 from servegate.judging.estimators import geometric_mean
@@ -19,10 +19,11 @@ from servegate.judging.judge import Policy, describe_failures, judge_pairs, why_
 from servegate.judging.pairs import PairFigure, pair_figure
 from servegate.judging.stages import compare_stages, describe_stages, name_stages
 from servegate.measure.process_by_process import describe_duration
-from servegate.measure.targets import LaunchArm, PausableTarget
+from servegate.measure.targets import BurstLoad, Launchable, LaunchedProcess, PausableTarget
 from servegate.records import Cell, Checkout, Status, Verdict
 
 _LEAST_PAIRS = 2
+_OUT_OF_TIME = Verdict(Status.INCONCLUSIVE, "the run's time budget had ended before this could be compared")
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,10 @@ class Schedule:
         Seconds of load in a burst; one batch of the model alone if that takes longer.
     blocks:
         Blocks of four bursts for each cell in a pair.
-    budget_s:
-        Seconds after which no further pair begins.
     """
 
     burst_s: float
     blocks: int
-    budget_s: float
 
 
 @dataclass(frozen=True)
@@ -52,64 +50,139 @@ class Comparison:
     pairs: tuple[PairFigure, ...]
 
 
-def compare_cells(
-    launch_arm: LaunchArm,
-    base: Checkout,
-    head: Checkout,
-    cells: Sequence[Cell],
-    policy: Policy,
-    schedule: Schedule,
-    order: random.Random,
-    progress: Callable[[str], None],
-) -> dict[Cell, Comparison]:
-    """Compare cells pair by pair until each is decided, or the last look or the time budget is reached.
+@dataclass(frozen=True)
+class SideBySide:
+    """Two checkouts, and how they are put beside each other.
 
-    A cell that is decided at a look is not measured again. What comes back is in the order of the cells.
-
-    Raises
-    ------
-    ReferenceCheckoutError
-        When the base doesn't start or can't be measured.
-    ServegateError
-        When the head doesn't start or can't be measured.
+    Attributes
+    ----------
+    order:
+        Decides which checkout starts first, the order of the cells and of the blocks.
+    progress:
+        Called with a line of text whenever something new begins.
     """
-    start_s = time.monotonic()
-    figures: dict[Cell, list[PairFigure]] = {cell: [] for cell in cells}
-    decided: dict[Cell, Comparison] = {}
-    for pair in range(1, policy.looks[-1] + 1):
-        undecided = [cell for cell in cells if cell not in decided]
-        if not undecided:
-            break
-        show = _progress_of_pair(progress, policy, pair, time.monotonic() - start_s)
-        pair_start_s = time.monotonic()
-        for cell, figure in measure_pair(launch_arm, base, head, undecided, schedule, order, show).items():
-            figures[cell].append(figure)
-        now_s = time.monotonic()
-        last = pair == policy.looks[-1] or now_s + (now_s - pair_start_s) > start_s + schedule.budget_s
-        for cell in undecided:
-            verdict = _judge(policy, figures[cell], at_look=pair in policy.looks, last=last)
-            if verdict is not None:
-                decided[cell] = Comparison(verdict, tuple(figures[cell]))
-        if last:
-            break
-    return {cell: decided[cell] for cell in cells}
+
+    base: Checkout
+    head: Checkout
+    schedule: Schedule
+    order: random.Random = field(default_factory=random.Random)
+    progress: Callable[[str], None] = lambda _: None
+
+    def compare(
+        self, target: Launchable, cells: Sequence[Cell], policy: Policy, budget_s: float
+    ) -> dict[Cell, Comparison]:
+        """Compare cells pair by pair until each is decided, or the last look or the time budget is reached.
+
+        A cell that is decided at a look is not measured again. What comes back is in the order of the cells.
+
+        Parameters
+        ----------
+        budget_s:
+            Seconds after which no further pair begins; without any left nothing is measured.
+
+        Raises
+        ------
+        ReferenceCheckoutError
+            When the base doesn't start or can't be measured.
+        ServegateError
+            When the head doesn't start or can't be measured.
+        """
+        if budget_s <= 0:
+            return {cell: Comparison(_OUT_OF_TIME, ()) for cell in cells}
+        start_s = time.monotonic()
+        figures: dict[Cell, list[PairFigure]] = {cell: [] for cell in cells}
+        decided: dict[Cell, Comparison] = {}
+        for pair in range(1, policy.looks[-1] + 1):
+            undecided = [cell for cell in cells if cell not in decided]
+            if not undecided:
+                break
+            here = _describe_pair(policy, pair, time.monotonic() - start_s)
+            pair_start_s = time.monotonic()
+            for cell, figure in self.measure_pair(target, undecided, here).items():
+                figures[cell].append(figure)
+            now_s = time.monotonic()
+            last = pair == policy.looks[-1] or now_s + (now_s - pair_start_s) > start_s + budget_s
+            for cell in undecided:
+                verdict = _judge(policy, figures[cell], at_look=pair in policy.looks, last=last)
+                if verdict is not None:
+                    decided[cell] = Comparison(verdict, tuple(figures[cell]))
+            if last:
+                break
+        return {cell: decided[cell] for cell in cells}
+
+    def measure_pair(self, target: Launchable, cells: Sequence[Cell], here: str = "one pair") -> dict[Cell, PairFigure]:
+        """Start one fresh process a checkout, both at a time, and compare them on every cell.
+
+        Parameters
+        ----------
+        here:
+            Stands before each line of progress.
+
+        Raises
+        ------
+        ReferenceCheckoutError
+            When the base doesn't start or can't be measured; both are stopped.
+        ServegateError
+            When the head doesn't start or can't be measured; both are stopped.
+        """
+        start_s = time.monotonic()
+        with ExitStack() as processes:
+            self.progress(f"{here}: both start")
+            launched: list[tuple[Checkout, LaunchedProcess]] = []
+            for checkout in self.order.sample([self.base, self.head], 2):
+                with self._blaming(checkout):
+                    launched.append((checkout, processes.enter_context(target.launch(checkout))))
+            ready: dict[str, PausableTarget] = {}
+            for checkout, process in launched:
+                with self._blaming(checkout):
+                    ready[checkout.name] = process.wait_until_ready()
+            start_seconds = time.monotonic() - start_s
+            figures = {}
+            for cell in self.order.sample(list(cells), len(cells)):
+                self.progress(f"{here}: {cell}")
+                figures[cell] = replace(self._compare_cell(ready, cell), start_seconds=start_seconds)
+            return figures
+
+    def _compare_cell(self, ready: Mapping[str, PausableTarget], cell: Cell) -> PairFigure:
+        start_s = time.monotonic()
+        loads: dict[str, BurstLoad] = {}
+        for checkout in (self.base, self.head):
+            with self._blaming(checkout):
+                loads[checkout.name] = ready[checkout.name].start_load(cell)
+        burst_s = max(self.schedule.burst_s, *(load.shortest_burst_s for load in loads.values()))
+        for turn in "".join(balanced_blocks(self.schedule.blocks, self.order)):
+            checkout = self.base if turn == "A" else self.head
+            with self._blaming(checkout):
+                loads[checkout.name].burst(burst_s)
+        records = {}
+        # The head first, which is seldom far slower: while one drains the other stands still, and a server that wakes
+        # up after some 5 s may close connections that it takes for idle.
+        for checkout in (self.head, self.base):
+            with self._blaming(checkout):
+                records[checkout.name] = loads[checkout.name].finish()
+        seconds = time.monotonic() - start_s
+        return pair_figure(cell, records[self.base.name], records[self.head.name], seconds=seconds)
+
+    @contextmanager
+    def _blaming(self, checkout: Checkout) -> Iterator[None]:
+        """What goes wrong in the base is a ReferenceCheckoutError: the head is not to blame."""
+        try:
+            yield
+        except ServegateError as error:
+            if checkout is self.base:
+                raise ReferenceCheckoutError(f"the base can't be measured: {error}") from error
+            raise
 
 
-def _progress_of_pair(
-    progress: Callable[[str], None], policy: Policy, pair: int, elapsed_s: float
-) -> Callable[[str], None]:
-    """Says which pair this is, and from the second on how long it is to the next look."""
+def _describe_pair(policy: Policy, pair: int, elapsed_s: float) -> str:
+    """Which pair this is, and from the second on how long it is to the next look."""
     look = next(look for look in policy.looks if look >= pair)
     here = f"side by side, pair {pair} of {look}"
     if look < policy.looks[-1]:
         here += f" (at most {policy.looks[-1]})"
     if pair > 1:
         here += f", {describe_duration(elapsed_s / (pair - 1) * (look - pair + 1))} to the next verdicts"
-
-    def show(text: str) -> None:
-        progress(f"{here}: {text}")
-
-    return show
+    return here
 
 
 def _judge(policy: Policy, figures: Sequence[PairFigure], *, at_look: bool, last: bool) -> Verdict | None:
@@ -152,90 +225,7 @@ def _with_stages(verdict: Verdict, figures: Sequence[PairFigure], margin: float)
     return replace(verdict, reason=reason, evidence=(*verdict.evidence, f"stages   {describe_stages(changes, margin)}"))
 
 
-def measure_pair(
-    launch_arm: LaunchArm,
-    base: Checkout,
-    head: Checkout,
-    cells: Sequence[Cell],
-    schedule: Schedule,
-    order: random.Random,
-    progress: Callable[[str], None],
-) -> dict[Cell, PairFigure]:
-    """Start one fresh process an arm, both at a time, and compare them on every cell.
-
-    Parameters
-    ----------
-    order:
-        Decides which arm starts first, the order of the cells and of the blocks.
-    progress:
-        Called with a line of text whenever something new begins.
-
-    Raises
-    ------
-    ReferenceCheckoutError
-        When the base doesn't start or can't be measured; both are stopped.
-    ServegateError
-        When the head doesn't start or can't be measured; both are stopped.
-    """
-    start_s = time.monotonic()
-    with ExitStack() as processes:
-        progress("both start")
-        launched: list[tuple[Checkout, Callable[[], PausableTarget]]] = []
-        for arm in order.sample([base, head], 2):
-            with _blamed_on(arm, base):
-                launched.append((arm, processes.enter_context(launch_arm(arm))))
-        contenders: dict[str, PausableTarget] = {}
-        for arm, wait_until_ready in launched:
-            with _blamed_on(arm, base):
-                contenders[arm.name] = wait_until_ready()
-        start_seconds = time.monotonic() - start_s
-        figures = {}
-        for cell in order.sample(list(cells), len(cells)):
-            progress(str(cell))
-            figure = _compare(base, head, contenders, cell, schedule, order)
-            figures[cell] = replace(figure, start_seconds=start_seconds)
-        return figures
-
-
-@contextmanager
-def _blamed_on(arm: Checkout, base: Checkout) -> Iterator[None]:
-    """What goes wrong in the base is a ReferenceCheckoutError: the head is not to blame."""
-    try:
-        yield
-    except ServegateError as error:
-        if arm is base:
-            raise ReferenceCheckoutError(f"the base can't be measured: {error}") from error
-        raise
-
-
 def balanced_blocks(blocks: int, order: random.Random) -> list[str]:
     """`blocks` times ABBA or BAAB in random order, as many of one as of the other (one more if odd)."""
     kinds = ["ABBA", "BAAB"] * math.ceil(blocks / 2)
     return order.sample(kinds[:blocks], blocks)
-
-
-def _compare(
-    base: Checkout,
-    head: Checkout,
-    contenders: Mapping[str, PausableTarget],
-    cell: Cell,
-    schedule: Schedule,
-    order: random.Random,
-) -> PairFigure:
-    start_s = time.monotonic()
-    loads = {}
-    for arm in (base, head):
-        with _blamed_on(arm, base):
-            loads[arm.name] = contenders[arm.name].start_load(cell)
-    burst_s = max(schedule.burst_s, *(load.shortest_burst_s for load in loads.values()))
-    for turn in "".join(balanced_blocks(schedule.blocks, order)):
-        arm = base if turn == "A" else head
-        with _blamed_on(arm, base):
-            loads[arm.name].burst(burst_s)
-    records = {}
-    # The head first, which is seldom far slower: while one drains the other stands still, and a server that wakes up
-    # after some 5 s may close connections that it takes for idle.
-    for arm in (head, base):
-        with _blamed_on(arm, base):
-            records[arm.name] = loads[arm.name].finish()
-    return pair_figure(cell, records[base.name], records[head.name], seconds=time.monotonic() - start_s)

@@ -1,6 +1,7 @@
-"""A group of cells that are measured together: what it must be able to start, and what that must be able to do.
+"""The interfaces between what measures and what is measured.
 
-`perf_tests/` defines the groups; `measure` measures their cells process by process, `versus` side by side.
+A target is measured in one of two ways. Process by process, it opens an instrument on a fresh process of the working
+tree. Side by side, it launches a fresh process of any checkout, which stands still except for bursts of load.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,6 +9,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from servegate.load.deployed import Deployed
+from servegate.load.engines import LoadEngine
+from servegate.processes.server import ServerProcess
 from servegate.records import BurstRecord, Cell, Checkout, Sample
 
 
@@ -37,37 +41,102 @@ class BurstLoad(Protocol):
 
 
 class PausableTarget(Protocol):
-    """A fresh process of an arm that is ready and stands still."""
+    """A fresh process of a checkout that is ready and stands still."""
 
     def start_load(self, cell: Cell) -> BurstLoad:
         """Warm the cell up."""
 
 
-# Entering it starts a fresh process of a checkout without waiting for it, so that two can start at a time; what it
-# gives waits until the process is ready; leaving it ends the process.
-LaunchArm = Callable[[Checkout], AbstractContextManager[Callable[[], PausableTarget]]]
+class LaunchedProcess(Protocol):
+    """A process that was started and may not be ready yet, so that two can start at the same time."""
+
+    def wait_until_ready(self) -> PausableTarget:
+        """Wait, and pause it."""
+
+
+class SessionServers:
+    """The servers that fixtures of the pytest session run, each handed out as if it were fresh.
+
+    The first measurement that asks for a server gets it as the fixture started it; later ones get it started afresh.
+    """
+
+    def __init__(self) -> None:
+        self._servers: dict[str, ServerProcess] = {}
+
+    def fresh(self, fixture: str, get_fixture: Callable[[str], ServerProcess]) -> ServerProcess:
+        """The server of a session-scoped fixture, which has measured nothing since it was started."""
+        if fixture in self._servers:
+            self._servers[fixture].start()
+        else:
+            self._servers[fixture] = get_fixture(fixture)
+        return self._servers[fixture]
+
+    def stop(self) -> None:
+        """Stop them, so that others are measured without them."""
+        for server in self._servers.values():
+            server.stop()
 
 
 @dataclass(frozen=True)
-class Group:
-    """Cells that are measured together, process by process.
+class Conditions:
+    """The circumstances under which a target is measured process by process.
 
     Attributes
     ----------
-    name:
-        Of the cells' group.
-    unit:
-        What throughput counts, as in `images`.
-    fresh_process:
-        Starts one; its context ends the process.
-    launch_arm:
-        Starts a fresh process of a checkout; None if other checkouts can't be started.
-    release:
-        Ends what the group shares between its processes, before arms are started.
+    head:
+        The working tree.
+    warmup_s:
+        Seconds of load before a cell is measured.
+    engine:
+        The program that makes a closed loop's load.
+    deployed:
+        The service to measure instead of a fresh process; None for that.
+    session_server:
+        Gives the server of a session-scoped fixture, see `SessionServers.fresh`.
     """
 
-    name: str
-    unit: str
-    fresh_process: Callable[[], AbstractContextManager[Instrument]]
-    launch_arm: LaunchArm | None = None
-    release: Callable[[], None] = lambda: None
+    head: Checkout
+    warmup_s: float
+    engine: LoadEngine
+    deployed: Deployed | None
+    session_server: Callable[[str], ServerProcess]
+
+
+class Launchable(Protocol):
+    """Something that can be put side by side with another checkout's."""
+
+    def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
+        """Start a fresh process of a checkout without waiting for it; the context ends it.
+
+        Raises
+        ------
+        ReferenceCheckoutError
+            When the target can't be compared side by side.
+        """
+
+
+class MeasurementTarget(Launchable, Protocol):
+    """Something whose cells are measured together: one group of cells."""
+
+    @property
+    def name(self) -> str:
+        """The group's name, as `perf_cells` has it."""
+
+    @property
+    def parameter(self) -> str:
+        """What the cells' values are, as in `concurrency`."""
+
+    @property
+    def unit(self) -> str:
+        """What throughput counts, as in `requests`."""
+
+    @property
+    def ceiling(self) -> "MeasurementTarget | None":
+        """The target whose best throughput bounds this one's; None where there is no such target."""
+
+    @property
+    def rate_is_given(self) -> bool:
+        """Whether throughput is the load's choice, so that only latency says something of the service."""
+
+    def open(self, conditions: Conditions) -> AbstractContextManager[Instrument]:
+        """Start a fresh process of the working tree; the context ends it."""

@@ -1,20 +1,19 @@
-"""A model without its API, measured through a worker's JSON lines."""
+"""A process without a server, as a model alone, measured by jobs that it reads and answers as lines of JSON."""
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from servegate.errors import MeasurementError
-from servegate.measure.bursts import burst_record
-from servegate.measure.process_by_process import summarise_latency
+from servegate.errors import MeasurementError, SettingsError
+from servegate.measure.samples import burst_record, summarise_latency
+from servegate.measure.targets import Conditions, MeasurementTarget
 from servegate.processes.managed import ManagedProcess
 from servegate.records import BurstRecord, Cell, Checkout, Sample, Telemetry
 from servegate.telemetry.process_tree import ProcessTree, observe
 from servegate.telemetry.sampler import TelemetrySampler
 
-_READY_DEADLINE_S = 180.0
 # For a job, on top of many times what its rounds should take.
 _JOB_DEADLINE_S = 120.0
 _PATIENCE = 8.0
@@ -23,7 +22,7 @@ _MIN_ROUNDS = 3
 
 @dataclass(frozen=True)
 class WorkerInstrument:
-    """A running worker; a cell's value is the number of images a round."""
+    """A running worker; a cell's value is the batch size."""
 
     worker: ManagedProcess
     details: Mapping[str, str]
@@ -86,33 +85,76 @@ class WorkerBurstLoad:
         )
 
 
-@contextmanager
-def launch_worker(name: str, arguments: Sequence[str], arm: Checkout) -> Iterator[Callable[[], WorkerInstrument]]:
-    """Start the worker of a checkout; what this gives waits until it is ready.
+@dataclass(frozen=True)
+class WorkerTarget:
+    """Throughput of something without a server, as a model alone; a cell's value is the batch size.
 
-    Parameters
+    The worker is a process that reads jobs from its stdin and answers on its stdout, one JSON object a line. It first
+    says `{"ready": {...}}`, with what it wants to be recorded of it. A job is `{"batch_size": 8, "rounds": 12}`, its
+    answer `{"seconds": [...]}`: the time of each round, with the device synchronised; or `{"error": "..."}`.
+
+    Attributes
     ----------
     name:
-        What its details and errors call it.
-    arguments:
-        Of python.
+        The group's name, which `perf_cells` gives its values.
+    command:
+        Program and arguments, run in the checkout's folder; `{python}` stands for the interpreter of its environment.
+    unit:
+        What a batch holds, as in `images`.
+    ready_deadline_s:
+        Seconds from its start to its first line.
     """
-    command = [arm.python, *arguments]
-    with ExitStack() as parts:
-        worker = parts.enter_context(
-            ManagedProcess(command, cwd=arm.folder, env={}, name=f"the {name} worker", pipes=True)
-        )
 
-        def wait_until_ready() -> WorkerInstrument:
-            ready = json.loads(worker.read_line(_READY_DEADLINE_S))["ready"]
-            details = {f"{name} {key}": str(value) for key, value in ready.items()}
-            return WorkerInstrument(worker, details, parts.enter_context(observe(worker.pid)))
+    name: str
+    command: Sequence[str]
+    unit: str = "items"
+    parameter: str = "batch"
+    ready_deadline_s: float = 180.0
+    ceiling: MeasurementTarget | None = field(default=None, init=False)
+    rate_is_given: bool = field(default=False, init=False)
 
-        yield wait_until_ready
+    @contextmanager
+    def open(self, conditions: Conditions) -> Iterator[WorkerInstrument]:
+        """Start a worker of the working tree.
+
+        Raises
+        ------
+        SettingsError
+            Where a service that runs elsewhere is to be measured.
+        """
+        if conditions.deployed is not None:
+            raise SettingsError(f"the group {self.name!r} can't be measured at a URL; leave it out of --perf-cells")
+        with self.launch(conditions.head) as launched:
+            yield launched.wait_until_ready()
+
+    @contextmanager
+    def launch(self, checkout: Checkout) -> Iterator["LaunchedWorker"]:
+        """Start the worker of a checkout."""
+        command = [argument.replace("{python}", checkout.python) for argument in self.command]
+        name = f"the {self.name} worker"
+        with (
+            ExitStack() as parts,
+            ManagedProcess(command, cwd=checkout.folder, env={}, name=name, pipes=True) as worker,
+        ):
+            yield LaunchedWorker(self, worker, parts)
 
 
-@contextmanager
-def fresh_worker(name: str, arguments: Sequence[str], arm: Checkout) -> Iterator[WorkerInstrument]:
-    """The worker of a checkout, ready; as in `launch_worker`."""
-    with launch_worker(name, arguments, arm) as wait_until_ready:
-        yield wait_until_ready()
+@dataclass(frozen=True)
+class LaunchedWorker:
+    """A worker that was started and may not be ready yet."""
+
+    target: WorkerTarget
+    worker: ManagedProcess
+    parts: ExitStack
+
+    def wait_until_ready(self) -> WorkerInstrument:
+        """Wait for its first line."""
+        line = self.worker.read_line(self.target.ready_deadline_s)
+        try:
+            ready = json.loads(line)["ready"]
+            details = {f"{self.target.name} {key}": str(value) for key, value in ready.items()}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise MeasurementError(
+                f'{self.worker.name} must first say {{"ready": {{...}}}} on its stdout, but said {line.strip()!r}'
+            ) from None
+        return WorkerInstrument(self.worker, details, self.parts.enter_context(observe(self.worker.pid)))

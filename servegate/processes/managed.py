@@ -1,9 +1,8 @@
-"""Start, wait until ready, stop: a process that is measured, given as command, folder and environment."""
+"""A process that is measured, given as command, folder and environment: started, waited for, paused and stopped."""
 
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -18,31 +17,8 @@ from servegate.processes.guard import guard
 from servegate.processes.log import ProcessLog
 
 _POLL_S = 0.05
-# A killed process holds its port until the kernel has taken it apart.
-_PORT_FREE_DEADLINE_S = 10.0
 # A proxy of the environment has no business between us and 127.0.0.1.
 _open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
-
-
-_ports_given: set[int] = set()
-
-
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on now, and a new one each time: who got one may not listen yet."""
-    while True:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port: int = listener.getsockname()[1]
-        if port not in _ports_given:
-            _ports_given.add(port)
-            return port
-
-
-def is_port_free(port: int) -> bool:
-    """Whether nobody listens on the port of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 class ManagedProcess:
@@ -212,95 +188,6 @@ class ManagedProcess:
             pass  # nothing is left of it
 
     def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
-class ServerProcess:
-    """A server on a free port of 127.0.0.1 that can be started afresh.
-
-    Parameters
-    ----------
-    command:
-        Program and arguments; `--host` and `--port` are added.
-    cwd, env:
-        As in `ManagedProcess`.
-    ready_deadline_s:
-        Seconds from start to a 200 from `/health`.
-    """
-
-    def __init__(
-        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None, ready_deadline_s: float
-    ) -> None:
-        self._command = tuple(command)
-        self._cwd = cwd
-        self._env = dict(env or {})
-        self._ready_deadline_s = ready_deadline_s
-        self._process: ManagedProcess | None = None
-        self.port = free_port()
-
-    @property
-    def url(self) -> str:
-        """Where it listens, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def process(self) -> ManagedProcess:
-        """The running process.
-
-        Raises
-        ------
-        ProcessError
-            When it isn't running.
-        """
-        if self._process is None:
-            raise ProcessError("the server is stopped")
-        return self._process
-
-    def launch(self) -> None:
-        """Start it on a free port, and don't wait for it."""
-        self.stop()
-        self.port = free_port()
-        command = [*self._command, "--host", "127.0.0.1", "--port", str(self.port)]
-        self._process = ManagedProcess(command, cwd=self._cwd, env=self._env, name="the server")
-
-    def wait_until_ready(self) -> None:
-        """Wait for what was launched; if it doesn't get ready it is stopped."""
-        try:
-            self.process.wait_until_ready(f"{self.url}/health", self._ready_deadline_s)
-        except BaseException:
-            self.stop()
-            raise
-
-    def start(self) -> None:
-        """Start it on a free port and wait until it is ready."""
-        self.launch()
-        self.wait_until_ready()
-
-    def stop(self) -> None:
-        """Stop it, if it runs, and check that its port is free again.
-
-        Raises
-        ------
-        ProcessError
-            When something still listens on its port.
-        """
-        if self._process is None:
-            return
-        self._process.stop()
-        self._process = None
-        end_s = time.monotonic() + _PORT_FREE_DEADLINE_S
-        while not is_port_free(self.port):
-            if time.monotonic() >= end_s:
-                raise ProcessError(f"the server has ended, but something still listens on its port {self.port}")
-            time.sleep(_POLL_S)
-
-    def __enter__(self) -> Self:
-        self.start()
         return self
 
     def __exit__(

@@ -1,6 +1,6 @@
-"""A cell's figures: one each over its processes, and all of them as they stand in pytest-benchmark's JSON."""
+"""A cell's figures: each declared once, and shown wherever a run is told."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
 
@@ -12,76 +12,116 @@ from servegate.telemetry.sampler import mean_by_process
 
 
 @dataclass(frozen=True)
-class Summary:
-    """A cell's fresh processes in one figure each; None where no process has the figure.
+class Figure:
+    """One figure of a cell.
 
     Attributes
     ----------
-    latency_p50_ms, latency_p95_ms, latency_p99_ms:
-        Medians over the processes.
-    success_rate:
-        The least, 0..1.
-    cpu_cores, client_cpu_cores:
-        Means, in cores.
-    core_ms_per_unit:
-        CPU time of service and client for an image or a request, the median.
-    memory_bytes, gpu_memory_bytes:
-        The most.
-    gpu_utilisation_percent, gpu_power_w, gpu_energy_j_per_unit, gpu_sm_clock_mhz:
-        Means, over all GPUs.
-    gpu_temperature_c:
-        The highest.
-    telemetry_share:
-        CPU time that observing took, as a share of what it observed.
-    cpu_cores_by_process:
-        Means, in cores, by the processes' names.
+    name:
+        In `results.json` and in pytest-benchmark's JSON, with its unit.
+    heading:
+        Of its column on the page.
+    show:
+        Writes it for a reader.
+    read:
+        Of one process; None where the process doesn't have it.
+    over_processes:
+        Makes one figure of all processes' figures.
+    usual:
+        A figure that tells nothing: the page leaves out a column of it alone, as it does one without any figure.
     """
 
-    latency_p50_ms: float
-    latency_p95_ms: float
-    latency_p99_ms: float
-    success_rate: float
-    cpu_cores: float | None
-    client_cpu_cores: float | None
-    core_ms_per_unit: float | None
-    memory_bytes: int | None
-    gpu_utilisation_percent: float | None
-    gpu_memory_bytes: int | None
-    gpu_power_w: float | None
-    gpu_energy_j_per_unit: float | None
-    gpu_temperature_c: float | None
-    gpu_sm_clock_mhz: float | None
-    telemetry_share: float | None
-    cpu_cores_by_process: dict[str, float]
+    name: str
+    heading: str
+    show: Callable[[float], str]
+    read: Callable[[Sample], float | None]
+    over_processes: Callable[[Iterable[float | None]], float | None]
+    usual: float | None = None
 
 
-def summarise(samples: Sequence[Sample]) -> Summary | None:
-    """None without a sample."""
-    if not samples:
-        return None
-    measured = [sample for sample in samples if sample.rounds_s]
+def short(value: float) -> str:
+    """With as many digits as a reader needs."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
+
+
+def show_mib(value: float) -> str:
+    """Bytes in MiB."""
+    return f"{value / 2**20:.0f}"
+
+
+show_percent, show_cores = "{:.1%}".format, "{:.2f}".format
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def _gauge(name: str) -> Callable[[Sample], float | None]:
+    return lambda sample: sample.telemetry.gauges[name] if sample.telemetry is not None else None
+
+
+def _gpu(name: str) -> Callable[[Sample], float | None]:
+    def read(sample: Sample) -> float | None:
+        gpu = sample.telemetry.gpu if sample.telemetry is not None else None
+        value: float | None = getattr(gpu, name) if gpu is not None else None
+        return value
+
+    return read
+
+
+def _gpu_energy_j_per_unit(sample: Sample) -> float | None:
+    power_w = _gpu("power_w")(sample)
+    return power_w / sample.mean_throughput_per_s if power_w is not None and sample.rounds_s else None
+
+
+def _cpu_cores(sample: Sample) -> float | None:
+    return sample.telemetry.cpu_cores if sample.telemetry is not None else None
+
+
+def _core_ms_per_unit(sample: Sample) -> float | None:
+    return sample.core_ms_per_unit if sample.rounds_s else None
+
+
+def _telemetry_share(sample: Sample) -> float | None:
+    used = sample.telemetry
+    return used.own_cpu_s / used.observed_cpu_s if used is not None and used.observed_cpu_s else None
+
+
+FIGURES = (
+    Figure("latency_p50_ms", "p50, ms", short, lambda sample: sample.latency.p50_ms, _median),
+    Figure("latency_p95_ms", "p95, ms", short, lambda sample: sample.latency.p95_ms, _median),
+    Figure("latency_p99_ms", "p99, ms", short, lambda sample: sample.latency.p99_ms, _median),
+    Figure("success_rate", "right answers", show_percent, lambda sample: sample.success_rate, _least, usual=1.0),
+    Figure("cpu_cores", "CPU, cores", show_cores, _cpu_cores, mean_of_known),
+    Figure("client_cpu_cores", "client, cores", show_cores, lambda sample: sample.client_cpu_cores, mean_of_known),
+    # CPU time of service and client together.
+    Figure("core_ms_per_unit", "core-ms each", short, _core_ms_per_unit, _median),
+    Figure("memory_bytes", "memory, MiB", show_mib, _gauge("memory_bytes"), most_of_known),
+    Figure("gpu_utilisation_percent", "GPU, %", short, _gpu("utilisation_percent"), mean_of_known),
+    Figure("gpu_memory_bytes", "GPU memory, MiB", show_mib, _gpu("memory_bytes"), most_of_known),
+    Figure("gpu_power_w", "GPU, W", short, _gpu("power_w"), mean_of_known),
+    Figure("gpu_energy_j_per_unit", "GPU, J each", short, _gpu_energy_j_per_unit, mean_of_known),
+    Figure("gpu_temperature_c", "GPU, °C", short, _gpu("temperature_c"), most_of_known),
+    Figure("gpu_sm_clock_mhz", "GPU, MHz", short, _gpu("sm_clock_mhz"), mean_of_known),
+    # CPU time that observing took, as a share of what it observed.
+    Figure("telemetry_share", "telemetry's CPU", show_percent, _telemetry_share, mean_of_known),
+)
+
+
+def summarise(samples: Sequence[Sample]) -> Mapping[str, float | None]:
+    """Each figure over all processes, by name; None where no process has it."""
+    return {figure.name: figure.over_processes(map(figure.read, samples)) for figure in FIGURES}
+
+
+def mean_cpu_cores_by_process(samples: Sequence[Sample]) -> dict[str, float]:
+    """Cores in use by the measured processes' names, means over the samples."""
     telemetry = [sample.telemetry for sample in samples if sample.telemetry is not None]
-    gpus = [used.gpu for used in telemetry if used.gpu is not None]
-    observed_cpu_s = sum(used.observed_cpu_s for used in telemetry)
-    core_ms = [core_ms for sample in measured if (core_ms := sample.core_ms_per_unit) is not None]
-    return Summary(
-        latency_p50_ms=median(sample.latency.p50_ms for sample in samples),
-        latency_p95_ms=median(sample.latency.p95_ms for sample in samples),
-        latency_p99_ms=median(sample.latency.p99_ms for sample in samples),
-        success_rate=min(sample.success_rate for sample in samples),
-        cpu_cores=mean_of_known([used.cpu_cores for used in telemetry]),
-        client_cpu_cores=mean_of_known([sample.client_cpu_cores for sample in samples]),
-        core_ms_per_unit=median(core_ms) if core_ms else None,
-        memory_bytes=max((used.memory_bytes for used in telemetry), default=None),
-        gpu_utilisation_percent=mean_of_known([gpu.utilisation_percent for gpu in gpus]),
-        gpu_memory_bytes=max((gpu.memory_bytes for gpu in gpus), default=None),
-        gpu_power_w=mean_of_known([gpu.power_w for gpu in gpus]),
-        gpu_energy_j_per_unit=mean_of_known([_energy_j_per_unit(sample) for sample in measured]),
-        gpu_temperature_c=most_of_known([gpu.temperature_c for gpu in gpus]),
-        gpu_sm_clock_mhz=mean_of_known([gpu.sm_clock_mhz for gpu in gpus]),
-        telemetry_share=sum(used.own_cpu_s for used in telemetry) / observed_cpu_s if observed_cpu_s else None,
-        cpu_cores_by_process=mean_by_process([used.cpu_cores_by_process for used in telemetry]),
-    )
+    return mean_by_process([used.cpu_cores_by_process for used in telemetry])
 
 
 def tabulate_stages(result: CellResult) -> list[dict[str, object]]:
@@ -116,38 +156,20 @@ def _stage(
     }
 
 
-def short(value: float) -> str:
-    """With as many digits as a reader needs."""
-    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
-
-
-def _energy_j_per_unit(sample: Sample) -> float | None:
-    gpu = sample.telemetry.gpu if sample.telemetry is not None else None
-    return gpu.power_w / sample.mean_throughput_per_s if gpu is not None and gpu.power_w is not None else None
-
-
 def benchmark_figures(result: CellResult) -> dict[str, object]:
     """The gate's figures beside pytest-benchmark's own; lists have one entry a process."""
     samples = [sample for sample in result.samples if sample.rounds_s]
-    telemetry = [sample.telemetry for sample in samples if sample.telemetry is not None]
-    gpus = [used.gpu for used in telemetry if used.gpu is not None]
-    client = [sample.client_cpu_cores for sample in samples if sample.client_cpu_cores is not None]
     return {
         "cell": str(result.cell),
         "unit": result.unit,
         "units_per_round": [sample.units_per_round for sample in samples],
         "throughput_per_s": [sample.throughput_per_s for sample in samples],
         "latency_mean_ms": [sample.latency.mean_ms for sample in samples],
-        "latency_p50_ms": [sample.latency.p50_ms for sample in samples],
-        "latency_p95_ms": [sample.latency.p95_ms for sample in samples],
-        "latency_p99_ms": [sample.latency.p99_ms for sample in samples],
+        **{
+            figure.name: [value for sample in samples if (value := figure.read(sample)) is not None]
+            for figure in FIGURES
+        },
         "success_rate": fmean(sample.success_rate for sample in result.samples) if result.samples else None,
-        "cpu_cores": [used.cpu_cores for used in telemetry],
-        "memory_bytes": [used.memory_bytes for used in telemetry],
-        "client_cpu_cores": client,
-        "gpu_utilisation_percent": [gpu.utilisation_percent for gpu in gpus],
-        "gpu_memory_bytes": [gpu.memory_bytes for gpu in gpus],
-        "gpu_power_w": [gpu.power_w for gpu in gpus],
         "verdict": str(result.verdict.status),
         "change": asdict(result.verdict.change) if result.verdict.change else None,
         "pairs": [pair.to_json() for pair in result.pairs],

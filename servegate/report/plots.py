@@ -1,12 +1,14 @@
 """The plots of a run's document."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
+from servegate.report.svg import BLUE, GREEN, GREY, HEIGHT_IN, ORANGE, STAGE_COLOURS, TEXT, Plot
 
-from servegate.report.svg import BLUE, GREEN, GREY, HEIGHT_IN, ORANGE, STAGE_COLOURS, TEXT, render_svg
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Cells = Sequence[Mapping[str, Any]]
 
@@ -15,11 +17,11 @@ _STAGE_PLOTS = (
     ("CPU time of a request, by stage", "cpu_ms", "ms of CPU time"),
     ("Time of a request, by stage", "ms", "% of its time"),
 )
-_COLOUR_OF = {"REGRESSED": ORANGE, "INVALID": ORANGE, "IMPROVED": GREEN, "PASS": BLUE}
+_COLOURS = {"REGRESSED": ORANGE, "INVALID": ORANGE, "IMPROVED": GREEN, "PASS": BLUE}
 
 
-def draw_plots(document: Mapping[str, Any]) -> dict[str, str]:
-    """SVG by title, of what the run has cells for."""
+def choose_plots(document: Mapping[str, Any]) -> dict[str, Plot]:
+    """Return the plots that the run has cells for, by title."""
     cells: Cells = [cell for cell in document["cells"] if cell["now_per_s"] is not None]
     changed = [cell for cell in cells if cell["change"] is not None]
     on_gpu = [cell for cell in cells if cell["now"]["gpu_utilisation_percent"] is not None]
@@ -27,37 +29,47 @@ def draw_plots(document: Mapping[str, Any]) -> dict[str, str]:
     for cell in sorted(cells, key=lambda cell: cell["value"]):
         groups.setdefault(cell["group"], []).append(cell)
     series = {name: group for name, group in groups.items() if len(group) > 1}
-    plots: dict[str, tuple[float, Callable[[Axes], None]]] = {}
+    plots: dict[str, Plot] = {}
     if changed:
-        changes = partial(_changes, cells=changed, margin=document["rule"]["margin"])
+        changes = partial(_draw_changes, cells=changed, margin=document["rule"]["margin"])
         plots["Change of throughput, with 95 % intervals"] = _height_in(changed), changes
     for name, group in series.items():
-        plots[f"Throughput: {name}"] = HEIGHT_IN, partial(_throughput, cells=group)
-    # Under a given load, throughput is the load's.
-    ceilings = {name: group for name, group in groups.items() if group[0]["parameter"] != "load"}
-    if series and len(ceilings) > 1:
-        plots["Throughput: one against the other"] = HEIGHT_IN, partial(_ceilings, groups=ceilings)
+        plots[f"Throughput: {name}"] = HEIGHT_IN, partial(_draw_throughput, cells=group)
+    for ceiling, bounded in _find_bounded(groups).items():
+        compared = {name: groups[name] for name in (ceiling, *bounded)}
+        if compared.keys() & series.keys():
+            title = f"Throughput: {', '.join(bounded)} against {ceiling}"
+            plots[title] = HEIGHT_IN, partial(_draw_throughputs, groups=compared)
     for name, group in series.items():
-        plots[f"Latency: {name}"] = HEIGHT_IN, partial(_latency, cells=group)
+        plots[f"Latency: {name}"] = HEIGHT_IN, partial(_draw_latency, cells=group)
     staged = [cell for cell in cells if cell["stages"]]
     for title, figure, unit in _STAGE_PLOTS if staged else ():
-        plots[title] = 1.1 + 0.5 * len(staged), partial(_stages, cells=staged, figure=figure, unit=unit)
+        plots[title] = 1.1 + 0.5 * len(staged), partial(_draw_stages, cells=staged, figure=figure, unit=unit)
     if cells:
-        plots["CPU in use"] = 0.5 + _height_in(cells), partial(_cpu, cells=cells)
+        plots["CPU in use"] = 0.5 + _height_in(cells), partial(_draw_cpu, cells=cells)
     if on_gpu:
-        plots["GPU in use"] = _height_in(on_gpu), partial(_gpu, cells=on_gpu)
-    return {title: render_svg(title, *plot) for title, plot in plots.items()}
+        plots["GPU in use"] = _height_in(on_gpu), partial(_draw_gpu, cells=on_gpu)
+    return plots
+
+
+def _find_bounded(groups: Mapping[str, Cells]) -> dict[str, list[str]]:
+    """Return the groups that each ceiling bounds, leaving out those whose rate the load sets: it shows no bound."""
+    bounded: dict[str, list[str]] = {}
+    for name, (cell, *_) in groups.items():
+        if cell["ceiling"] in groups and not cell["rate_is_given"]:
+            bounded.setdefault(cell["ceiling"], []).append(name)
+    return bounded
 
 
 def _height_in(rows: Cells) -> float:
     return 0.9 + 0.27 * len(rows)
 
 
-def _changes(axes: Axes, cells: Cells, margin: float) -> None:
+def _draw_changes(axes: "Axes", cells: Cells, margin: float) -> None:
     rows = range(len(cells), 0, -1)
     for row, cell in zip(rows, cells, strict=True):
         low, estimate, high = (100 * cell["change"][key] for key in ("low", "estimate", "high"))
-        colour = _COLOUR_OF.get(cell["status"], GREY)
+        colour = _COLOURS.get(cell["status"], GREY)
         axes.plot([low, high], [row, row], color=colour, linewidth=2)
         axes.plot([estimate], [row], color=colour, marker="o")
     axes.axvline(0, color=TEXT, linewidth=0.8)
@@ -67,7 +79,7 @@ def _changes(axes: Axes, cells: Cells, margin: float) -> None:
     axes.set_ylim(0.4, len(cells) + 0.6)
 
 
-def _throughput(axes: Axes, cells: Cells) -> None:
+def _draw_throughput(axes: "Axes", cells: Cells) -> None:
     places, unit = range(len(cells)), cells[0]["unit"]
     axes.plot(places, [cell["now_per_s"] for cell in cells], color=BLUE, marker="o", label="now")
     if all(cell["baseline_per_s"] is not None for cell in cells):
@@ -77,23 +89,24 @@ def _throughput(axes: Axes, cells: Cells) -> None:
     _label(axes, cells, f"{unit} per s")
 
 
-def _ceilings(axes: Axes, groups: Mapping[str, Cells]) -> None:
-    """Groups of several cells as lines over the number of images or requests at a time, others as a level."""
-    values = sorted({cell["value"] for group in groups.values() for cell in group if len(group) > 1})
-    for colour, (name, group) in zip((BLUE, ORANGE, GREEN, GREY), groups.items(), strict=False):
-        if len(group) > 1:
-            ordered = sorted(group, key=lambda cell: cell["value"])
-            places = [values.index(cell["value"]) for cell in ordered]
-            axes.plot(places, [cell["now_per_s"] for cell in ordered], color=colour, marker="o", label=name)
+def _draw_throughputs(axes: "Axes", groups: Mapping[str, Cells]) -> None:
+    """Groups of several cells as lines over their parameter's values, others as a level."""
+    series = [cells for cells in groups.values() if len(cells) > 1]
+    values = sorted({cell["value"] for cells in series for cell in cells})
+    for colour, (name, cells) in zip(cycle((BLUE, ORANGE, GREEN, GREY)), groups.items(), strict=False):
+        if len(cells) > 1:
+            places = [values.index(cell["value"]) for cell in cells]
+            axes.plot(places, [cell["now_per_s"] for cell in cells], color=colour, marker="o", label=name)
         else:
-            axes.axhline(group[0]["now_per_s"], color=colour, linestyle="--", label=group[0]["cell"])
+            axes.axhline(cells[0]["now_per_s"], color=colour, linestyle="--", label=cells[0]["cell"])
     axes.set_xticks(range(len(values)), [str(value) for value in values])
-    axes.set(xlabel="images in a batch, requests at a time", ylabel="per s")
+    units = " / ".join(dict.fromkeys(cells[0]["unit"] for cells in groups.values()))
+    axes.set(xlabel=" / ".join(dict.fromkeys(cells[0]["parameter"] for cells in series)), ylabel=f"{units} per s")
     axes.set_ylim(bottom=0)
     axes.legend(loc="lower right")
 
 
-def _latency(axes: Axes, cells: Cells) -> None:
+def _draw_latency(axes: "Axes", cells: Cells) -> None:
     places = range(len(cells))
     for colour, name in ((GREEN, "p50"), (BLUE, "p95"), (ORANGE, "p99")):
         now = [cell["now"][f"latency_{name}_ms"] for cell in cells]
@@ -108,7 +121,7 @@ def _latency(axes: Axes, cells: Cells) -> None:
     axes.legend(loc="upper left", ncols=2)
 
 
-def _cpu(axes: Axes, cells: Cells) -> None:
+def _draw_cpu(axes: "Axes", cells: Cells) -> None:
     """A bar a cell: the measured process with each of its children, and the client."""
     rows = range(len(cells), 0, -1)
     parts = [
@@ -117,7 +130,7 @@ def _cpu(axes: Axes, cells: Cells) -> None:
         for cell in cells
     ]
     left, others = [0.0] * len(cells), [colour for colour in STAGE_COLOURS if colour != ORANGE]
-    for place, name in enumerate(_most_used(parts)):
+    for place, name in enumerate(_find_most_used(parts)):
         widths = [part.get(name, 0.0) for part in parts]
         colour = ORANGE if name == "client" else others[place % len(others)]
         axes.barh(rows, widths, left=left, color=colour, height=0.6, label=name)
@@ -127,16 +140,16 @@ def _cpu(axes: Axes, cells: Cells) -> None:
     axes.figure.legend(loc="outside upper right", ncols=2)
 
 
-def _most_used(parts: Sequence[Mapping[str, float]]) -> list[str]:
+def _find_most_used(parts: Sequence[Mapping[str, float]]) -> list[str]:
     """Names of what uses a hundredth of a core somewhere, in their order."""
     names = dict.fromkeys(name for part in parts for name in part)
     return [name for name in names if max(part.get(name, 0.0) for part in parts) >= 0.01]
 
 
-def _stages(axes: Axes, cells: Cells, figure: str, unit: str) -> None:
+def _draw_stages(axes: "Axes", cells: Cells, figure: str, unit: str) -> None:
     """A bar a cell, and side by side one for the base below it; shares where the unit is a percentage."""
     names = list(dict.fromkeys(stage["name"] for cell in cells for stage in cell["stages"]))
-    colour_of = {name: STAGE_COLOURS[place % len(STAGE_COLOURS)] for place, name in enumerate(names)}
+    colours = {name: STAGE_COLOURS[place % len(STAGE_COLOURS)] for place, name in enumerate(names)}
     unnamed: set[str | None] = set(names)
     for row, cell in zip(range(len(cells), 0, -1), cells, strict=True):
         arms = [arm for arm in ("now", "base") if cell["stages"][0][arm] is not None]
@@ -152,7 +165,7 @@ def _stages(axes: Axes, cells: Cells, figure: str, unit: str) -> None:
                     width * scale,
                     left=left,
                     height=0.36,
-                    color=colour_of[stage["name"]],
+                    color=colours[stage["name"]],
                     alpha=1.0 if arm == "now" else 0.55,
                     label=label,
                 )
@@ -162,14 +175,14 @@ def _stages(axes: Axes, cells: Cells, figure: str, unit: str) -> None:
     axes.figure.legend(loc="outside upper right", ncols=3)
 
 
-def _gpu(axes: Axes, cells: Cells) -> None:
+def _draw_gpu(axes: "Axes", cells: Cells) -> None:
     rows = range(len(cells), 0, -1)
     axes.barh(rows, [cell["now"]["gpu_utilisation_percent"] for cell in cells], color=GREEN, height=0.6)
     axes.set_yticks(list(rows), [cell["cell"] for cell in cells])
     axes.set(xlabel="utilisation in %", xlim=(0, 100))
 
 
-def _label(axes: Axes, cells: Cells, ylabel: str) -> None:
+def _label(axes: "Axes", cells: Cells, ylabel: str) -> None:
     axes.set_xticks(range(len(cells)), [str(cell["value"]) for cell in cells])
     axes.set(xlabel=cells[0]["parameter"], ylabel=ylabel)
     if axes.get_yscale() == "linear":

@@ -8,7 +8,7 @@ from typing import Any
 
 from servegate.judging.cell_result import CellResult
 from servegate.records import Cell, Fingerprint, Sample, Status
-from servegate.report.figures import summarise, tabulate_stages
+from servegate.report.figures import mean_cpu_cores_by_process, summarise, tabulate_stages
 from servegate.storage.history import SCHEMA
 
 # The verdict of a run is the first of these that one of its cells has.
@@ -100,6 +100,8 @@ def _cell(result: CellResult, *, fails: bool) -> dict[str, Any]:
         "cell": str(cell),
         **asdict(cell),
         "unit": result.unit,
+        "ceiling": result.ceiling,
+        "rate_is_given": result.rate_is_given,
         "status": str(verdict.status),
         "fails": fails,
         "reason": verdict.reason,
@@ -116,8 +118,9 @@ def _cell(result: CellResult, *, fails: bool) -> dict[str, Any]:
 
 
 def _summary(samples: Sequence[Sample]) -> dict[str, Any] | None:
-    summary = summarise(samples)
-    return asdict(summary) if summary else None
+    if not samples:
+        return None
+    return {**summarise(samples), "cpu_cores_by_process": mean_cpu_cores_by_process(samples)}
 
 
 def _without_nan(value: Any) -> Any:

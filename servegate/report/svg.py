@@ -2,12 +2,14 @@
 
 import io
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Stands for the page's own text colour until the SVG is written.
 TEXT = "#010203"
@@ -32,21 +34,32 @@ STAGE_COLOURS = (BLUE, GREY, GREEN, ORANGE, "#b07cc6", "#c9b458")
 _WIDTH_IN = 5.2
 HEIGHT_IN = 3.0
 
+# The height in inches, at a width of 5.2, and what draws into the plot's axes.
+Plot = tuple[float, Callable[["Axes"], None]]
 
-def render_svg(title: str, height_in: float, draw: Callable[[Axes], None]) -> str:
-    """An `<svg>` element.
+
+def draw_svgs(plots: Mapping[str, Plot], part: str = "") -> dict[str, Markup] | None:
+    """Draw plots as `<svg>` elements; None without matplotlib.
 
     Parameters
     ----------
-    title:
-        Another for each plot of a page.
-    height_in:
-        At a width of 5.2 inches.
-    draw:
-        Draws into the axes that it gets.
+    plots:
+        By title.
+    part:
+        The part of the page that they stand in, where a page has the same title in several parts.
     """
-    # The salt makes names in the SVG the same for the same figures, and others than those of the page's other plots.
-    style: Any = {**_STYLE, "svg.hashsalt": title}
+    if find_spec("matplotlib") is None:
+        return None
+    return {title: _draw_svg(f"{part} {title}", *plot) for title, plot in plots.items()}
+
+
+def _draw_svg(salt: str, height_in: float, draw: Callable[["Axes"], None]) -> Markup:
+    # Imported here: matplotlib takes a second to import, it is an extra, and only pages need it.
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    # The salt makes the names in an SVG the same in each run, and different from those of the page's other plots.
+    style: Any = {**_STYLE, "svg.hashsalt": salt}
     with mpl.rc_context(style):
         figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
         draw(figure.subplots())
@@ -56,4 +69,5 @@ def render_svg(title: str, height_in: float, draw: Callable[[Axes], None]) -> st
     svg = text[text.index("<svg") :].replace(TEXT, "currentColor")
     # A name must be unique in the page: only those that are referred to are kept.
     named = set(re.findall(r"#([\w-]+)", svg))
-    return re.sub(r' id="([\w.-]+)"', lambda match: match[0] if match[1] in named else "", svg)
+    # matplotlib has escaped the texts in it.
+    return Markup(re.sub(r' id="([\w.-]+)"', lambda match: match[0] if match[1] in named else "", svg))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import pytest
 
@@ -11,15 +12,16 @@ from servegate.report.figures import short, summarise
 from servegate.storage.baselines import Baseline
 
 _COLUMNS = ("cell", "per s", "p50", "p95", "p99", "ok", "CPU", "GPU", "change", "verdict")
-_LEGEND = (
-    "per s: images or requests; p50, p95, p99: latency in ms; CPU: cores in use; GPU: utilisation;",
-    "change: throughput against the baseline",
-)
+_MEANINGS = {
+    "p50": "p50, p95, p99: latency in ms",
+    "ok": "ok: right answers",
+    "CPU": "CPU: cores in use",
+    "GPU": "GPU: utilisation",
+}
+_WIDTH = 80
 _QUIET = (Status.PASS, Status.NOT_JUDGED, Status.INFORMS)
 # The evidence for REGRESSED stands with its failed test.
 _EVIDENCE_HERE = (Status.INCONCLUSIVE, Status.IMPROVED)
-# Throughput of one group as a share of another's, its ceiling.
-_CEILINGS = (("api", "model"),)
 
 
 class Progress:
@@ -46,12 +48,29 @@ def write_summary(
     results: Sequence[CellResult],
     baseline: Baseline | None,
     details: Mapping[str, str],
+    versus: str | None = None,
 ) -> None:
-    """The table of all cells, the shares, and notes for those that need a reader."""
+    """Show the table of all cells, the shares, and notes for those that need a reader.
+
+    Parameters
+    ----------
+    baseline:
+        What the cells were compared with; None where there is none.
+    details:
+        Versions and settings of this machine, shown where they differ from the baseline's.
+    versus:
+        The commit that the cells were compared with in place of a baseline, as the user named it.
+    """
     reporter.section("performance")
-    for line in _table([_row(result) for result in results]):
-        reporter.write_line(line)
-    for line in (*_LEGEND, *_shares(results)):
+    rows = [_make_row(result) for result in results]
+    columns = [column for column in zip(_COLUMNS, *rows, strict=True) if {*column[1:]} != {"-"}]
+    meanings = {
+        "per s": f"per s: {' or '.join(dict.fromkeys(result.unit for result in results))}",
+        **_MEANINGS,
+        "change": f"change: throughput against {'the baseline' if versus is None else f'commit {versus}'}",
+    }
+    legend = "; ".join(meanings[heading] for heading, *_ in columns if heading in meanings)
+    for line in (*_align(columns), *wrap(legend, _WIDTH, break_on_hyphens=False), *_shares(results)):
         reporter.write_line(line)
     for result in results:
         without_baseline = result.verdict.status is Status.NO_BASELINE and baseline is None
@@ -67,19 +86,21 @@ def write_summary(
             reporter.write_line(f"differs from the baseline's machine: {name} {then} -> {now}")
 
 
-def _row(result: CellResult) -> tuple[str, ...]:
+def _make_row(result: CellResult) -> tuple[str, ...]:
     verdict, summary = result.verdict, summarise(result.samples)
-    if summary is None:
+    if not result.samples:
         return (str(result.cell), *["-"] * (len(_COLUMNS) - 2), verdict.status)
-    utilisation = summary.gpu_utilisation_percent
+    utilisation, cpu_cores, success_rate = (
+        summary[name] for name in ("gpu_utilisation_percent", "cpu_cores", "success_rate")
+    )
     return (
         str(result.cell),
         _number(verdict.now_per_s),
-        _number(summary.latency_p50_ms),
-        _number(summary.latency_p95_ms),
-        _number(summary.latency_p99_ms),
-        "-" if summary.success_rate == 1 else f"{summary.success_rate:.1%}",
-        "-" if summary.cpu_cores is None else f"{summary.cpu_cores:.2f}",
+        _number(summary["latency_p50_ms"]),
+        _number(summary["latency_p95_ms"]),
+        _number(summary["latency_p99_ms"]),
+        "-" if success_rate in (None, 1) else f"{success_rate:.1%}",
+        "-" if cpu_cores is None else f"{cpu_cores:.2f}",
         "-" if utilisation is None else f"{utilisation:.0f} %",
         "-" if verdict.change is None else f"{verdict.change.estimate:+.1%}",
         verdict.status,
@@ -92,25 +113,26 @@ def _number(value: float | None) -> str:
     return short(value)
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns without a value in any row are left out; text to the left, numbers to the right."""
-    used = [index for index in range(len(_COLUMNS)) if any(row[index] != "-" for row in rows)]
-    lines = [tuple(_COLUMNS[index] for index in used), *(tuple(row[index] for index in used) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(used))]
-    to_the_left = {_COLUMNS.index("cell"), _COLUMNS.index("verdict")}
-    return [
-        "  ".join(
-            text.ljust(width) if index in to_the_left else text.rjust(width)
-            for index, text, width in zip(used, line, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
+def _align(columns: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of columns that begin with their headings; text to the left, numbers to the right."""
+    aligned = []
+    for column in columns:
+        width = max(map(len, column))
+        is_text = column[0] in ("cell", "verdict")
+        aligned.append([text.ljust(width) if is_text else text.rjust(width) for text in column])
+    return ["  ".join(line).rstrip() for line in zip(*aligned, strict=True)]
 
 
 def _shares(results: Sequence[CellResult]) -> list[str]:
+    """Write a line for each group that has a ceiling, leaving out those whose rate the load sets."""
+    ceilings = {
+        result.cell.group: result.ceiling
+        for result in results
+        if result.ceiling is not None and not result.rate_is_given
+    }
     lines = []
-    for group, ceiling in _CEILINGS:
-        best, most = _best(results, group), _best(results, ceiling)
+    for group, ceiling in ceilings.items():
+        best, most = _find_best(results, group), _find_best(results, ceiling)
         if best and most and best.verdict.now_per_s and most.verdict.now_per_s:
             share = best.verdict.now_per_s / most.verdict.now_per_s
             lines.append(
@@ -122,10 +144,9 @@ def _shares(results: Sequence[CellResult]) -> list[str]:
 
 
 def _core_ms(result: CellResult) -> str:
-    summary = summarise(result.samples)
-    return _number(summary.core_ms_per_unit if summary else None)
+    return _number(summarise(result.samples)["core_ms_per_unit"])
 
 
-def _best(results: Sequence[CellResult], group: str) -> CellResult | None:
+def _find_best(results: Sequence[CellResult], group: str) -> CellResult | None:
     measured = [result for result in results if result.cell.group == group and result.verdict.now_per_s]
     return max(measured, key=lambda result: result.verdict.now_per_s or 0.0, default=None)

@@ -1,34 +1,36 @@
-"""The history as one HTML page: a plot of each cell, with the changes that last."""
+"""The history as one HTML page: the changes that last, and a plot of each cell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from servegate.judging.changepoints import Shift
-from servegate.report.skeleton import render, render_plots, text
-from servegate.report.svg import BLUE, GREEN, HEIGHT_IN, ORANGE, render_svg
+from servegate.report.html import render_html
+from servegate.report.svg import BLUE, GREEN, HEIGHT_IN, ORANGE, Plot, draw_svgs
+from servegate.report.trend import Shifts, count_slowdowns, describe_trend
 from servegate.storage.history import Point, Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MOST_LABELS = 6
 
 
-def render_trend(series: Series, found: Mapping[tuple[str, str], Sequence[Shift]]) -> str:
-    """The whole page."""
-    slower = sum(shift.change < 0 for shifts in found.values() for shift in shifts)
-    headline = f"{slower} lasting slowdown{'s' if slower > 1 else ''}" if slower else "No lasting slowdown"
-    sections = [f'<h1 class="{"REGRESSED" if slower else "PASS"}">{headline}</h1>']
-    for machine in dict.fromkeys(machine for machine, _ in series):
-        cells = {cell: points for (other, cell), points in series.items() if other == machine}
-        plots = {
-            cell: render_svg(f"{machine} {cell}", HEIGHT_IN, partial(_draw, points=points, shifts=found[machine, cell]))
-            for cell, points in cells.items()
-        }
-        sections += [f"<h2>{text(machine)}</h2>", render_plots(plots)]
-    return render(headline, sections)
+def render_trend(series: Series, shifts: Shifts) -> str:
+    """Return the whole page."""
+    plots: dict[str, dict[str, Plot]] = {}
+    for (machine, cell), points in series.items():
+        draw = partial(_draw, points=points, shifts=shifts[machine, cell])
+        plots.setdefault(machine, {})[cell] = HEIGHT_IN, draw
+    return render_html(
+        "trend.html",
+        slowdowns=count_slowdowns(shifts),
+        lines=describe_trend(series, shifts),
+        plots={machine: draw_svgs(by_cell, part=machine) for machine, by_cell in plots.items()},
+    )
 
 
-def _draw(axes: Axes, points: Sequence[Point], shifts: Sequence[Shift]) -> None:
+def _draw(axes: "Axes", points: Sequence[Point], shifts: Sequence[Shift]) -> None:
     axes.plot([point.throughput_per_s for point in points], color=BLUE, marker="o", markersize=3, linewidth=0.8)
     for shift in shifts:
         colour = ORANGE if shift.change < 0 else GREEN

@@ -1,9 +1,8 @@
-"""The gate's settings: parsed once from pytest.ini and the command line, frozen; nothing else reads them there."""
+"""The gate's settings by what they are about: read once from the command line and the ini file, then frozen."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,149 +11,73 @@ from servegate.judging.judge import Policy
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.side_by_side import Schedule
-from servegate.session.options import CELLS, MIN_ACCEPTED_PROCESSES, OPTIONS, Option
+from servegate.session import options
+from servegate.session.options import CELLS, MIN_ACCEPTED_PROCESSES
 
 
 @dataclass(frozen=True)
-class GateSettings:
-    """What the gate does in this run.
+class MeasuringSettings:
+    """How cells are measured process by process.
 
     Attributes
     ----------
-    cells:
-        Values by group, as in {"api": (1, 8)}.
-    informing:
-        Groups whose cells are measured and shown; only a wrong answer fails them.
-    paths, baselines:
-        Folders, absolute.
-    report:
-        Folder of the run's report, absolute; None for none.
-    history:
-        Folder that keeps each run's results, absolute; None for none.
-    processes, seconds, warmup_seconds:
-        How each cell is measured.
-    judged:
-        Whether results are compared with the baseline (`--benchmark-compare`).
-    confirm:
-        Whether what the stored baseline can't clear is compared side by side with its commit.
-    versus:
-        The commit to compare with side by side, instead of the stored baseline.
-    deployed:
-        A service that runs already, and is measured instead of fresh processes; None for those.
+    processes:
+        Fresh processes that measure each cell.
+    seconds, warmup_seconds:
+        Of load for a cell in a process.
     engine:
         What makes the load of a closed loop; side by side it is always the built-in client.
-    selected_groups:
-        The only groups that are measured; None for all.
-    strict, accept, same_env:
-        See `--help`.
+    deployed:
+        A service that runs already, and is measured instead of fresh processes; None for those.
     """
 
-    root: Path
-    cells: Mapping[str, tuple[int, ...]]
-    informing: frozenset[str]
-    paths: tuple[Path, ...]
-    baselines: Path
-    report: Path | None
-    history: Path | None
     processes: int
     seconds: float
     warmup_seconds: float
+    engine: LoadEngine
+    deployed: Deployed | None
+
+    @property
+    def details(self) -> dict[str, str]:
+        """How each cell is measured, as a baseline records it."""
+        return {"seconds a cell": f"{self.seconds:g}", "warm-up seconds": f"{self.warmup_seconds:g}"}
+
+
+@dataclass(frozen=True)
+class JudgingSettings:
+    """What is compared with what, and by which rule.
+
+    Attributes
+    ----------
+    is_judged:
+        Whether results are compared with the baseline (`--benchmark-compare`) or a commit.
+    is_strict:
+        Whether INCONCLUSIVE and NO_BASELINE fail, too.
+    versus:
+        The commit to compare with side by side, instead of the stored baseline; None for that.
+    confirm:
+        Whether what the stored baseline can't clear is compared side by side with its commit.
+    margin, error_level, looks:
+        As in `Policy`.
+    schedule:
+        How a pair is measured.
+    budget_s:
+        Seconds after which the run begins no further pair.
+    """
+
+    is_judged: bool
+    is_strict: bool
+    versus: str | None
+    confirm: bool
     margin: float
     error_level: float
-    service: str
-    lock: str
-    packages: tuple[str, ...]
-    judged: bool
-    strict: bool
-    accept: bool
-    versus: str | None
-    deployed: Deployed | None
-    engine: LoadEngine
-    selected_groups: frozenset[str] | None
-    confirm: bool
-    same_env: bool
     looks: tuple[int, ...]
-    burst_seconds: float
-    blocks: int
-    budget_minutes: float
-
-    @classmethod
-    def from_pytest_config(cls, config: pytest.Config) -> "GateSettings":
-        """Read and check the settings.
-
-        Raises
-        ------
-        SettingsError
-            For a wrong value, with its source, or for options that contradict each other.
-        """
-        values: dict[str, Any] = {}
-        sources: dict[str, str] = {}
-        for option in OPTIONS:
-            values[option.name], sources[option.name] = _read(config, option)
-        cells = _all_cells(config, values["perf_cells"])
-        accept = bool(config.getoption("perf_accept"))
-        versus: str | None = config.getoption("perf_versus")
-        judged = bool(config.getoption("benchmark_compare", None)) or versus is not None
-        processes: int = values["perf_processes"]
-        if accept:
-            if judged:
-                raise SettingsError("--perf-accept stores a baseline; leave out --benchmark-compare and --perf-versus")
-            if processes < MIN_ACCEPTED_PROCESSES and sources["perf_processes"].startswith("--"):
-                raise SettingsError(
-                    f"--perf-processes={processes}: a baseline needs at least {MIN_ACCEPTED_PROCESSES} fresh processes"
-                )
-            processes = max(processes, MIN_ACCEPTED_PROCESSES)
-        strict = bool(config.getoption("perf_strict"))
-        if strict and not judged:
-            raise SettingsError("--perf-strict judges nothing without --benchmark-compare or --perf-versus")
-        deployed = _deployed(config, versus)
-        engine = LoadEngine(
-            values["perf_load_engine"],
-            values["perf_locust_workers"],
-            values["perf_locust_remote_workers"],
-            values["perf_locust_bind"],
-        )
-        engine.require()
-        root = config.rootpath
-        return cls(
-            root=root,
-            cells=cells,
-            informing=_informing(values["perf_informing"], sources["perf_informing"], cells),
-            paths=tuple(root / path for path in values["perf_paths"]),
-            baselines=root / values["perf_baselines"],
-            report=root / values["perf_report"] if values["perf_report"] else None,
-            history=root / values["perf_history"] if values["perf_history"] else None,
-            processes=processes,
-            seconds=values["perf_seconds"],
-            warmup_seconds=values["perf_warmup_seconds"],
-            margin=values["perf_margin_percent"] / 100,
-            error_level=values["perf_error_percent"] / 100,
-            service=values["perf_service"],
-            lock=values["perf_lock"],
-            packages=values["perf_packages"],
-            judged=judged,
-            strict=strict,
-            accept=accept,
-            versus=versus,
-            deployed=deployed,
-            engine=engine,
-            selected_groups=frozenset(values["perf_cells"]) if deployed else None,
-            confirm=values["perf_confirm"] and deployed is None,
-            same_env=bool(config.getoption("perf_same_env")),
-            looks=values["perf_pairs"],
-            burst_seconds=values["perf_burst_seconds"],
-            blocks=values["perf_blocks"],
-            budget_minutes=values["perf_budget_minutes"],
-        )
+    schedule: Schedule
+    budget_s: float
 
     def policy(self, gated_cells: int) -> Policy:
         """The judge's policy for this many gated cells."""
         return Policy(margin=self.margin, error_level=self.error_level, gated_cells=gated_cells, looks=self.looks)
-
-    @property
-    def schedule(self) -> Schedule:
-        """How a comparison side by side is measured."""
-        return Schedule(self.burst_seconds, self.blocks, self.budget_minutes * 60)
 
     @property
     def rule(self) -> dict[str, object]:
@@ -163,41 +86,177 @@ class GateSettings:
             "margin": self.margin,
             "error_level": self.error_level,
             "looks": list(self.looks),
-            "strict": self.strict,
+            "strict": self.is_strict,
         }
 
-    @property
-    def measuring(self) -> dict[str, str]:
-        """How each cell is measured, as a baseline records it."""
-        return {"seconds a cell": f"{self.seconds:g}", "warm-up seconds": f"{self.warmup_seconds:g}"}
+
+@dataclass(frozen=True)
+class FileSettings:
+    """Folders, all absolute.
+
+    Attributes
+    ----------
+    paths:
+        With performance tests.
+    baselines:
+        Of the stored baselines.
+    report, history:
+        That the run's report is written to, and that keeps each run's results; None for none.
+    """
+
+    paths: tuple[Path, ...]
+    baselines: Path
+    report: Path | None
+    history: Path | None
+
+
+@dataclass(frozen=True)
+class ProjectSettings:
+    """The project that is measured.
+
+    Attributes
+    ----------
+    service, lock:
+        Its folder with the service, and the file that pins the service's packages.
+    packages:
+        Packages whose versions are recorded.
+    same_env:
+        Whether another checkout shares this environment, whatever its lock says.
+    """
+
+    service: str
+    lock: str
+    packages: tuple[str, ...]
+    same_env: bool
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the gate does in this run.
+
+    Attributes
+    ----------
+    cells:
+        Values by group, as in {"api": (1, 8)}.
+    informing:
+        Groups whose cells are measured and shown; only a wrong answer fails them.
+    selected_groups:
+        The only groups that are measured; None for all.
+    is_accepting:
+        Whether the run's figures become the baseline.
+    """
+
+    root: Path
+    cells: Mapping[str, tuple[int, ...]]
+    informing: frozenset[str]
+    selected_groups: frozenset[str] | None
+    is_accepting: bool
+    measuring: MeasuringSettings
+    judging: JudgingSettings
+    files: FileSettings
+    project: ProjectSettings
+
+    @classmethod
+    def from_pytest_config(cls, config: pytest.Config) -> "Settings":
+        """Read and check the settings.
+
+        Raises
+        ------
+        SettingsError
+            For a wrong value, with its source, or for options that contradict each other.
+        """
+        read = {option.name: option.read(config) for option in options.OPTIONS}
+        value = {name: parsed for name, (parsed, _) in read.items()}
+        cells = _all_cells(config, value["perf_cells"])
+        versus = value["perf_versus"] or None
+        is_judged = bool(config.getoption("benchmark_compare", None)) or versus is not None
+        is_accepting, is_strict = bool(config.getoption("perf_accept")), bool(config.getoption("perf_strict"))
+        if is_accepting and is_judged:
+            raise SettingsError("--perf-accept stores a baseline; leave out --benchmark-compare and --perf-versus")
+        if is_strict and not is_judged:
+            raise SettingsError("--perf-strict judges nothing without --benchmark-compare or --perf-versus")
+        deployed = _deployed(config, value["perf_server_url"], value["perf_server_ca"], versus)
+        engine = LoadEngine(
+            value["perf_load_engine"],
+            value["perf_locust_workers"],
+            value["perf_locust_remote_workers"],
+            value["perf_locust_bind"],
+        )
+        engine.require()
+        root = config.rootpath
+        return cls(
+            root=root,
+            cells=cells,
+            informing=_informing(*read["perf_informing"], cells),
+            selected_groups=frozenset(value["perf_cells"]) if deployed else None,
+            is_accepting=is_accepting,
+            measuring=MeasuringSettings(
+                processes=_processes(*read["perf_processes"], is_accepting=is_accepting),
+                seconds=value["perf_seconds"],
+                warmup_seconds=value["perf_warmup_seconds"],
+                engine=engine,
+                deployed=deployed,
+            ),
+            judging=JudgingSettings(
+                is_judged=is_judged,
+                is_strict=is_strict,
+                versus=versus,
+                confirm=value["perf_confirm"] and deployed is None,
+                margin=value["perf_margin_percent"] / 100,
+                error_level=value["perf_error_percent"] / 100,
+                looks=value["perf_pairs"],
+                schedule=Schedule(value["perf_burst_seconds"], value["perf_blocks"]),
+                budget_s=value["perf_budget_minutes"] * 60,
+            ),
+            files=FileSettings(
+                paths=tuple(root / path for path in value["perf_paths"]),
+                baselines=root / value["perf_baselines"],
+                report=root / value["perf_report"] if value["perf_report"] else None,
+                history=root / value["perf_history"] if value["perf_history"] else None,
+            ),
+            project=ProjectSettings(
+                service=value["perf_service"],
+                lock=value["perf_lock"],
+                packages=value["perf_packages"],
+                same_env=bool(config.getoption("perf_same_env")),
+            ),
+        )
 
     def describe(self) -> str:
         """One line for pytest's header."""
-        mode = "accept a baseline" if self.accept else "judge" if self.judged else "measure, not judged"
-        how = f"{self.processes} fresh processes, {self.seconds:g} s a cell"
-        if self.versus is not None:
-            mode = f"judge side by side with {self.versus}"
-            how = f"looks after {', '.join(map(str, self.looks))} pairs of fresh processes"
-        if self.deployed is not None:
-            mode += f", the service at {self.deployed.url}"
-        if self.strict:
+        judging, measuring = self.judging, self.measuring
+        mode = "accept a baseline" if self.is_accepting else "judge" if judging.is_judged else "measure, not judged"
+        how = f"{measuring.processes} fresh processes, {measuring.seconds:g} s a cell"
+        if judging.versus is not None:
+            mode = f"judge side by side with {judging.versus}"
+            how = f"looks after {', '.join(map(str, judging.looks))} pairs of fresh processes"
+        if measuring.deployed is not None:
+            mode += f", the service at {measuring.deployed.url}"
+        if judging.is_strict:
             mode += ", strict"
-        return f"servegate: {mode}; {how}; margin {self.margin:.0%}, error {self.error_level:g}"
+        return f"servegate: {mode}; {how}; margin {judging.margin:.0%}, error {judging.error_level:g}"
 
     @property
     def mode_option(self) -> str:
         """The option that chose what this run does; empty when it only measures."""
-        if self.accept:
+        if self.is_accepting:
             return "--perf-accept"
-        if self.versus is not None:
-            return f"--perf-versus {self.versus}"
-        return "--benchmark-compare" if self.judged else ""
+        if self.judging.versus is not None:
+            return f"--perf-versus {self.judging.versus}"
+        return "--benchmark-compare" if self.judging.is_judged else ""
 
 
-def _deployed(config: pytest.Config, versus: str | None) -> Deployed | None:
-    url, ca_file = config.getoption("perf_server_url"), config.getoption("perf_server_ca")
-    if url is None:
-        if ca_file is not None:
+def _processes(asked: int, source: str, *, is_accepting: bool) -> int:
+    if not is_accepting:
+        return asked
+    if asked < MIN_ACCEPTED_PROCESSES and source.startswith("--"):
+        raise SettingsError(f"{source}={asked}: a baseline needs at least {MIN_ACCEPTED_PROCESSES} fresh processes")
+    return max(asked, MIN_ACCEPTED_PROCESSES)
+
+
+def _deployed(config: pytest.Config, url: str, ca_file: str, versus: str | None) -> Deployed | None:
+    if not url:
+        if ca_file:
             raise SettingsError("--perf-server-ca is for a service elsewhere; name that with --perf-server-url")
         return None
     if versus is not None:
@@ -206,27 +265,12 @@ def _deployed(config: pytest.Config, versus: str | None) -> Deployed | None:
         raise SettingsError(
             "--perf-server-url loads a service that others may use: name the load, as in --perf-cells 'api=1,8'"
         )
-    return Deployed.from_options(url, ca_file)
-
-
-def _read(config: pytest.Config, option: Option) -> tuple[Any, str]:
-    text = config.getoption(option.name)
-    source = option.flag
-    if text is None:
-        text, source = config.getini(option.name), f"{option.name} in {config.inipath or 'the default'}"
-    try:
-        return option.parse(text), source
-    except ValueError as error:
-        raise SettingsError(f"{source}={text!r}: {error}") from None
+    return Deployed.from_options(url, ca_file or None)
 
 
 def _all_cells(config: pytest.Config, named: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
-    """The command line replaces the groups that it names and leaves the others as pytest.ini has them."""
-    text = config.getini(CELLS.name)
-    try:
-        cells = CELLS.parse(text)
-    except ValueError as error:
-        raise SettingsError(f"{CELLS.name} in {config.inipath}={text!r}: {error}") from None
+    """The command line replaces the groups that it names and leaves the others as the ini file has them."""
+    cells, _ = CELLS.read_ini(config)
     unknown = [group for group in named if cells and group not in cells]
     if unknown:
         raise SettingsError(f"{CELLS.flag}: there is no group {unknown[0]!r}, only {', '.join(map(repr, cells))}")

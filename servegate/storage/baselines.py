@@ -15,11 +15,15 @@ from typing import Any, Self
 
 from servegate.errors import BaselineError, NoBaselineError
 from servegate.records import Fingerprint
-from servegate.storage.checkouts import CommitIdentity
+from servegate.storage.commits import CommitIdentity
 
-# 1: throughput of every fresh process in each benchmark's extra_info; checksum over everything else.
-FORMAT_VERSION = 1
+# 1: each benchmark's extra_info has a list a figure, with an entry a process, and its stats have the raw rounds. The
+#    record of the gate stands under "perfgate", as the package was called then; its checksum is over everything else.
+# 2: extra_info has an object a process in "processes", and stats have no raw rounds.
+FORMAT_VERSION = 2
+_READABLE_VERSIONS = (1, FORMAT_VERSION)
 _RECORD = "servegate"
+_RECORD_BEFORE_RENAMING = "perfgate"
 _FILE_NAME = "baseline.json"
 _UNFINISHED = ".baseline.json.new"
 _MIN_PROCESSES = 2
@@ -126,7 +130,8 @@ def write_baseline(
         "checkout": asdict(checkout),
         "details": dict(fingerprint.details),
     }
-    complete: dict[str, Any] = {**document, _RECORD: record}
+    benchmarks = [_put_processes_together(benchmark) for benchmark in document["benchmarks"]]
+    complete: dict[str, Any] = {**document, "benchmarks": benchmarks, _RECORD: record}
     record["checksum"] = _checksum(complete)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +141,7 @@ def write_baseline(
                     f"the baseline {path} was replaced while this run measured; of two runs at a time on one machine "
                     "neither is to be trusted: accept one again, alone"
                 )
-            _replace(path, json.dumps(complete, indent=1, sort_keys=True) + "\n")
+            _replace(path, _layout(complete) + "\n")
     except OSError as error:
         raise BaselineError(f"the baseline {path} can't be written: {error.strerror}") from None
     return path
@@ -168,13 +173,13 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _parse(path: Path, document: Any, machine_class: str) -> Baseline:
-    record = document.get(_RECORD) if isinstance(document, dict) else None
+    record = document.get(_RECORD, document.get(_RECORD_BEFORE_RENAMING)) if isinstance(document, dict) else None
     if not isinstance(record, dict):
         raise BaselineError(f"{path} is no baseline of servegate; accept one with --perf-accept")
     version = record.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in _READABLE_VERSIONS:
         raise BaselineError(
-            f"the baseline {path} has format {version!r}, this servegate reads {FORMAT_VERSION}; "
+            f"the baseline {path} has format {version!r}, this servegate reads {_READABLE_VERSIONS}; "
             "use the servegate that wrote it or accept a new baseline"
         )
     if record.pop("checksum", None) != _checksum(document):
@@ -186,15 +191,50 @@ def _parse(path: Path, document: Any, machine_class: str) -> Baseline:
             f"the baseline {path} was measured on another class of machine, {record['machine_class']}, "
             f"not on {machine_class}; it must not be copied between classes"
         )
+    cells = [benchmark["extra_info"] for benchmark in document["benchmarks"]]
     throughput = {
-        benchmark["extra_info"]["cell"]: tuple(benchmark["extra_info"]["throughput_per_s"])
-        for benchmark in document["benchmarks"]
-        if "cell" in benchmark["extra_info"]  # else a stock benchmark beside the gate's tests
+        cell["cell"]: _throughput_per_s(cell, version)
+        for cell in cells
+        if "cell" in cell  # else a stock benchmark beside the gate's tests
     }
     for cell, values in throughput.items():
         if len(values) < _MIN_PROCESSES or not all(value > 0 for value in values):
             raise BaselineError(f"the baseline {path} holds no usable throughput for {cell}: {values}")
     return Baseline(path, throughput, CommitIdentity(**record["checkout"]), record["details"])
+
+
+def _throughput_per_s(cell: Mapping[str, Any], version: int) -> tuple[float, ...]:
+    if version == 1:
+        return tuple(cell["throughput_per_s"])
+    return tuple(process["throughput_per_s"] for process in cell["processes"])
+
+
+def _put_processes_together(benchmark: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A benchmark with an object a process instead of a list a figure; as it is where it is no cell of the gate."""
+    figures = benchmark["extra_info"]
+    if "cell" not in figures:
+        return benchmark
+    count = len(figures["throughput_per_s"])
+    by_process = {name: values for name, values in figures.items() if isinstance(values, list) and len(values) == count}
+    others = {name: values for name, values in figures.items() if name not in by_process}
+    processes = [dict(zip(by_process, values, strict=True)) for values in zip(*by_process.values(), strict=True)]
+    return {**benchmark, "extra_info": {**others, "processes": processes}}
+
+
+def _layout(value: Any, margin: str = "") -> str:
+    """JSON for git and for people: each entry of a mapping and each process has a line of its own."""
+    inner = margin + " "
+    if isinstance(value, Mapping) and value:
+        entries = [f"{inner}{json.dumps(name)}: {_layout(entry, inner)}" for name, entry in sorted(value.items())]
+        return "{\n" + ",\n".join(entries) + f"\n{margin}}}"
+    if isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value):
+        entries = [inner + (_layout(entry, inner) if _is_nested(entry) else json.dumps(entry)) for entry in value]
+        return "[\n" + ",\n".join(entries) + f"\n{margin}]"
+    return json.dumps(value)
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(entry, Mapping | list) for entry in value.values())
 
 
 def _checksum(document: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from servegate.telemetry.gauges import GAUGES
 from servegate.telemetry.gpus import Gpu, GpuReading, open_gpus, read_gpu
 
 # Finding a process's children means going through all processes of the machine, far dearer than asking those known.
@@ -24,14 +25,14 @@ class UsageReading:
     ----------
     cpu_s:
         CPU-seconds that each process has used so far, by its name; see `ProcessTree`.
-    memory_bytes:
-        Resident, of all together; shared pages counted in each.
+    gauges:
+        By name, of all processes together; see `servegate.telemetry.gauges`.
     gpus:
         Each of them.
     """
 
     cpu_s: Mapping[str, float]
-    memory_bytes: int
+    gauges: Mapping[str, float]
     gpus: tuple[GpuReading, ...]
 
 
@@ -66,16 +67,18 @@ class ProcessTree:
         start_cpu_s = time.thread_time()
         if time.monotonic() > self._listed_s + _CHILDREN_S:
             self._list()
-        cpu_s, memory_bytes = {}, 0
+        cpu_s, gauges = {}, dict.fromkeys((gauge.name for gauge in GAUGES), 0.0)
         for name, process in self._processes:
             try:
                 with process.oneshot():
                     times = process.cpu_times()
                     cpu_s[name] = times.user + times.system
-                    memory_bytes += process.memory_info().rss
+                    levels = {gauge.name: gauge.read(process) for gauge in GAUGES}
+                for gauge_name, level in levels.items():
+                    gauges[gauge_name] += level
             except psutil.NoSuchProcess:
                 self._listed_s = float("-inf")
-        reading = UsageReading(cpu_s, memory_bytes, tuple(read_gpu(gpu) for gpu in self._gpus))
+        reading = UsageReading(cpu_s, gauges, tuple(read_gpu(gpu) for gpu in self._gpus))
         self.own_cpu_s += time.thread_time() - start_cpu_s
         return reading
 

@@ -13,6 +13,7 @@ import pynvml
 from servegate.errors import MeasurementError
 from servegate.judging.estimators import mean_of_known, most_of_known
 from servegate.records import GpuUse, Telemetry
+from servegate.telemetry.gauges import over_time
 from servegate.telemetry.process_tree import ProcessTree, UsageReading
 
 _INTERVAL_S = 0.5
@@ -60,7 +61,7 @@ class TelemetrySampler:
         used_s = {name: total - self._start_cpu_s.get(name, 0.0) for name, total in self._cpu_s.items()}
         self.record = Telemetry(
             cpu_cores=sum(used_s.values()) / elapsed_s,
-            memory_bytes=max(reading.memory_bytes for reading in self._readings),
+            gauges=over_time([reading.gauges for reading in self._readings]),
             gpu=_gpu_use(self._readings),
             own_cpu_s=self._observed.own_cpu_s - self._start_own_cpu_s,
             observed_cpu_s=sum(used_s.values()),
@@ -110,7 +111,7 @@ def combine(records: Sequence[Telemetry]) -> Telemetry:
     gpus = [record.gpu for record in records if record.gpu is not None]
     return Telemetry(
         cpu_cores=fmean(record.cpu_cores for record in records),
-        memory_bytes=max(record.memory_bytes for record in records),
+        gauges=over_time([record.gauges for record in records]),
         gpu=_combine_gpus(gpus) if gpus else None,
         own_cpu_s=sum(record.own_cpu_s for record in records),
         observed_cpu_s=sum(record.observed_cpu_s for record in records),

@@ -1,7 +1,7 @@
-"""Compiled models on disk, each found by everything that went into it, and written whole or not at all.
+"""Compiled models on disk. A key of everything that went into a model finds it; it is written whole or not at all.
 
-An entry is a folder of files with `entry.json`, which holds the key and the files' SHA-256. The whole cache may be
-deleted at any time. Nothing in it is unpickled.
+An entry is a folder of files with `entry.json`, which holds the key and the files' SHA-256. A user may delete the whole
+cache at any time. Nothing in it is unpickled.
 """
 
 import hashlib
@@ -14,12 +14,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1  # 1: entry.json with "format", "key" and "files"
 _MANIFEST = "entry.json"
 _FAILED_SUFFIX = ".failed"
-# All workers of a start ask for the same model: one failure counts for all of them, but not for the next start.
+# All workers of a start ask for the same model. One failure counts for all of them, but not for the next start.
 _FAILURE_LASTS_S = 60.0
 _UNUSED_AFTER_S = 30 * 86_400.0
 
@@ -32,24 +33,22 @@ class CompileError(Exception):
 
 def cache_folder() -> Path:
     """The service's part of the user's cache: below XDG_CACHE_HOME, or `~/.cache`."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification ignores a relative path.
-    return (Path(home) if Path(home).is_absolute() else Path.home() / ".cache") / "litserve-classifier"
+    return user_cache_path("litserve-classifier")
 
 
 def find_or_build(folder: Path, key: Key, build: Callable[[Path], None], wait_s: float) -> Path:
-    """The entry for a key; the first process that asks builds it, others wait for that.
+    """Find the entry for a key. The first process that asks builds it; the others wait for that.
 
     Parameters
     ----------
     folder:
         The cache; made if it isn't there.
     key:
-        Everything that the entry depends on, as JSON values.
+        Everything on which the entry depends, as JSON values.
     build:
         Writes the entry's files into an empty folder, or raises CompileError.
     wait_s:
-        Seconds to wait for another process that builds the same entry.
+        How many seconds to wait for another process that builds the same entry.
 
     Raises
     ------
@@ -76,7 +75,7 @@ def _canonical(key: Key) -> bytes:
 
 
 def _make_private(folder: Path) -> None:
-    """An entry is code that this process will run, so nobody else may have written it."""
+    """Make the folder, or refuse one that others can write to: this process will run the code in it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.stat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
@@ -84,7 +83,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _is_whole(entry: Path, key: Key) -> bool:
-    """Whether the entry is there, made for this key, and its files are those that were written."""
+    """Whether the entry exists, was made for this key, and has the files that were written."""
     if not entry.exists():
         return False
     try:
@@ -116,7 +115,7 @@ def _build(entry: Path, key: Key, build: Callable[[Path], None]) -> None:
     failed, staging = entry.with_suffix(_FAILED_SUFFIX), entry.with_suffix(".building")
     _refuse_recent_failure(failed)
     _remove_unused(entry.parent)
-    shutil.rmtree(staging, ignore_errors=True)  # what a process left that was killed while it built
+    shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed while it built
     shutil.rmtree(entry, ignore_errors=True)
     staging.mkdir()
     try:

@@ -13,9 +13,9 @@ from service.settings import Device, Precision, Settings
 
 
 def default_precision(device: Device) -> Precision:
-    """bfloat16 where the hardware multiplies it (GPUs; CPUs with AMX or AVX512-BF16), else float32.
+    """Choose bfloat16 where the hardware multiplies it (GPUs; CPUs with AMX or AVX512-BF16), else float32.
 
-    Without such hardware bfloat16 is emulated: thirty times slower than float32 on a CPU with AVX2 alone.
+    Other hardware emulates bfloat16: a CPU with AVX2 alone is then thirty times slower than in float32.
     """
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
@@ -31,11 +31,11 @@ class Classifier:
     forward:
         The network, compiled or not.
     groups:
-        For each label that is reported the network's outputs whose probabilities are summed.
+        For each reported label, the network's outputs whose probabilities are summed.
     device:
-        Where `forward` expects its images.
+        The device on which `forward` expects its images.
     precision:
-        What the network computes in; probabilities are float32.
+        The precision that the network computes in; probabilities are float32.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Classifier:
         self.engine = forward.engine
         self._forward = forward
         self._device = device
-        # On the device already: indexing with a list would copy it there for each batch, and wait.
+        # Copy the indices to the device once: indexing with a list would copy it for each batch, and wait for that.
         self._groups = [torch.tensor(outputs, device=device) for outputs in groups.values()]
 
     @classmethod
@@ -58,51 +58,51 @@ class Classifier:
         WeightsError
             See `service.model.weights.load_model`.
         """
-        place = torch.device(device)
-        kind: Device = "cuda" if place.type == "cuda" else "cpu"
+        torch_device = torch.device(device)
+        kind: Device = "cuda" if torch_device.type == "cuda" else "cpu"
         precision = default_precision(kind) if settings.precision == "auto" else settings.precision
-        forward = load_forward(settings, place, precision)
-        return cls(forward, outputs_by_label(settings), place, precision)
+        forward = load_forward(settings, torch_device, precision)
+        return cls(forward, outputs_by_label(settings), torch_device, precision)
 
     @torch.inference_mode()
     def predict(
-        self, images: Pixels, *, others_idle: bool = False
+        self, images: Pixels, *, use_all_cores: bool = False
     ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        """Probabilities of the labels.
+        """Predict the probabilities of the labels.
 
         Parameters
         ----------
         images:
             uint8 RGB of shape (n, size, size, 3), n at least 1.
-        others_idle:
-            Whether no other worker computes on this device: on a CPU this one may take its cores.
+        use_all_cores:
+            The other workers on this device are idle: on a CPU this one may take their cores.
 
         Returns
         -------
         numpy.ndarray
             float32 of shape (n, labels); each row sums to 1.
         """
-        logits = self._forward(self._to_device(images), others_idle=others_idle)
-        # log(sum of the group's probabilities); the softmax over groups renormalises them without dividing by a sum
-        # that is all but 0 for a photo of neither.
+        logits = self._forward(self._to_device(images), use_all_cores=use_all_cores)
+        # This is the logarithm of the sum of each group's probabilities. The softmax over groups normalises the sums
+        # without dividing by their total, which is almost 0 for a photo that shows neither label.
         by_label = torch.stack([logits[:, outputs].logsumexp(dim=1) for outputs in self._groups], dim=1)
         probabilities: np.ndarray[tuple[int, int], np.dtype[np.float32]] = by_label.softmax(dim=1).cpu().numpy()
         return probabilities
 
     @torch.inference_mode()
     def log_probabilities(self, images: Pixels) -> Tensor:
-        """Logarithms of the network's own output probabilities, float32 of shape (n, outputs)."""
+        """Predict the logarithms of the network's own output probabilities, float32 of shape (n, outputs)."""
         return self._forward(self._to_device(images)).log_softmax(dim=1)
 
     def warm_up(self, image_size: int, max_batch_size: int) -> None:
-        """Predict once in every size that a forward pass can have, and the largest batch: that takes the memory.
+        """Predict once in every size that a forward pass can have, and once the largest batch, which takes most memory.
 
         The first call of a size chooses kernels and packs weights.
         """
         for size in {*self._forward.sizes, max_batch_size}:
             images = np.zeros((size, image_size, image_size, 3), np.uint8)
-            for others_idle in (False, True):
-                self.predict(images, others_idle=others_idle)
+            for use_all_cores in (False, True):
+                self.predict(images, use_all_cores=use_all_cores)
         self.synchronize()
 
     def synchronize(self) -> None:
@@ -111,6 +111,6 @@ class Classifier:
             torch.cuda.synchronize(self._device)
 
     def _to_device(self, images: Pixels) -> Tensor:
-        """The images as a tensor there; a GPU copies from pinned memory while this process goes on."""
+        """Copy the images to the device; a GPU copies from pinned memory while this process goes on."""
         tensor = torch.from_numpy(images)
         return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)

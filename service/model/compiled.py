@@ -1,4 +1,4 @@
-"""Running what `service.model.compiler` has compiled. Neither the compiler nor timm is imported for it."""
+"""Runs what `service.model.compiler` has compiled, without importing the compiler or timm."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from service.model import openvino_network
 from service.settings import Precision
 
 CompilingEngine = Literal["openvino", "inductor"]
@@ -18,11 +19,11 @@ class CompiledNetwork:
     Parameters
     ----------
     packages:
-        For each size the folder of its package; 1 must be among them.
+        The folder of each size's package; the sizes must include 1.
     engine, precision, device:
-        What they were compiled by, and for.
+        The engine that compiled them, and what it compiled them for.
     threads, most_threads:
-        On a CPU, where OpenVINO is the engine: usually, and when other workers leave their cores idle.
+        OpenVINO's threads: usually, and under `use_all_cores`.
     """
 
     def __init__(
@@ -43,12 +44,12 @@ class CompiledNetwork:
             }
 
         self._usual = load(threads)
-        # Inductor's number of threads was chosen when it compiled.
+        # Inductor chose its number of threads when it compiled.
         self._widest = load(most_threads) if engine == "openvino" and most_threads > threads else self._usual
 
-    def __call__(self, images: Tensor, *, others_idle: bool = False) -> Tensor:
-        """float32 logits of shape (n, outputs)."""
-        forward = self._widest if others_idle else self._usual
+    def __call__(self, images: Tensor, *, use_all_cores: bool = False) -> Tensor:
+        """Compute float32 logits of shape (n, outputs)."""
+        forward = self._widest if use_all_cores else self._usual
         return torch.cat(
             [forward[len(part)](part) for part in torch.split(images, split_sizes(len(images), self.sizes))]
         )
@@ -57,12 +58,12 @@ class CompiledNetwork:
 def load_package(
     package: Path, engine: CompilingEngine, precision: Precision, device: torch.device, threads: int = 1
 ) -> Callable[[Tensor], Tensor]:
-    """One compiled forward pass, for batches of the size that it was compiled for.
+    """Load one compiled forward pass, for batches of the size that it was compiled for.
 
     Parameters
     ----------
     precision, threads:
-        Of OpenVINO; inductor's were chosen when it compiled.
+        For OpenVINO. Inductor chose its own when it compiled.
 
     Raises
     ------
@@ -70,18 +71,15 @@ def load_package(
         When it can't be loaded.
     """
     if engine == "openvino":
-        # Imported here: a GPU's process does without it.
-        from service.model import openvino_network
-
         return openvino_network.load(package, precision, threads)
-    # torch._inductor.aoti_load_package, which is public, imports the compiler: that takes seconds. It calls this.
+    # The public torch._inductor.aoti_load_package calls this, too, but it imports the compiler, which takes seconds.
     index = -1 if device.type == "cpu" else device.index or 0
     loader = torch._C._aoti.AOTIModelPackageLoader(str(package), "model", False, 1, index)
     return lambda images: loader.boxed_run([images])[0]
 
 
 def split_sizes(count: int, sizes: Sequence[int]) -> list[int]:
-    """The parts that `count` images are split into: as many of the largest size as fit, then of the next.
+    """Split `count` images into parts: as many of the largest size as fit, then of the next.
 
     Parameters
     ----------

@@ -1,14 +1,12 @@
 """Compiles a model in a process of its own: `python -m service.model.compiler`, started by `service.model.forward`.
 
-The process that serves then loads the result as it does at any later start: same imports, same memory. A compiler that
-crashes or hangs takes nobody with it.
+The process that serves then loads the result as it does at any later start, with the same imports and the same memory.
+It survives a compiler that crashes or hangs.
 """
 
 import json
 import os
-import signal
 import sys
-import threading
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,28 +20,29 @@ from service.model import openvino_network
 from service.model.compiled import CompilingEngine, load_package
 from service.model.network import ImageNetwork
 from service.model.weights import load_model
+from service.processes import end_with_parent
 from service.settings import Precision, Settings
 
 _MODULE = "service.model.compiler"
-# What the compiled network's logits may differ from the network's own by, as a share of these. In bfloat16 the order of
-# the sums makes up to 0.15 on images of noise; a network that computes something else is off by about 1.
+# How far the compiled network's logits may be from the network's own, as a share of their size. In bfloat16 another
+# order of the sums makes up to 0.15 on images of noise; a network that computes something else is off by about 1.
 _TOLERANCES: Mapping[Precision, float] = {"float32": 0.01, "bfloat16": 0.3, "float16": 0.1}
 
 
 @dataclass(frozen=True)
 class CompileJob:
-    """What one compiler process makes, as it reads it on its command line.
+    """What one compiler process makes. The process reads it from its command line.
 
     Attributes
     ----------
     engine:
-        What compiles it.
+        The engine that compiles the network.
     size:
-        The batch size that is compiled, in images; the package is a folder of that name.
+        The batch size that it is compiled for, in images; the package is a folder of that name.
     device:
         `cpu` or `cuda:<index>`.
     precision:
-        What the network computes in.
+        The precision that the network computes in.
     settings:
         The service's settings as JSON.
     """
@@ -56,13 +55,13 @@ class CompileJob:
 
 
 def command_line(job: CompileJob, folder: Path) -> list[str]:
-    """The command that compiles what the job says into `folder`. It ends when its stdin does, whatever it was doing."""
-    return [sys.executable, "-m", _MODULE, json.dumps(asdict(job)), str(folder)]
+    """Return the command that compiles what the job says into `folder`, for a child of this process."""
+    return [sys.executable, "-m", _MODULE, json.dumps(asdict(job)), str(folder), str(os.getpid())]
 
 
-def main(job_json: str, folder: str) -> None:
+def main(job_json: str, folder: str, parent_pid: str) -> None:
     """Compile what the job says. Any error ends the process with its traceback."""
-    _end_with_parent()
+    end_with_parent(int(parent_pid))
     job = CompileJob(**json.loads(job_json))
     settings = Settings.model_validate_json(job.settings)
     torch.set_num_threads(settings.threads_per_worker)
@@ -70,7 +69,7 @@ def main(job_json: str, folder: str) -> None:
     device = torch.device(job.device)
     shape = (job.size, settings.image_size, settings.image_size, 3)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).to(device)
-    # OpenVINO takes it in float32, whatever it then computes in.
+    # OpenVINO converts a float32 network, also if it computes in another precision later.
     network = ImageNetwork(load_model(settings), "float32" if job.engine == "openvino" else job.precision, device)
     compile_network(network, images, job.engine, job.precision, Path(folder) / str(job.size))
 
@@ -106,21 +105,10 @@ def _save_inductor(exported: ExportedProgram, package: Path) -> None:
     torch._inductor.aoti_compile_and_package(
         exported, package_path=str(archive), inductor_configs={"freezing": True, "cpp.threads": torch.get_num_threads()}
     )
-    # Unpacked once here: the loader would do it at every start, into a folder that a killed process leaves behind.
+    # Unpack it once, here: otherwise the loader unpacks it at every start, into a folder that a killed process leaves.
     with zipfile.ZipFile(archive) as content:
         content.extractall(package.parent)
     archive.unlink()
-
-
-def _end_with_parent() -> None:
-    """End this process and its compilers when whoever started it is gone: then stdin ends."""
-    os.setsid()
-
-    def watch() -> None:
-        sys.stdin.read()
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The forward pass of the settings' network: compiled if that is possible, else as torch runs it.
 
-Compiling takes a while and is done once for a machine: what comes out is kept in the user's cache.
+Compiling takes a while and is done once on a machine: the result is kept in the user's cache.
 """
 
 import hashlib
@@ -23,10 +23,12 @@ from service.model.compiled import CompiledNetwork, CompilingEngine
 from service.model.compiler import CompileJob, command_line
 from service.model.network import ImageNetwork
 from service.model.weights import load_model, weights_digest
+from service.processes import kill_tree
 from service.settings import OPENVINO_PRECISIONS, Engine, Precision, Settings, usable_cores
 
 _LOG = logging.getLogger(__name__)
-# Larger ones are no faster on a CPU, and with AMX slower; how many one thread has at hand depends, see docs/decisions.
+# Larger micro-batches are no faster on a CPU, and slower with AMX. For one thread the best size differs by engine and
+# precision, see docs/decisions.
 _CPU_MICRO_BATCH = 8
 _ONE_THREAD_MICRO_BATCH: Mapping[tuple[CompilingEngine, Precision], int] = {
     ("openvino", "float32"): 1,
@@ -44,14 +46,14 @@ _PACKAGES = ("openvino", "timm", "torch", "torchvision")
 class Forward(Protocol):
     """uint8 RGB images (n, size, size, 3) on the device to float32 logits (n, outputs), for any n.
 
-    When the other workers are idle it may take their cores.
+    Under `use_all_cores` it may also take the cores of the other workers.
 
     Attributes
     ----------
     engine:
-        What runs it.
+        The engine that runs the network.
     sizes:
-        The batch sizes to warm up with: whatever n is, no other is new to the device afterwards.
+        The batch sizes to warm up with: after that, no n needs a size that the device hasn't seen.
     """
 
     @property
@@ -60,7 +62,7 @@ class Forward(Protocol):
     @property
     def sizes(self) -> Sequence[int]: ...  # noqa: D102
 
-    def __call__(self, images: Tensor, *, others_idle: bool = False) -> Tensor: ...  # noqa: D102
+    def __call__(self, images: Tensor, *, use_all_cores: bool = False) -> Tensor: ...  # noqa: D102
 
 
 class EagerNetwork:
@@ -72,13 +74,13 @@ class EagerNetwork:
         self.sizes = range(1, micro_batch_size + 1)
         self._network = network
 
-    def __call__(self, images: Tensor, *, others_idle: bool = False) -> Tensor:  # noqa: ARG002
-        """float32 logits of shape (n, outputs); torch's threads stay as many as they are."""
+    def __call__(self, images: Tensor, *, use_all_cores: bool = False) -> Tensor:  # noqa: ARG002
+        """Compute float32 logits of shape (n, outputs). Torch keeps its number of threads."""
         return torch.cat([self._network(part) for part in torch.split(images, self.sizes[-1])])
 
 
 def load_forward(settings: Settings, device: torch.device, precision: Precision) -> Forward:
-    """The network on the device, for any number of images.
+    """Load the network onto the device, for any number of images.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def load_forward(settings: Settings, device: torch.device, precision: Precision)
 
 
 def chosen_engine(settings: Settings, device: torch.device, precision: Precision) -> Engine:
-    """What runs the network: the settings' engine, or what was fastest, see docs/decisions."""
+    """Choose the engine: the one in the settings, or the one that was fastest, see docs/decisions."""
     if settings.engine != "auto":
         return settings.engine
     return "openvino" if device.type == "cpu" and precision in OPENVINO_PRECISIONS else "inductor"
@@ -105,10 +107,10 @@ def chosen_engine(settings: Settings, device: torch.device, precision: Precision
 def compiled_sizes(
     settings: Settings, engine: CompilingEngine, device: torch.device, precision: Precision
 ) -> tuple[int, ...]:
-    """The batch sizes that are compiled, largest first; 1 is the last, so that any number of images can be split.
+    """Choose the batch sizes to compile, largest first; 1 is the last, so that any number of images can be split.
 
-    On one thread of a CPU few images at a time are as fast as many or faster: what is between two layers stays in its
-    caches. Two threads share the work of a single image badly.
+    On one thread of a CPU, small batches are as fast as large ones or faster: what passes between layers stays in the
+    core's caches. Two threads share the work of a single image badly.
     """
     if settings.micro_batch_size is not None:
         sizes = {settings.micro_batch_size}
@@ -135,7 +137,7 @@ def _load_compiled(
         "threads": settings.threads_per_worker,
         "hardware": _hardware(device),
         "packages": {name: version(name) for name in _PACKAGES},
-        # Normalisation and compiler options are in there.
+        # These files hold the normalisation and the compilers' options.
         "sources": {name: hashlib.sha256(Path(__file__).with_name(name).read_bytes()).hexdigest() for name in _SOURCES},
     }
     jobs = [CompileJob(engine, size, str(device), precision, settings.model_dump_json()) for size in sizes]
@@ -148,7 +150,7 @@ def _load_compiled(
 
 
 def _hardware(device: torch.device) -> dict[str, object]:
-    """What machine code and the layout of packed weights depend on."""
+    """Describe the hardware that the machine code and the layout of packed weights depend on."""
     if device.type == "cuda":
         return {"gpu": torch.cuda.get_device_name(device), "capability": torch.cuda.get_device_capability(device)}
     return {
@@ -165,7 +167,7 @@ def _compile(jobs: list[CompileJob], folder: Path) -> None:
         raise CompileError(f"there is no C++ compiler {cxx!r}; install g++ or set CXX")
     _LOG.warning("compiling the model, once for this machine, into %s", folder.parent)
     start_s = time.monotonic()
-    # In the cache, so that the next build clears it away if this process is killed.
+    # It lies in the cache, so that the next build clears it away if this process is killed.
     scratch = folder / "scratch"
     scratch.mkdir()
     compilers = [_start_compiler(job, folder, scratch) for job in jobs]
@@ -174,7 +176,9 @@ def _compile(jobs: list[CompileJob], folder: Path) -> None:
             _wait(compiler, start_s + _COMPILE_TIMEOUT_S, _log_path(job, scratch))
     finally:
         for compiler in compilers:
-            compiler.communicate()  # the end of its input ends it
+            if compiler.poll() is None:
+                kill_tree(compiler.pid)
+                compiler.wait()
     shutil.rmtree(scratch)
     _LOG.warning("compiled the model in %.0f s", time.monotonic() - start_s)
 
@@ -187,14 +191,14 @@ def _start_compiler(job: CompileJob, folder: Path, scratch: Path) -> "subprocess
     with _log_path(job, scratch).open("wb") as log:
         return subprocess.Popen(
             command_line(job, folder),
-            # So that `service` is found whatever the current folder is.
+            # The compiler must find `service` whatever the current folder is.
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")])),
-                # What torch finds in its usual folder it would unpickle.
+                # Torch would unpickle what it finds in its usual folder.
                 "TORCHINDUCTOR_CACHE_DIR": str(scratch / str(job.size)),
             },
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
         )

@@ -1,4 +1,4 @@
-"""The graph that runs: from bytes of an image to logits. What is compiled is this module."""
+"""ImageNetwork: the module that is compiled, from the bytes of an image to logits."""
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from service.settings import Precision
 class ImageNetwork(nn.Module):
     """A network with its input's normalisation, in one precision: uint8 RGB (n, size, size, 3) to float32 logits.
 
-    The normalisation is float32 in every precision. NHWC bytes seen as NCHW are channels_last already, so nothing is
-    copied for the layout.
+    The normalisation is float32 in every precision. NHWC bytes, seen as NCHW, have the channels_last layout already, so
+    torch copies nothing for the layout.
     """
 
     scale: Tensor
@@ -27,7 +27,7 @@ class ImageNetwork(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """float32 logits of shape (n, outputs)."""
+        """Compute float32 logits of shape (n, outputs)."""
         normalised = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
         logits: Tensor = self.network(normalised.to(self._dtype)).float()
         return logits

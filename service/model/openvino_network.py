@@ -1,6 +1,6 @@
 """The network on a CPU through OpenVINO, which runs convolutions faster than torch does.
 
-Its `convert_model` would report its use to a server on the internet, so the frontend below it is called instead.
+OpenVINO's `convert_model` would report its use to a server on the internet, so this calls the frontend below it.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from openvino import Core, save_model
 from openvino.frontend import FrontEndManager
+from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 from torch import Tensor
 from torch.export import ExportedProgram
 
 from service.settings import Precision
 
-_FILE = "network.xml"  # the weights lie beside it, in float32 whatever is computed in
+_FILE = "network.xml"  # the weights lie beside it, in float32 for every precision
 _HINTS: Mapping[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -26,11 +27,8 @@ def save(exported: ExportedProgram, package: Path) -> None:
     RuntimeError
         When it has an operator that OpenVINO doesn't know.
     """
-    # Imported here: it takes torch's compiler along, which the process that serves does without.
-    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
-
     frontend = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchFXPythonDecoder.from_exported_program(exported)  # must outlive what is loaded from it
+    decoder = TorchFXPythonDecoder.from_exported_program(exported)  # must outlive what the frontend loads from it
     network = frontend.convert(frontend.load(decoder))
     [images] = exported.example_inputs[0]
     network.reshape(list(images.shape))
@@ -38,9 +36,9 @@ def save(exported: ExportedProgram, package: Path) -> None:
 
 
 def load(package: Path, precision: Precision, threads: int) -> Callable[[Tensor], Tensor]:
-    """The forward pass of a package, for one call at a time.
+    """Load the forward pass of a package, for one call at a time.
 
-    On a CPU that doesn't multiply bfloat16 OpenVINO computes in float32 instead.
+    On a CPU that can't multiply bfloat16 OpenVINO computes in float32 instead.
 
     Raises
     ------
@@ -51,7 +49,7 @@ def load(package: Path, precision: Precision, threads: int) -> Callable[[Tensor]
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        # Every worker would pin its thread to the same first core.
+        # Otherwise every worker pins its thread to the same first core.
         "ENABLE_CPU_PINNING": False,
     }
     request = Core().compile_model(package / _FILE, "CPU", options).create_infer_request()

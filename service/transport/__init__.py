@@ -1,1 +1,41 @@
-"""From an HTTP process to a worker and back: the request table, batches, and the supervision of the workers."""
+"""From an HTTP process to a worker and back: the request table, its batches, and the supervision of the workers.
+
+This wing replaces LitServe's queues and its monitoring of workers: docs/decisions/2026-11-23-requests-in-a-table.md
+says why. LitServe has no public way to replace them, so the service relies on the following parts of it. pyproject.toml
+bounds LitServe to the versions that have them; `unit_tests/service/transport/test_litserve*.py` hold each of them to
+the installed version.
+
+Requests and answers (`ClassifierServer`, `TableTransport`):
+
+1.  `LitServer.run` calls `_init_manager(num_api_servers)` once, before it starts any other process. We override it.
+2.  The endpoint puts `(HTTP process, id, time, request)` into `LitServer.litapi_request_queues[api_path]`. We put our
+    transport there.
+3.  Each HTTP process awaits `LitServer._transport.areceive(HTTP process)` for `(id, (response, status, type, worker))`
+    and answers the request of that id with the response. `run` calls `close(send_sentinel=...)` at its end.
+4.  `MessageTransport` is the transport's class. We subclass it.
+5.  `FastAPI.response_queue_id` of the server's `app` is the HTTP process's number, from 0. `service.web.image_request`
+    reads it.
+6.  The annotation of `LitAPI.decode_request` becomes the endpoint's parameter, so FastAPI resolves its dependency in
+    the HTTP process.
+7.  `LitAPI.authorize` replaces LitServe's own check of the key, which `LIT_SERVER_API_KEY` holds. `service.app` reads
+    the key, and `service.web.admission` checks it.
+
+Batches (`FairShareLoop`):
+
+8.  `BatchedLoop.get_batch_requests(lit_api, request_queue, transport)` returns the next batch, a list of
+    `(HTTP process, id, input)`, and the ids that timed out. We override it. SystemExit, raised there, ends the worker.
+9.  `BatchedLoop` sends `(id, (answer, LitAPIStatus, LoopResponseType, worker))` to the transport, and for an exception
+    of a hook the status ERROR.
+10. `LitLoop.worker_id` is the worker's number, from 0.
+
+Processes (`WorkerSupervisor`, `service.app`):
+
+11. `LitServer._monitor_workers` switches LitServe's own monitoring off.
+12. `LitServer.inference_workers` lists the workers' processes by number, and
+    `launch_single_inference_worker(lit_api, number)` starts one anew.
+13. `run` forks the HTTP processes from its own thread and calls them `LitServer-<number>`. They have
+    `uvicorn_graceful_timeout` seconds to drain, and get the keyword arguments of `run` that LitServe doesn't know, for
+    uvicorn.
+14. `run` drains on KeyboardInterrupt: it ends the HTTP processes first and then the workers. It raises RuntimeError
+    when a worker's setup has raised.
+"""

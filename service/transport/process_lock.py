@@ -1,4 +1,4 @@
-"""A lock between processes that none of them can take with it when it is killed."""
+"""ProcessLock: a lock between processes that opens when the process that holds it is killed."""
 
 import fcntl
 import os
@@ -10,13 +10,13 @@ from typing import Any
 
 
 class ProcessLock:
-    """The kernel opens it when its holder ends, however that ends; a semaphore would stay closed for good.
+    """A lock of the kernel on a file, which it opens when the holder ends. A semaphore would stay closed for ever.
 
     Each process may use it from one thread only. A spawned process gets it as an argument, a forked one inherits it.
     """
 
     def __init__(self) -> None:
-        # It has no name in any folder: nothing is left of it.
+        # The file has no name in any folder, so nothing stays behind.
         with tempfile.TemporaryFile() as file:
             self._hold(os.dup(file.fileno()))
 

@@ -1,4 +1,4 @@
-"""Whether all processes of a server are there and at work: what ends or hangs is replaced, or ends the server."""
+"""WorkerSupervisor: replaces a worker that ends or hangs, and stops the server when an HTTP process ends."""
 
 import logging
 import multiprocessing
@@ -15,28 +15,32 @@ from service.transport.request_table import RequestTable
 _LOG = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.1
 _LONGEST_PAUSE_S = 30.0
-_HTTP_PROCESS = "LitServer-"  # what LitServe calls them
+_HTTP_PROCESS = "LitServer-"  # how LitServe's names of them begin
 
 
-class Watch(threading.Thread):
-    """Runs in the server's main process from before its start; `stop` it when the server stops.
+class WorkerSupervisor(threading.Thread):
+    """A thread of the server's main process that looks at all other processes ten times a second.
+
+    It runs from before the server's start until after its end. It must: the workers that it starts end with it, see
+    `service.processes.end_with_parent`.
 
     Parameters
     ----------
     worker_timeout_s:
-        After so many seconds without a sign of life a worker hangs. Time in which the whole server was suspended
-        doesn't count.
+        A worker that gives no heartbeat for so many seconds hangs. Time in which the whole server was suspended doesn't
+        count.
 
     Attributes
     ----------
     failure:
-        Why the server was stopped, if it was.
+        Why the supervisor has stopped the server, if it has.
     """
 
     def __init__(self, server: LitServer, table: RequestTable, worker_timeout_s: float) -> None:
-        super().__init__(name="watch", daemon=True)
+        super().__init__(name="supervisor", daemon=True)
         self._server, self._table, self._worker_timeout_s = server, table, worker_timeout_s
         self._is_stopping = False
+        self._has_ended = threading.Event()
         self._is_up = False
         self._http_processes = 0
         self._silent: dict[int, tuple[int, float]] = {}
@@ -45,21 +49,27 @@ class Watch(threading.Thread):
         self.failure: str | None = None
 
     def stop(self) -> None:
-        """Replace nothing from now on. For a signal handler, too: it doesn't wait."""
+        """Replace nothing from now on. A signal handler may call this: it doesn't wait."""
         self._is_stopping = True
 
+    def end(self) -> None:
+        """End the thread, and wait for that. The server has ended, or the workers would end now."""
+        self.stop()
+        self._has_ended.set()
+        self.join()
+
     def run(self) -> None:
-        """Look ten times a second."""
+        """Look until `end` is called."""
         before_s = time.monotonic()
-        while not self._is_stopping:
-            time.sleep(_LOOK_EVERY_S)
+        while not self._has_ended.wait(_LOOK_EVERY_S):
             now_s = time.monotonic()
-            self._look(min(now_s - before_s, 2 * _LOOK_EVERY_S))
+            if not self._is_stopping:
+                self._look(min(now_s - before_s, 2 * _LOOK_EVERY_S))
             before_s = now_s
 
     def _look(self, passed_s: float) -> None:
         self._is_up = self._is_up or self._table.any_worker_present
-        # LitServe fills the list when it has started all.
+        # LitServe sets the list when it has started all workers.
         for worker, process in enumerate(getattr(self._server, "inference_workers", [])):
             if not process.is_alive():
                 self._replace(worker, process.exitcode)
@@ -72,18 +82,18 @@ class Watch(threading.Thread):
         self._http_processes = http_processes
 
     def _hangs(self, worker: int, passed_s: float) -> bool:
-        beats = self._table.beats(worker)
-        if beats is None:
+        heartbeats = self._table.heartbeats(worker)
+        if heartbeats is None:
             return False
         self._restarts[worker] = 0
-        before, silent_s = self._silent.get(worker, (beats, 0.0))
-        silent_s = silent_s + passed_s if beats == before else 0.0
-        self._silent[worker] = beats, silent_s
+        before, silent_s = self._silent.get(worker, (heartbeats, 0.0))
+        silent_s = silent_s + passed_s if heartbeats == before else 0.0
+        self._silent[worker] = heartbeats, silent_s
         return silent_s > self._worker_timeout_s
 
     def _replace(self, worker: int, exitcode: int) -> None:
         if not self._is_up:
-            # With status 0 its setup has raised; LitServe says so itself.
+            # A worker whose setup has raised ends with status 0, and LitServe reports that itself.
             if exitcode:
                 self._fail(f"a worker ended with status {exitcode} before it was ready")
             return
@@ -93,7 +103,7 @@ class Watch(threading.Thread):
         if worker not in self._restart_at_s:
             self._table.leave(worker)
             self._silent.pop(worker, None)
-            # At once, unless it failed right before: then ever more slowly.
+            # A worker is replaced at once. If the new one ends before its first batch, the next starts ever later.
             pause_s = min(_LONGEST_PAUSE_S, 2.0 ** self._restarts[worker] - 1)
             self._restarts[worker] += 1
             self._restart_at_s[worker] = now_s + pause_s

@@ -1,7 +1,8 @@
-"""From an HTTP process to a worker and back, by way of the request table: LitServe's queue and transport in one.
+"""TableTransport: LitServe's request queue and its transport of answers in one, on top of the request table.
 
-What this replaces are queues in a process of their own: six messages a request, and a worker that is killed takes
-with it what it was about to get. Here a worker's death costs nobody else anything, and what it had is answered at once.
+It replaces queues that live in a process of their own and take six messages a request. There, a worker that is killed
+loses the requests that were on their way to it. Here, a killed worker costs no other request anything, and its own
+requests are answered at once.
 """
 
 import asyncio
@@ -22,15 +23,15 @@ from litserve.transport.base import MessageTransport
 from litserve.utils import LitAPIStatus, LoopResponseType
 
 from service.images import Pixels
-from service.stages import StageSpan
+from service.stages import StageTimer
 from service.transport.request_table import RequestTable
 
 _LOG = logging.getLogger(__name__)
 RETRY_AFTER = {"Retry-After": "1"}
 _LOOK_EVERY_S = 0.1
-# Younger requests have clients that still wait; to ask costs more than they would gain.
+# Check only older requests for disconnection: the check costs more than it saves on young ones.
 _CLIENT_MAY_BE_GONE_AFTER_S = 1.0
-_CLIENT_CLOSED_REQUEST = 499  # as nginx has it; nobody reads the answer
+_CLIENT_CLOSED_REQUEST = 499  # nginx's status; no client reads it
 _HEAD = struct.Struct("<HI")
 
 
@@ -40,57 +41,58 @@ class DecodedImage:
 
     Attributes
     ----------
-    place:
-        Its place in the request table.
+    slot:
+        Its slot in the request table.
     deadline_s:
-        `time.monotonic()` when it must be answered at the latest.
+        The latest `time.monotonic()` at which it must be answered.
     pixels:
         uint8 RGB of shape (size, size, 3).
     decoding:
-        What it took.
+        How long decoding took.
     request:
-        Knows whether its client is still there.
+        The request itself, which knows whether its client is still connected.
     """
 
-    place: int
+    slot: int
     deadline_s: float
-    # LitServe formats each request for a log line that is hardly ever written; an array's digits would take a while.
+    # LitServe formats each request for a debug line that is hardly ever written. Without repr=False that would format a
+    # whole array.
     pixels: Pixels = field(repr=False)
-    decoding: StageSpan = field(repr=False)
+    decoding: StageTimer = field(repr=False)
     request: Request = field(repr=False)
 
 
-class Handover(MessageTransport):  # type: ignore[misc]  # litserve ships no types
-    """LitServe's request queue, as far as it puts requests there, and its transport of answers.
+class TableTransport(MessageTransport):  # type: ignore[misc]  # litserve ships no types
+    """Takes requests as LitServe's request queue does, and answers as LitServe's transport does.
 
-    The HTTP process looks ten times a second for requests whose worker has ended, whose deadline has passed or whose
-    client has gone: each is answered then, and isn't predicted if no worker has begun with it.
+    Ten times a second the HTTP process looks for requests whose worker has ended, whose deadline has passed or whose
+    client has disconnected. It answers each of them then, and no worker predicts them unless it has already begun.
     """
 
     def __init__(self, table: RequestTable, processes: int) -> None:
         self._table = table
-        # A byte for an HTTP process says: there are answers. Lost or too many, it does no harm.
-        self._bells = [socket.socketpair() for _ in range(processes)]
-        for end in chain.from_iterable(self._bells):
+        # A byte wakes an HTTP process up to fetch answers. A byte that is lost, or one too many, does no harm.
+        self._wakeups = [socket.socketpair() for _ in range(processes)]
+        for end in chain.from_iterable(self._wakeups):
             weakref.finalize(self, end.close)
         self._waiting: dict[int, tuple[str, DecodedImage]] = {}
-        # Made in the HTTP process, with its event loop.
+        # `areceive` makes it, in the HTTP process and with its event loop.
         self._replies: asyncio.Queue[tuple[str, tuple[Response, str, LoopResponseType, None]]] | None = None
 
-    # What LitServe calls in an HTTP process.
+    # LitServe calls these in an HTTP process.
 
     def put(self, item: tuple[int, str, float, DecodedImage]) -> None:
-        """Queue a request; LitServe's consumer is the HTTP process."""
+        """Queue a request. LitServe's item is (number of the HTTP process, id, time, request)."""
         _, uid, _, image = item
-        self._waiting[image.place] = uid, image
-        self._table.queue(image.place, image.pixels)
+        self._waiting[image.slot] = uid, image
+        self._table.queue(image.slot, image.pixels)
 
     async def areceive(self, consumer_id: int, timeout: float | None = None, block: bool = True) -> Any:  # noqa: ARG002
-        """Wait for the next answer, as LitServe wants it: (request, (response, status, type, worker))."""
+        """Wait for the next answer. LitServe's item is (id of the request, (response, status, type, worker))."""
         if self._replies is None:
             self._replies = asyncio.Queue()
             self._attendant = asyncio.create_task(self._attend(consumer_id))
-            self._attendant.add_done_callback(_end_if_it_failed)
+            self._attendant.add_done_callback(_end_process_on_failure)
         try:
             return await self._replies.get()
         except asyncio.CancelledError:
@@ -98,75 +100,75 @@ class Handover(MessageTransport):  # type: ignore[misc]  # litserve ships no typ
             raise
 
     def close(self, send_sentinel: bool = True) -> None:
-        """Nothing to do: `areceive` ends with the HTTP process."""
+        """Do nothing: `areceive` ends with the HTTP process."""
 
     async def _attend(self, process: int) -> None:
-        loop, bell = asyncio.get_running_loop(), self._bells[process][0]
+        loop, wakeup = asyncio.get_running_loop(), self._wakeups[process][0]
 
-        def on_bell() -> None:
-            bell.recv(4096)
+        def on_wakeup() -> None:
+            wakeup.recv(4096)
             self._fetch(process)
 
-        loop.add_reader(bell, on_bell)
+        loop.add_reader(wakeup, on_wakeup)
         self._table.open(process, is_open=True)
         try:
             while True:
                 await asyncio.sleep(_LOOK_EVERY_S)
                 self._fetch(process)
-                self._refuse_the_hopeless(process)
-                await self._forget_the_gone(process)
+                self._expire_requests(process)
+                await self._drop_disconnected(process)
         finally:
             self._table.open(process, is_open=False)
-            loop.remove_reader(bell)
+            loop.remove_reader(wakeup)
 
-    def _reply(self, place: int, response: Response) -> None:
+    def _reply(self, slot: int, response: Response) -> None:
         assert self._replies is not None, "made by areceive"
-        uid, _ = self._waiting.pop(place)
+        uid, _ = self._waiting.pop(slot)
         self._replies.put_nowait((uid, (response, LitAPIStatus.OK, LoopResponseType.REGULAR, None)))
 
     def _fetch(self, process: int) -> None:
-        for place in self._table.answered(process):
-            answer = self._table.fetch(place)
-            if place in self._waiting:  # else it came too late
-                self._reply(place, _unpack(answer, self._waiting[place][1].decoding))
+        for slot in self._table.answered(process):
+            answer = self._table.fetch(slot)
+            if slot in self._waiting:  # otherwise the answer came after the deadline
+                self._reply(slot, _unpack(answer, self._waiting[slot][1].decoding))
 
-    def _refuse_the_hopeless(self, process: int) -> None:
-        for place, worker in self._table.taken(process):
-            if not _is_alive(worker) and self._table.reclaim(place, worker) and place in self._waiting:
-                self._reply(place, refusal(503, "the worker that had this image in hand has ended; try again"))
+    def _expire_requests(self, process: int) -> None:
+        for slot, worker in self._table.taken(process):
+            if not _is_alive(worker) and self._table.reclaim(slot, worker) and slot in self._waiting:
+                self._reply(slot, refusal(503, "the worker that had this image in hand has ended; try again"))
         now_s = time.monotonic()
-        for place, (_, image) in list(self._waiting.items()):
+        for slot, (_, image) in list(self._waiting.items()):
             if now_s > image.deadline_s:
-                # A worker that has it keeps the place until it has answered, for nobody.
-                self._table.withdraw(place)
-                self._reply(place, refusal(504, "there was no time left to predict this image"))
+                # If a worker has the request, its slot stays taken until the worker has answered.
+                self._table.withdraw(slot)
+                self._reply(slot, refusal(504, "there was no time left to predict this image"))
 
-    async def _forget_the_gone(self, process: int) -> None:
+    async def _drop_disconnected(self, process: int) -> None:
         oldest_s = time.monotonic() - _CLIENT_MAY_BE_GONE_AFTER_S
-        queued = [place for place in self._table.queued(process) if self._table.queued_at_s(place) < oldest_s]
-        for place, waiting in [(place, self._waiting.get(place)) for place in queued]:
+        queued = [slot for slot in self._table.queued(process) if self._table.queued_at_s(slot) < oldest_s]
+        for slot, waiting in [(slot, self._waiting.get(slot)) for slot in queued]:
             if waiting is None or not await waiting[1].request.is_disconnected():
                 continue
-            # Meanwhile the place may have got another request, or a worker.
-            if self._waiting.get(place) is waiting and self._table.withdraw(place):
-                self._reply(place, refusal(_CLIENT_CLOSED_REQUEST, "the client has gone"))
+            # During the await another request may have got the slot, or a worker may have taken this one.
+            if self._waiting.get(slot) is waiting and self._table.withdraw(slot):
+                self._reply(slot, refusal(_CLIENT_CLOSED_REQUEST, "the client has gone"))
 
-    # What LitServe calls in a worker.
+    # LitServe calls this in a worker.
 
     def send(self, item: tuple[int, tuple[Any, ...]], consumer_id: int) -> None:  # noqa: ARG002
-        """Answer the request at a place: with the API's response, or with 500 where it raised."""
-        place, (answer, status, *_) = item
+        """Answer the request in a slot: with the API's response, or with 500 if the API raised an exception."""
+        slot, (answer, status, *_) = item
         if status != LitAPIStatus.OK or not isinstance(answer, Response):
             answer = refusal(500, "the prediction failed")
-        process = self._table.answer(place, _pack(answer))
+        process = self._table.answer(slot, _pack(answer))
         try:
-            self._bells[process][1].send(b"\0", socket.MSG_DONTWAIT)
+            self._wakeups[process][1].send(b"\0", socket.MSG_DONTWAIT)
         except BlockingIOError:
-            pass  # it has more than enough of them to wake up
+            pass  # the socket is full, so there is a byte that wakes the HTTP process up
 
 
 def refusal(status: int, detail: str) -> Response:
-    """A sentence for the client, as FastAPI's HTTPException answers it."""
+    """Make an answer with a sentence for the client, in the form of FastAPI's HTTPException."""
     body = json.dumps({"detail": detail})
     return Response(body, status, RETRY_AFTER if status == 503 else None, media_type="application/json")
 
@@ -176,23 +178,23 @@ def _pack(response: Response) -> bytes:
     return _HEAD.pack(response.status_code, len(timing)) + timing + bytes(response.body)
 
 
-def _unpack(packed: bytes, decoding: StageSpan) -> Response:
+def _unpack(packed: bytes, decoding: StageTimer) -> Response:
     status, timing_bytes = _HEAD.unpack_from(packed)
     end = _HEAD.size + timing_bytes
     timing = ", ".join(filter(None, (str(decoding), packed[_HEAD.size : end].decode())))
     return Response(packed[end:], status, {"Server-Timing": timing}, media_type="application/json")
 
 
-def _end_if_it_failed(attendant: "asyncio.Task[None]") -> None:
-    """Nobody would be answered any more: better that this HTTP process ends."""
+def _end_process_on_failure(attendant: "asyncio.Task[None]") -> None:
+    """End this HTTP process when its attendant has failed: it could not answer any request any more."""
     if not attendant.cancelled() and (error := attendant.exception()):
-        _LOG.critical("the requests in the house can't be looked after", exc_info=error)
+        _LOG.critical("the requests in flight can't be looked after", exc_info=error)
         signal.raise_signal(signal.SIGTERM)
 
 
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except (ProcessLookupError, PermissionError):  # the latter: its number is another user's process by now
+    except (ProcessLookupError, PermissionError):  # the latter: another user's process has got the id
         return False
     return True

@@ -9,7 +9,7 @@ _RETRY_AFTER_S = 1
 
 
 class Admission:
-    """ASGI middleware for one path: 503 with Retry-After when the house is full, 401 without the right key.
+    """ASGI middleware for one path: 503 with Retry-After when it is at capacity, 401 without the right key.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from service.images import (
     Pixels,
     UnsupportedImageError,
 )
-from service.stages import StageSpan
+from service.stages import StageTimer
 from service.transport.request_table import RequestTable
 from service.transport.table_transport import RETRY_AFTER, DecodedImage
 
@@ -61,7 +61,7 @@ async def read_image_request(request: Request) -> DecodedImage:
     ------
     fastapi.HTTPException
         400 not JSON or not base64, 408 not sent in time, 413 too large, 415 not a supported type, 422 missing, of the
-        wrong type or corrupt, 503 no place free, 504 not decoded in time.
+        wrong type or corrupt, 503 no slot free, 504 not decoded in time.
     """
     intake: Intake = request.app.state.intake
     deadline_s = time.monotonic() + intake.request_timeout_s
@@ -72,26 +72,26 @@ async def read_image_request(request: Request) -> DecodedImage:
         raise HTTPException(408, f"the body did not come within {intake.request_timeout_s:g} s") from None
     content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
 
-    decoding = StageSpan("decode")
+    decoding = StageTimer("decode")
 
     def decode() -> Pixels:
         with metrics.timed_stage(decoding):
-            return image_of(body, content_type, intake)
+            return decode_body(body, content_type, intake)
 
-    place = intake.table.arrive(request.app.response_queue_id)
-    if place is None:
-        raise HTTPException(503, "no place is free for this image; try again later", RETRY_AFTER)
+    slot = intake.table.arrive(request.app.response_queue_id)
+    if slot is None:
+        raise HTTPException(503, "no slot is free for this image; try again later", RETRY_AFTER)
     try:
         async with asyncio.timeout(deadline_s - time.monotonic()):
             pixels = await asyncio.get_running_loop().run_in_executor(intake.decoders, decode)
     except TimeoutError:
-        intake.table.withdraw(place)
+        intake.table.withdraw(slot)
         raise HTTPException(504, "there was no time left to decode this image") from None
     except BaseException:
-        intake.table.withdraw(place)
+        intake.table.withdraw(slot)
         raise
-    # Nothing is waited for from here to LitServe's queue, so that a place can't get lost with its request.
-    return DecodedImage(place, deadline_s, pixels, decoding, request)
+    # No await between here and `TableTransport.put`: a cancellation would leak the slot.
+    return DecodedImage(slot, deadline_s, pixels, decoding, request)
 
 
 ImageFromRequest = Annotated[DecodedImage, Depends(read_image_request)]
@@ -115,7 +115,7 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-def image_of(body: bytes, content_type: str, intake: Intake) -> Pixels:
+def decode_body(body: bytes, content_type: str, intake: Intake) -> Pixels:
     """The image in a request's body, uint8 RGB of shape (size, size, 3).
 
     Raises

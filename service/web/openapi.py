@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.predictions import Answer
+from service.predictions import Predictions
 
 _Document = dict[str, Any]
 
@@ -51,7 +51,7 @@ def describe(app: FastAPI, path: str) -> None:
         },
         "components": {
             "schemas": {
-                **_schemas_of_answer(),
+                **_prediction_schemas(),
                 "Error": {
                     "type": "object",
                     "properties": {"detail": {"type": "string", "description": "What is wrong, in a sentence."}},
@@ -64,9 +64,9 @@ def describe(app: FastAPI, path: str) -> None:
     app.openapi = lambda: document  # type: ignore[method-assign]  # as FastAPI documents it
 
 
-def _schemas_of_answer() -> _Document:
-    schema = Answer.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {**schema.pop("$defs"), "Answer": schema}
+def _prediction_schemas() -> _Document:
+    schema = Predictions.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "Predictions": schema}
 
 
 def _predict() -> _Document:
@@ -90,7 +90,7 @@ def _predict() -> _Document:
             "200": {
                 "description": "Every label with its probability, best first.",
                 "headers": {"Server-Timing": _SERVER_TIMING},
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Predictions"}}},
             },
             **{status: _error(status, description) for status, description in _ERRORS.items()},
         },

@@ -12,8 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from servegate.errors import ServegateError
-from servegate.measure.side_by_side import Schedule
-from servegate.storage.checkouts import identify
+from servegate.storage.commits import identify
 from servegate.telemetry.machine import read_fingerprint
 from tools.calibration.attribution import (
     ATTRIBUTIONS,
@@ -25,9 +24,9 @@ from tools.calibration.attribution import (
 from tools.calibration.attribution import KIND as ATTRIBUTION
 from tools.calibration.certify import certify
 from tools.calibration.gate_settings import ask_gate
-from tools.calibration.live import RUNS, RunRecord, read_runs, record_run
+from tools.calibration.live import RUNS, record_run, usable_runs
 from tools.calibration.page import write_page
-from tools.calibration.pairs import PAIRS, PairRecord, append_pair, read_pairs
+from tools.calibration.pairs import PAIRS, append_pair, usable_pairs
 from tools.calibration.record import KINDS, record_pair
 
 _ROOT = Path(__file__).parents[2]
@@ -61,69 +60,49 @@ def main(arguments: list[str]) -> int:
 
 def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
     settings, cells = ask_gate(_ROOT)
-    tree = identify(_ROOT, settings.service, settings.lock).service_tree
+    project, judging = settings.project, settings.judging
+    tree = identify(_ROOT, project.service, project.lock).service_tree
     end_s, longest_s = time.monotonic() + budget_s, 0.0
     while time.monotonic() + longest_s < end_s:
         start_s = time.monotonic()
-        recorded, ran = _recorded(folder, tree, settings.schedule), Counter(run.kind for run in _runs_of(folder, tree))
+        recorded = Counter(pair.kind for pair in usable_pairs(folder / PAIRS, judging.schedule, cells))
+        recorded[ATTRIBUTION] = len(read_attributions(folder / ATTRIBUTIONS))
+        ran = Counter(run.kind for run in usable_runs(folder / RUNS, cells))
         kind = min(kinds, key=lambda kind: recorded[kind])
         if recorded[kind] >= _PAIRS_OF_A_KIND:
             kind = next((name for name in kinds if ran[name] < _LIVE_RUNS.get(name, 0)), kind)
         if ran[kind] < _LIVE_RUNS.get(kind, 0):
             record_run(folder, _ROOT, kind, settings, _say)
         elif kind == ATTRIBUTION:
-            attribution = record_attribution(_ROOT, tree, recorded[kind], settings.schedule, _say)
+            attribution = record_attribution(_ROOT, tree, recorded[kind], judging.schedule, _say)
             append_attribution(folder / ATTRIBUTIONS, attribution)
-            _say(f"{attribution.stage} is slower; named: {attribution.said(settings.margin)}")
+            _say(f"{attribution.stage} is slower; named: {attribution.said(judging.margin)}")
         else:
-            append_pair(folder / PAIRS, record_pair(_ROOT, tree, kind, cells, settings.schedule, _say))
+            append_pair(folder / PAIRS, record_pair(_ROOT, tree, kind, cells, judging.schedule, _say))
             _say(f"{kind}: pair {recorded[kind] + 1} took {time.monotonic() - start_s:.0f} s")
         longest_s = max(longest_s, time.monotonic() - start_s)
 
 
-def _recorded(folder: Path, tree: str, schedule: Schedule) -> Counter[str]:
-    """How many there are of each kind, but for live runs."""
-    counts = Counter(pair.kind for pair in _pairs_of(folder, tree, schedule))
-    counts[ATTRIBUTION] = sum(item.service_tree == tree for item in read_attributions(folder / ATTRIBUTIONS))
-    return counts
-
-
 def _certify(folder: Path) -> None:
-    """From the records of the service as it is; while there are too few, from those of the last that had enough."""
     settings, cells = ask_gate(_ROOT)
-    checkout = identify(_ROOT, settings.service, settings.lock)
-    known = dict.fromkeys(
-        [checkout.service_tree, *(pair.service_tree for pair in reversed(read_pairs(folder / PAIRS)))]
-    )
-    tree = next((tree for tree in known if _recorded(folder, tree, settings.schedule)["same"] >= _LEAST_PAIRS), None)
-    if tree is None:
+    judging = settings.judging
+    pairs, runs = usable_pairs(folder / PAIRS, judging.schedule, cells), usable_runs(folder / RUNS, cells)
+    if sum(pair.kind == "same" for pair in pairs) < _LEAST_PAIRS:
         _say(f"no certificate yet: it needs {_LEAST_PAIRS} pairs of identical code at least")
         return
-    policy = settings.policy(gated_cells=len(cells))
     attributions = read_attributions(folder / ATTRIBUTIONS)
     certificate = {
         "machine_class": folder.name,
-        "service_tree": tree,
-        "commit": checkout.commit,
-        **certify(_pairs_of(folder, tree, settings.schedule), _runs_of(folder, tree), policy, settings.budget_minutes),
-        "attribution": certify_attributions(attributions, settings.margin) if attributions else None,
+        "commit": identify(_ROOT, settings.project.service, settings.project.lock).commit,
+        "mixes": "pairs and runs of every service tree listed, all by one schedule and of the same cells; "
+        "both sides of a pair are of one tree but for the injected slowdown",
+        "service_trees": dict(Counter([*(pair.service_tree for pair in pairs), *(run.service_tree for run in runs)])),
+        **certify(pairs, runs, judging.policy(gated_cells=len(cells)), judging.budget_s / 60),
+        "attribution": certify_attributions(attributions, judging.margin) if attributions else None,
     }
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")
     write_page(folder / "certificate.html", certificate)
     _say(f"certificate: {folder / 'certificate.html'}")
-
-
-def _pairs_of(folder: Path, service_tree: str, schedule: Schedule) -> list[PairRecord]:
-    """Those of this service by the schedule that the gate has now."""
-    return [
-        pair
-        for pair in read_pairs(folder / PAIRS)
-        if (pair.service_tree, pair.burst_s, pair.blocks) == (service_tree, schedule.burst_s, schedule.blocks)
-    ]
-
-
-def _runs_of(folder: Path, service_tree: str) -> list[RunRecord]:
-    return [run for run in read_runs(folder / RUNS) if run.service_tree == service_tree]
 
 
 def _say(text: str) -> None:

@@ -3,7 +3,6 @@
 What is recorded is one JSON object a line, beside the pairs, and grows in the same way.
 """
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from servegate.judging.stages import PartsOfPair, compare_stages, describe_stages, stages_that_moved
-from servegate.measure.side_by_side import Schedule, measure_pair
+from servegate.measure.side_by_side import Schedule, SideBySide
 from servegate.records import Cell, StageTime
 from tools.calibration.certify import binomial
 from tools.calibration.lines import append_line, read_lines
-from tools.calibration.record import LAUNCHERS, export_arms
+from tools.calibration.record import TARGETS, export_arms
 from tools.calibration.slowdowns import Slowdown
 
 ATTRIBUTIONS = "attributions.jsonl"
@@ -130,20 +129,9 @@ def record_attribution(
     began = datetime.now(UTC).isoformat(timespec="seconds")
     slowdown = SLOWDOWNS[number % len(SLOWDOWNS)]
     cell = _CELLS[number // 2 % len(_CELLS)]
-    order = random.Random()
     with export_arms(root, slowdown) as (base, head):
-        pairs = [
-            measure_pair(
-                LAUNCHERS[cell.group],
-                base,
-                head,
-                [cell],
-                schedule,
-                order,
-                lambda text: progress(f"{slowdown}: {text}"),
-            )[cell]
-            for _ in range(_PAIRS)
-        ]
+        side_by_side = SideBySide(base, head, schedule, progress=lambda text: progress(f"{slowdown}: {text}"))
+        pairs = [side_by_side.measure_pair(TARGETS[cell.group], [cell])[cell] for _ in range(_PAIRS)]
     return Attribution(
         **asdict(slowdown),
         service_tree=service_tree,

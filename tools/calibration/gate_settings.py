@@ -7,25 +7,25 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.plugin import get_cell
 from servegate.records import Cell
-from servegate.session.settings import GateSettings
+from servegate.session.hooks import NAME, SessionHooks
+from servegate.session.settings import Settings
 
 
 class _Listener:
-    """A pytest plugin that notes what it sees."""
+    """A pytest plugin that notes what the gate sees."""
 
-    settings: GateSettings
+    settings: Settings
     cells: list[Cell]
 
-    def pytest_configure(self, config: pytest.Config) -> None:
-        self.settings = GateSettings.from_pytest_config(config)
-
+    @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.cells = [cell for item in session.items if (cell := get_cell(item)) is not None]
+        hooks = session.config.pluginmanager.get_plugin(NAME)
+        assert isinstance(hooks, SessionHooks), "performance tests stand on the command line"
+        self.settings, self.cells = hooks.session.settings, list(hooks.session.gate.selected)
 
 
-def ask_gate(root: Path) -> tuple[GateSettings, list[Cell]]:
+def ask_gate(root: Path) -> tuple[Settings, list[Cell]]:
     """The settings of `pytest perf_tests` in a project, and its cells but for those that only inform.
 
     Raises

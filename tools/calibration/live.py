@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from servegate.errors import MeasurementError
-from servegate.session.settings import GateSettings
-from servegate.storage.checkouts import identify
+from servegate.records import Cell
+from servegate.session.settings import Settings
+from servegate.storage.commits import identify
 from tools.calibration.lines import append_line, read_lines
-from tools.calibration.pairs import PAIRS, CellPair, PairRecord, append_pair
+from tools.calibration.pairs import PAIRS, SCHEMA, CellPair, PairRecord, append_pair
 from tools.calibration.record import KINDS
 
 RUNS = "runs.jsonl"
@@ -41,16 +42,21 @@ class RunRecord:
     minutes: float
     exit_status: int
     verdicts: Mapping[str, str]
+    schema: int = SCHEMA
 
 
 def read_runs(path: Path) -> list[RunRecord]:
     """All recorded runs; see `read_lines`."""
-    return [RunRecord(**record) for record in read_lines(path)]
+    return [RunRecord(**{"schema": 1, **record}) for record in read_lines(path)]
 
 
-def record_run(
-    folder: Path, root: Path, kind: str, settings: GateSettings, progress: Callable[[str], None]
-) -> RunRecord:
+def usable_runs(path: Path, cells: Sequence[Cell]) -> list[RunRecord]:
+    """The recorded runs of this schema that judged just these cells."""
+    names = {str(cell) for cell in cells}
+    return [run for run in read_runs(path) if run.schema == SCHEMA and run.verdicts.keys() == names]
+
+
+def record_run(folder: Path, root: Path, kind: str, settings: Settings, progress: Callable[[str], None]) -> RunRecord:
     """Compare a clone with its own last commit, side by side, as a user would.
 
     The run is recorded, and its pairs up to the first look: until then every cell is in each of them, so which are
@@ -80,12 +86,12 @@ def record_run(
         _, _, shown = result.stdout.partition("collected ")
         progress("\n".join(line for line in shown.splitlines() if not line.startswith("  ")))
         figures = [benchmark["extra_info"] for benchmark in json.loads(report.read_text())["benchmarks"]]
-    tree = identify(root, settings.service, settings.lock).service_tree
+    tree = identify(root, settings.project.service, settings.project.lock).service_tree
     verdicts = {figure["cell"]: figure["verdict"] for figure in figures}
     record = RunRecord(kind, tree, began, round(minutes, 1), result.returncode, verdicts)
     append_line(folder / RUNS, asdict(record))
-    for cells in first_pairs(figures, settings.looks[0]):
-        schedule = settings.schedule
+    for cells in first_pairs(figures, settings.judging.looks[0]):
+        schedule = settings.judging.schedule
         append_pair(folder / PAIRS, PairRecord(kind, tree, began, schedule.burst_s, schedule.blocks, cells))
     progress(f"{kind}: exit status {record.exit_status} after {minutes:.1f} min, {record.verdicts}")
     return record

@@ -5,9 +5,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from servegate.measure.side_by_side import Schedule
+from servegate.records import Cell
 from tools.calibration.lines import append_line, read_lines
 
 PAIRS = "pairs.jsonl"
+# Of a line in a record; raise it when pairs are measured in another way, so that older lines are left out.
+# 1: throughput of every burst, by cell. Lines without a schema are of 1.
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class PairRecord:
     kind:
         `same` for identical code, else as in `decode+10%`.
     service_tree:
-        git's hash of the service that was measured.
+        git's hash of the service that was measured: told, but no reason to leave the pair out.
     began:
         UTC, ISO 8601.
     burst_s, blocks:
@@ -66,11 +71,26 @@ class PairRecord:
     burst_s: float
     blocks: int
     cells: Mapping[str, CellPair]
+    schema: int = SCHEMA
 
 
 def read_pairs(path: Path) -> list[PairRecord]:
     """All recorded pairs; see `read_lines`."""
     return [_pair(record) for record in read_lines(path)]
+
+
+def usable_pairs(path: Path, schedule: Schedule, cells: Sequence[Cell]) -> list[PairRecord]:
+    """The recorded pairs that belong together with new ones: of this schema, schedule and these cells.
+
+    A pair of identical code must have all the cells, a pair of a slowdown those that it reaches.
+    """
+    names = {str(cell) for cell in cells}
+    return [
+        pair
+        for pair in read_pairs(path)
+        if (pair.schema, pair.burst_s, pair.blocks) == (SCHEMA, schedule.burst_s, schedule.blocks)
+        and (pair.cells.keys() == names if pair.kind == "same" else pair.cells.keys() <= names)
+    ]
 
 
 def append_pair(path: Path, pair: PairRecord) -> None:
@@ -85,4 +105,4 @@ def common_cells(pairs: Sequence[PairRecord]) -> tuple[str, ...]:
 
 def _pair(record: dict[str, Any]) -> PairRecord:
     cells = {name: CellPair.from_json(cell) for name, cell in record.pop("cells").items()}
-    return PairRecord(**record, cells=cells)
+    return PairRecord(**{"schema": 1, **record}, cells=cells)

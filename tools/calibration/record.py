@@ -1,22 +1,16 @@
 """Record pairs of fresh processes: identical code, and slowdowns of known place and size."""
 
-import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
-from perf_tests.api_instrument import make_server
-from perf_tests.conftest import MODEL_WORKER
-from perf_tests.photos import cat_jpeg, cat_workload
-from servegate.measure.servers import launch_server_arm
-from servegate.measure.side_by_side import Schedule, measure_pair
-from servegate.measure.targets import LaunchArm
-from servegate.measure.workers import launch_worker
+from perf_tests.targets import API, MODEL
+from servegate.measure.side_by_side import Schedule, SideBySide
+from servegate.measure.targets import MeasurementTarget
 from servegate.records import Cell, Checkout
-from servegate.storage.checkouts import export_commit
+from servegate.storage.commits import export_commit
 from tools.calibration.pairs import CellPair, PairRecord
 from tools.calibration.slowdowns import Slowdown
 
@@ -29,10 +23,7 @@ KINDS: dict[str, Slowdown | None] = {
         for stage in ("predict", "decode")
     },
 }
-LAUNCHERS: dict[str, LaunchArm] = {
-    "model": partial(launch_worker, "model", MODEL_WORKER),
-    "api": partial(launch_server_arm, make_server, cat_workload(cat_jpeg())),
-}
+TARGETS: dict[str, MeasurementTarget] = {target.name: target for target in (MODEL, API)}
 
 
 @contextmanager
@@ -61,21 +52,13 @@ def record_pair(
         When one doesn't start, or measuring fails.
     """
     began = datetime.now(UTC).isoformat(timespec="seconds")
-    order = random.Random()
     slowdown = KINDS[kind]
     if slowdown is not None:
         cells = [cell for cell in cells if cell.group in slowdown.groups]
     with export_arms(root, slowdown) as (base, head):
         figures = {}
+        side_by_side = SideBySide(base, head, schedule, progress=lambda text: progress(f"{kind}: {text}"))
         for group in dict.fromkeys(cell.group for cell in cells):
-            pair = measure_pair(
-                LAUNCHERS[group],
-                base,
-                head,
-                [cell for cell in cells if cell.group == group],
-                schedule,
-                order,
-                lambda text: progress(f"{kind}: {text}"),
-            )
+            pair = side_by_side.measure_pair(TARGETS[group], [cell for cell in cells if cell.group == group])
             figures.update({str(cell): CellPair.from_json(figure.to_json()) for cell, figure in pair.items()})
     return PairRecord(kind, service_tree, began, schedule.burst_s, schedule.blocks, figures)

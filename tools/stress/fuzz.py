@@ -17,7 +17,7 @@ with atheris.instrument_imports():
     from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
     from service.images import ImageReader
-    from service.web.image_request import Intake, image_of
+    from service.web.image_request import Intake, decode_body
 
 from fastapi import HTTPException
 
@@ -36,7 +36,7 @@ _INTAKE = Intake(
     max_image_bytes=60_000,
     request_timeout_s=1.0,
     decoders=ThreadPoolExecutor(1),
-    table=RequestTable(_SIZE, places=1, processes=1, answer_bytes=0),
+    table=RequestTable(_SIZE, slots=1, processes=1, answer_bytes=0),
 )
 
 
@@ -52,7 +52,7 @@ def check(data: bytes) -> None:
     """Raise if the body doesn't become an image or an error of the client's."""
     content_type = _CONTENT_TYPES[data[0] % len(_CONTENT_TYPES)] if data else ""
     try:
-        pixels = image_of(data[1:], content_type, _INTAKE)
+        pixels = decode_body(data[1:], content_type, _INTAKE)
     except HTTPException as error:
         if 400 <= error.status_code < 500 and error.detail:
             return

@@ -20,7 +20,7 @@ import numpy as np
 
 from perf_tests.photos import cat_jpeg
 from servegate.load.open_loop import poisson_arrivals_s
-from servegate.processes.managed import ServerProcess
+from servegate.processes.server import ServerProcess
 
 _ROOT = Path(__file__).parents[2]
 _HEADER_END = b"\r\n\r\n"

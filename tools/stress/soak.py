@@ -21,7 +21,7 @@ import psutil
 from PIL import Image
 
 from perf_tests.photos import cat_jpeg
-from servegate.processes.managed import ServerProcess
+from servegate.processes.server import ServerProcess
 from tools.stress.bad_requests import MAX_IMAGE_BYTES, BadRequest, bad_requests
 from tools.stress.image_files import cat, encode, json_body
 from tools.stress.server_processes import workers_of

@@ -1,46 +1,23 @@
 """Settings of the gate: some to start from, and those that pytest reads beside a pytest.ini."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from servegate.load.engines import LoadEngine
+from servegate.measure.side_by_side import Schedule
 from servegate.records import Cell
-from servegate.session.settings import GateSettings
+from servegate.session.settings import (
+    FileSettings,
+    JudgingSettings,
+    MeasuringSettings,
+    ProjectSettings,
+    Settings,
+)
 
 API_1, API_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency", 8)
 MODEL_8 = Cell("model", "batch", 8)
-
-SETTINGS = GateSettings(
-    root=Path("/project"),
-    cells={"api": (1, 8), "model": (8,)},
-    informing=frozenset(),
-    paths=(Path("/project/perf_tests"),),
-    baselines=Path("/project/perf_tests/baselines"),
-    report=None,
-    history=None,
-    processes=2,
-    seconds=5.0,
-    warmup_seconds=1.0,
-    margin=0.03,
-    error_level=0.01,
-    service="service",
-    lock="requirements.lock",
-    packages=(),
-    judged=True,
-    strict=False,
-    accept=False,
-    versus=None,
-    deployed=None,
-    engine=LoadEngine(),
-    selected_groups=None,
-    confirm=False,
-    same_env=False,
-    looks=(3, 5),
-    burst_seconds=0.5,
-    blocks=2,
-    budget_minutes=1.0,
-)
 
 INI = """\
 [pytest]
@@ -49,8 +26,40 @@ perf_processes = 4
 perf_margin_percent = 5
 """
 
+SETTINGS = Settings(
+    root=Path("/project"),
+    cells={"api": (1, 8), "model": (8,)},
+    informing=frozenset(),
+    selected_groups=None,
+    is_accepting=False,
+    measuring=MeasuringSettings(processes=2, seconds=5.0, warmup_seconds=1.0, engine=LoadEngine(), deployed=None),
+    judging=JudgingSettings(
+        is_judged=True,
+        is_strict=False,
+        versus=None,
+        confirm=False,
+        margin=0.03,
+        error_level=0.01,
+        looks=(3, 5),
+        schedule=Schedule(burst_s=0.5, blocks=2),
+        budget_s=60.0,
+    ),
+    files=FileSettings(
+        paths=(Path("/project/perf_tests"),),
+        baselines=Path("/project/perf_tests/baselines"),
+        report=None,
+        history=None,
+    ),
+    project=ProjectSettings(service="service", lock="requirements.lock", packages=(), same_env=False),
+)
 
-def read(pytester: pytest.Pytester, *arguments: str, ini: str = INI) -> GateSettings:
+
+def read_settings(pytester: pytest.Pytester, *arguments: str, ini: str = INI) -> Settings:
     """The settings of `pytest ARGUMENTS` beside a pytest.ini."""
     pytester.makefile(".ini", pytest=ini)
-    return GateSettings.from_pytest_config(pytester.parseconfig(*arguments))
+    return Settings.from_pytest_config(pytester.parseconfig(*arguments))
+
+
+def judging(settings: Settings = SETTINGS, **changes: object) -> Settings:
+    """The settings with other values in `Settings.judging`."""
+    return replace(settings, judging=replace(settings.judging, **changes))  # type: ignore[arg-type]

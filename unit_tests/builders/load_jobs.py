@@ -7,7 +7,8 @@ from pathlib import Path
 from servegate.load.client import LoadJob
 from servegate.load.results import LoadResult, parse_result
 from servegate.load.workload import Workload
-from servegate.processes.managed import ManagedProcess, ServerProcess
+from servegate.processes.managed import ManagedProcess
+from servegate.processes.server import ServerProcess
 from unit_tests.builders import stub_server
 
 DEADLINE_S = 60.0
@@ -28,7 +29,7 @@ def start_client() -> ManagedProcess:
 
 
 def run_client(job: LoadJob) -> LoadResult:
-    """Through a client process, as ApiInstrument does."""
+    """Through a client process, as ServerInstrument does."""
     with start_client() as client:
         assert json.loads(client.exchange(job.to_json(), DEADLINE_S)) == {"measuring": True}
         return parse_result(client.read_line(DEADLINE_S))

@@ -1,7 +1,5 @@
 """Reading metrics."""
 
-# First: it decides whether prometheus_client counts for all processes, see there.
-import service.metrics  # noqa: F401  isort: skip
 from prometheus_client.parser import text_string_to_metric_families
 
 

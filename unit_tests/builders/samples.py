@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from servegate.records import GpuUse, Latency, Sample, Telemetry
+from servegate.telemetry.gauges import GAUGES
 
 _UNITS_PER_ROUND = 8
 # Throughput of the stored processes of a steady cell.
@@ -25,9 +26,14 @@ def make_sample(
         latency=Latency(mean_ms=10.0, p50_ms=9.5, p95_ms=20.25, p99_ms=30.75),
         answers=answers,
         failures=tuple(failures),
-        telemetry=Telemetry(cpu_cores=1.5, memory_bytes=2**30, gpu=gpu),
+        telemetry=Telemetry(cpu_cores=1.5, gauges=make_gauges(memory_bytes=2**30), gpu=gpu),
         client_cpu_cores=client_cpu_cores,
     )
+
+
+def make_gauges(**known: float) -> dict[str, float]:
+    """A level of every gauge, so that a new one changes no test; 1 where nothing else is said."""
+    return {**{gauge.name: 1.0 for gauge in GAUGES}, **known}
 
 
 def make_samples(throughput_per_s: Iterable[float]) -> list[Sample]:

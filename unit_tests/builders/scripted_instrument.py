@@ -5,20 +5,21 @@ The tiny project of `tiny_project.py` gets a copy of this file, so it imports no
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from servegate.errors import MeasurementError
-from servegate.measure.targets import Group
-from servegate.records import Cell, Latency, Sample, Telemetry
+from servegate.errors import MeasurementError, ReferenceCheckoutError
+from servegate.measure.targets import Conditions, LaunchedProcess
+from servegate.records import Cell, Checkout, Latency, Sample, Telemetry
+from servegate.telemetry.gauges import GAUGES
 
 PLAN_FILE = "plan.json"
 LOG_FILE = "measured.txt"
 _ROUNDS = 5
 _UNITS_PER_ROUND = 10
-# How the fresh processes of a group differ, in the order in which they are started; a geometric mean of 1.
+# How the fresh processes of a group differ, in the order of their starts; a geometric mean of 1.
 _PROCESS_FACTORS = (1.00, 1.02, 1 / 1.02, 1.01, 1 / 1.01, 1.015, 1 / 1.015, 1.00)
 
 
@@ -31,7 +32,7 @@ class ScriptedInstrument:
     log: Path
     details: Mapping[str, str]
 
-    def measure(self, cell: Cell, seconds: float) -> Sample:  # noqa: ARG002  (takes no time)
+    def measure(self, cell: Cell, seconds: float) -> Sample:
         """What the plan says, noted in the log."""
         with self.log.open("a") as log:
             log.write(f"{cell} in process {self.number}\n")
@@ -48,21 +49,31 @@ class ScriptedInstrument:
             latency=Latency(round_s * 1e3, round_s * 1e3, round_s * 1.5e3, round_s * 2e3),
             answers=_ROUNDS * _UNITS_PER_ROUND,
             failures=failures,
-            telemetry=Telemetry(cpu_cores=1.25, memory_bytes=2**28, gpu=None),
+            telemetry=Telemetry(cpu_cores=1.25, gauges={gauge.name: 1.0 for gauge in GAUGES}, gpu=None),
             client_cpu_cores=0.25,
         )
 
 
-def scripted_group(name: str, unit: str, folder: Path) -> Group:
-    """A group whose processes follow the plan in the folder."""
-    started = 0
+@dataclass
+class ScriptedTarget:
+    """A target whose processes follow the plan in a folder."""
+
+    name: str
+    parameter: str
+    unit: str
+    folder: Path
+    ceiling: None = None
+    rate_is_given: bool = False
+    started: int = 0
 
     @contextmanager
-    def fresh_process() -> Iterator[ScriptedInstrument]:
-        nonlocal started
-        plan = json.loads((folder / PLAN_FILE).read_text())
-        details = {f"{name} precision": plan.get("precision", "float32")}
-        yield ScriptedInstrument(started, plan, folder / LOG_FILE, details)
-        started += 1
+    def open(self, conditions: Conditions) -> Iterator[ScriptedInstrument]:
+        """Read the plan."""
+        plan = json.loads((self.folder / PLAN_FILE).read_text())
+        details = {f"{self.name} precision": plan.get("precision", "float32")}
+        yield ScriptedInstrument(self.started, plan, self.folder / LOG_FILE, details)
+        self.started += 1
 
-    return Group(name, unit, fresh_process)
+    def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
+        """Refuse: the plan is of the working tree alone."""
+        raise ReferenceCheckoutError(f"{self.name} can't be started in {checkout.folder}")

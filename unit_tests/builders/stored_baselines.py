@@ -11,7 +11,7 @@ from typing import Any
 
 from servegate.records import Fingerprint
 from servegate.storage.baselines import write_baseline
-from servegate.storage.checkouts import CommitIdentity
+from servegate.storage.commits import CommitIdentity
 
 CHECKOUT = CommitIdentity(commit="c" * 40, service_tree="d" * 40, lock_sha256="e" * 64)
 HERE = Fingerprint("AMD EPYC", 2, None, 0, {"python": "3.11.7"})

@@ -39,38 +39,26 @@ __pycache__/
 /runpytest-*
 """
 
-_CONFTEST = """\
+_TEST_CELLS = """\
 from pathlib import Path
 
 import pytest
 
-from scripted_instrument import scripted_group
+from scripted_instrument import ScriptedTarget
 
 ROOT = Path(__file__).parent.parent
+api = ScriptedTarget("api", "concurrency", "requests", ROOT)
+model = ScriptedTarget("model", "batch", "images", ROOT)
 
 
-@pytest.fixture(scope="session")
-def model_group():
-    return scripted_group("model", "images", ROOT)
+@pytest.mark.perf_target(api)
+def test_api(perf_cell):
+    perf_cell.check()
 
 
-@pytest.fixture(scope="session")
-def api_group():
-    return scripted_group("api", "requests", ROOT)
-"""
-
-_TEST_CELLS = """\
-import pytest
-
-
-@pytest.mark.perf_cell(group="api", parameter="concurrency")
-def test_api(concurrency, api_group, gate):
-    gate.check(api_group)
-
-
-@pytest.mark.perf_cell(group="model", parameter="batch")
-def test_model(batch, model_group, gate):
-    gate.check(model_group)
+@pytest.mark.perf_target(model)
+def test_model(perf_cell):
+    perf_cell.check()
 """
 
 
@@ -84,7 +72,7 @@ class TinyProject:
         self.write(".gitignore", _GITIGNORE)
         self.write("service/__init__.py", "")
         self.write("requirements.lock", "")
-        self.write("perf_tests/conftest.py", _CONFTEST)
+        self.write("perf_tests/conftest.py", "")
         self.write("perf_tests/test_cells.py", _TEST_CELLS)
         self.write("unit_tests/test_unit.py", "def test_unit():\n    pass\n")
         shutil.copy(scripted_instrument.__file__, self.root / "perf_tests" / "scripted_instrument.py")

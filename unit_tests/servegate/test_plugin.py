@@ -136,7 +136,7 @@ class TestComparing:
                 "FAILED perf_tests/test_cells.py::test_api[[]8[]] - api[[]concurrency=8[]] REGRESSED*",
             ]
         )
-        for sign_of_a_traceback in ("Traceback", "Error", "gate.check", "servegate/"):
+        for sign_of_a_traceback in ("Traceback", "Error", "perf_cell.check", "servegate/"):
             assert sign_of_a_traceback not in result.stdout.str()
 
     def test_a_speedup_is_told(self, tiny_project: TinyProject) -> None:
@@ -198,51 +198,81 @@ def test_without_proc_nothing_is_measured(tiny_project: TinyProject, monkeypatch
     monkeypatch.setattr("servegate.session.command_line._PROC", tiny_project.root / "no such file")
     result = tiny_project.run("perf_tests")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "without it nobody knows what CPU time a service takes" in result.stderr.str()
+    assert "without it servegate can't see what CPU time a service takes" in result.stderr.str()
     assert tiny_project.measured == []
 
 
 class TestWrongTests:
     """A performance test that is written wrongly says so."""
 
+    def add_test(self, tiny_project: TinyProject, marker: str, arguments: str = "perf_cell") -> None:
+        """A further performance test, in a file of its own."""
+        target = "from scripted_instrument import ScriptedTarget\n\n"
+        test = f"@pytest.mark.{marker}\ndef test_new({arguments}):\n    pass\n"
+        tiny_project.write("perf_tests/test_new.py", f"import pytest\n{target}{test}")
+
     def test_a_group_without_values_is_a_usage_error(self, tiny_project: TinyProject) -> None:
-        marker = 'pytest.mark.perf_cell(group="new", parameter="size")'
-        test = f"import pytest\n\n@{marker}\ndef test_new(size, gate):\n    pass\n"
-        tiny_project.write("perf_tests/test_new.py", test)
+        self.add_test(tiny_project, "perf_target(ScriptedTarget('new', 'size', 'files', None))")
         result = tiny_project.run("perf_tests")
         assert result.ret == pytest.ExitCode.INTERRUPTED
-        assert "perf_cells in pytest.ini has no values for the group 'new'" in result.stdout.str()
+        assert "perf_cells in the ini file has no values for the group 'new', as in: perf_cells = new=1,8" in (
+            result.stdout.str()
+        )
 
     @pytest.mark.parametrize(
-        ("marker", "message"),
+        ("marker", "arguments", "message"),
         [
-            ("perf_cell", r"*test_new.py::test_new: write pytest.mark.perf_cell(group=..., parameter=...)*"),
-            ("perf_cell('api', 'concurrency')", r"*write pytest.mark.perf_cell(group=..., parameter=...)*"),
-            ("perf_cell(group='api')", r"*write pytest.mark.perf_cell(group=..., parameter=...)*"),
-            ("perf_cell(group='api', parameter='size')", r"*test_new takes no 'size', which its perf_cell names*"),
+            (
+                "perf_target",
+                "perf_cell",
+                "*test_new: write @pytest.mark.perf_target(target) above a test*",
+            ),
+            ("perf_target(group='api')", "perf_cell", "*write @pytest.mark.perf_target(target)*"),
+            ("perf_target('api')", "perf_cell", "*perf_target takes targets of servegate.api, not 'api'*"),
+            ("perf_target(ScriptedTarget('api', 'c', 'r', None))", "", "*above a test that takes 'perf_cell'*"),
+            (
+                "perf_target(ScriptedTarget('api', 'other', 'requests', None))",
+                "perf_cell",
+                "*there is another target named 'api'; names must differ*",
+            ),
         ],
     )
-    def test_a_marker_that_names_no_cell_is_a_usage_error(
-        self, tiny_project: TinyProject, marker: str, message: str
+    def test_a_marker_that_names_no_target_is_a_usage_error(
+        self, tiny_project: TinyProject, marker: str, arguments: str, message: str
     ) -> None:
-        test = f"import pytest\n\n@pytest.mark.{marker}\ndef test_new(concurrency, gate):\n    pass\n"
-        tiny_project.write("perf_tests/test_new.py", test)
+        self.add_test(tiny_project, marker, arguments)
         result = tiny_project.run("perf_tests")
         assert result.ret == pytest.ExitCode.INTERRUPTED
-        result.stdout.fnmatch_lines([message.replace("[", "[[]")])
+        result.stdout.fnmatch_lines([message])
 
-    def test_a_test_without_the_marker_has_no_gate(self, tiny_project: TinyProject) -> None:
-        tiny_project.write("perf_tests/test_new.py", "def test_new(gate):\n    pass\n")
+    def test_a_cell_is_reported_by_one_test(self, tiny_project: TinyProject) -> None:
+        again = "from test_cells import model\n\n\n@pytest.mark.perf_target(model)\n"
+        tiny_project.write("perf_tests/test_new.py", f"import pytest\n{again}def test_new(perf_cell):\n    pass\n")
+        result = tiny_project.run("perf_tests")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert "both report model[batch=8]; one test is enough" in result.stdout.str() + result.stderr.str()
+        assert tiny_project.measured == []
+
+    def test_one_test_may_report_several_targets(self, tiny_project: TinyProject) -> None:
+        tests = (tiny_project.root / "perf_tests" / "test_cells.py").read_text()
+        tests = tests[: tests.index("@pytest.mark")]
+        together = "@pytest.mark.perf_target(api, model)\ndef test_both(perf_cell):\n    perf_cell.check()\n"
+        tiny_project.write("perf_tests/test_cells.py", tests + together)
+        result = tiny_project.run("perf_tests", "-v")
+        result.assert_outcomes(passed=3)
+        result.stdout.fnmatch_lines(["*test_both[[]model-8[]]*", "*test_both[[]api-1[]]*", "*test_both[[]api-8[]]*"])
+
+    def test_a_test_without_the_marker_has_no_cell(self, tiny_project: TinyProject) -> None:
+        tiny_project.write("perf_tests/test_new.py", "def test_new(perf_cell):\n    pass\n")
         result = tiny_project.run("perf_tests/test_new.py")
         assert result.ret == pytest.ExitCode.TESTS_FAILED
-        assert "uses the fixture 'gate' but has no marker 'perf_cell'" in result.stdout.str()
+        assert "takes 'perf_cell' but has no marker 'perf_target'" in result.stdout.str()
 
     def test_a_performance_test_elsewhere_names_what_is_missing(self, tiny_project: TinyProject) -> None:
-        elsewhere = (tiny_project.root / "perf_tests" / "test_cells.py").read_text().replace(", api_group", "")
-        tiny_project.write("unit_tests/test_cells.py", elsewhere.replace(", model_group", ""))
-        result = tiny_project.run("unit_tests/test_cells.py", "-k", "api and 8")
-        result.assert_outcomes(errors=1, deselected=2)
-        assert "none of perf_paths stands on the command line" in result.stdout.str()
+        tiny_project.write("unit_tests/test_cells.py", "def test_api(perf_cell):\n    perf_cell.check()\n")
+        result = tiny_project.run("unit_tests/test_cells.py")
+        result.assert_outcomes(errors=1)
+        assert "none of perf_paths stands on the command line; write: pytest perf_tests" in result.stdout.str()
 
 
 class TestAsAProcess:

@@ -6,7 +6,7 @@ import pytest
 
 from servegate.records import Fingerprint
 from servegate.storage.baselines import write_baseline
-from servegate.storage.checkouts import identify
+from servegate.storage.commits import identify
 from unit_tests.builders.tiny_project import CELLS, TinyProject, git, table_of
 
 MODEL_8, API_1, API_8 = CELLS
@@ -34,6 +34,15 @@ def test_no_hosts_name_is_stored(tiny_project: TinyProject) -> None:
     machine_info = json.loads(tiny_project.baseline_file.read_text())["machine_info"]
     assert "node" not in machine_info
     assert machine_info["servegate"]["usable_cores"] >= 1
+
+
+def test_a_process_has_an_entry_and_raw_rounds_are_left_out(tiny_project: TinyProject) -> None:
+    tiny_project.accept()
+    for benchmark in json.loads(tiny_project.baseline_file.read_text())["benchmarks"]:
+        assert "data" not in benchmark["stats"]
+        processes = benchmark["extra_info"]["processes"]
+        assert len(processes) == 8
+        assert all(process.keys() >= {"throughput_per_s", "latency_p99_ms"} for process in processes)
 
 
 def test_it_can_be_accepted_again_before_it_is_committed(tiny_project: TinyProject) -> None:

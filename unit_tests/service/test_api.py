@@ -13,10 +13,10 @@ from fastapi import Response
 
 from servegate.load.server_timing import parse_server_timing
 from service.api import ImageClassifierAPI
+from service.app import build_server
 from service.images import Pixels
 from service.model.classifier import Classifier
-from service.predictions import Answer
-from service.server import build_server
+from service.predictions import Predictions
 from service.settings import load_settings
 from service.transport.batching import QueuedImage
 
@@ -41,13 +41,13 @@ def api() -> Iterator[ImageClassifierAPI]:
 
 
 def _queued(api: ImageClassifierAPI, images: list[Pixels]) -> list[QueuedImage]:
-    """The images as a worker gets them; their places are free again, and stay as they are until they are used."""
+    """The images as a worker gets them; their slots are free again, and stay as they are until they are used."""
     table = api._table
-    places = [place for _ in images if (place := table.arrive(0)) is not None]
-    for place, pixels in zip(places, images, strict=True):
-        table.queue(place, pixels)
-        table.free(place)
-    return [QueuedImage(place, table.queued_at_s(place)) for place in places]
+    slots = [slot for _ in images if (slot := table.arrive(0)) is not None]
+    for slot, pixels in zip(slots, images, strict=True):
+        table.queue(slot, pixels)
+        table.free(slot)
+    return [QueuedImage(slot, table.queued_at_s(slot)) for slot in slots]
 
 
 def _respond_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Response]:
@@ -60,8 +60,8 @@ def _respond_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Response
     return [api.encode_response(row, context) for row, context in zip(rows, contexts, strict=True)]
 
 
-def _answer_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Answer]:
-    return [Answer.model_validate_json(bytes(response.body)) for response in _respond_all(api, images)]
+def _answer_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Predictions]:
+    return [Predictions.model_validate_json(bytes(response.body)) for response in _respond_all(api, images)]
 
 
 def test_the_batch_settings_reach_litserve(api: ImageClassifierAPI) -> None:
@@ -133,8 +133,8 @@ def test_the_answers_probabilities_sum_to_one(api: ImageClassifierAPI, cat_batch
     assert sum(item.probability for item in answer.predictions) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize(("free_others", "others_idle"), [(0, False), (1, False), (2, True)])
-def test_a_batch_takes_the_cores_of_workers_that_are_all_idle(free_others: int, others_idle: bool) -> None:
+@pytest.mark.parametrize(("free_others", "use_all_cores"), [(0, False), (1, False), (2, True)])
+def test_a_batch_takes_the_cores_of_workers_that_are_all_idle(free_others: int, use_all_cores: bool) -> None:
     """Two of three are others; while one of them predicts, its core is not to be had."""
     api: ImageClassifierAPI = build_server(load_settings(["--workers-per-device", "3"], "unit_tests")).lit_api
     for worker_id in range(1, 1 + free_others):
@@ -146,11 +146,11 @@ def test_a_batch_takes_the_cores_of_workers_that_are_all_idle(free_others: int, 
             pass
 
         def predict(
-            self, images: Pixels, *, others_idle: bool = False
+            self, images: Pixels, *, use_all_cores: bool = False
         ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-            seen.append(others_idle)
+            seen.append(use_all_cores)
             return np.full((len(images), 2), 0.5, np.float32)
 
     api._classifier = Listening()
     api.predict(np.zeros((1, 224, 224, 3), np.uint8), [{"stages": []}])
-    assert seen == [others_idle]
+    assert seen == [use_all_cores]

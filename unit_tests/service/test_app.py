@@ -11,7 +11,7 @@ from httpx import ASGITransport, AsyncClient
 from litserve.utils import wrap_litserve_start
 
 from perf_tests.photos import cat_jpeg
-from service.server import build_server
+from service.app import build_server
 from service.settings import load_settings
 from tools.stress.bad_requests import bad_requests
 from tools.stress.image_files import cat_png, json_body

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perf_tests.photos import cat_jpeg
-from servegate.processes.managed import free_port
+from servegate.processes.ports import free_port
 from service.client import main
 from unit_tests.builders.repository import ROOT
 

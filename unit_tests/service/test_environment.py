@@ -1,4 +1,4 @@
-"""A process starts over once, with the environment that serving fast needs, and not again."""
+"""A process starts over once with the environment that it needs, and makes one folder for the metrics of all."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.environment import ensure_environment, is_satisfied, required_environment
+from service.environment import METRICS_FOLDER, ensure_environment, is_satisfied, required_environment
 from service.settings import load_settings
 from unit_tests.builders.repository import ROOT
 
@@ -81,3 +81,55 @@ def test_the_process_keeps_its_id_and_arguments(tmp_path: Path) -> None:
         "argv": ["one", "two words"],
         "environment": required_environment(load_settings([], "unit_tests")),
     }
+
+
+_COUNT = """
+import os
+from service.environment import METRICS_FOLDER, share_metrics
+
+share_metrics()
+from service import metrics
+
+metrics.observe_batch_size(1)
+print(os.environ[METRICS_FOLDER], len(os.listdir(os.environ[METRICS_FOLDER])))
+"""
+
+
+def _run(program: str, environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("inherited", ["unset", "empty"])
+def test_the_first_process_makes_a_folder_for_the_metrics_and_removes_it(
+    inherited: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each server has a folder of its own, which is gone when the server ends."""
+    monkeypatch.delenv(METRICS_FOLDER)
+    finished = _run(_COUNT, {"TMPDIR": str(tmp_path)} | ({METRICS_FOLDER: ""} if inherited == "empty" else {}))
+    folder, files = finished.stdout.split()
+    assert Path(folder).parent == tmp_path
+    assert int(files) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_inherits_the_folder_of_the_metrics_leaves_it(tmp_path: Path) -> None:
+    """A worker that ends must not take its parent's metrics with it."""
+    assert _run(_COUNT, {METRICS_FOLDER: str(tmp_path)}).returncode == 0
+    assert list(tmp_path.glob("*.db"))
+
+
+def test_it_is_too_late_to_share_metrics_once_prometheus_client_is_imported(tmp_path: Path) -> None:
+    """Its metrics would be those of one process alone, and nobody would notice."""
+    program = "import prometheus_client; from service.environment import share_metrics; share_metrics()"
+    finished = _run(program, {"TMPDIR": str(tmp_path), METRICS_FOLDER: ""})
+    assert finished.returncode == 1
+    assert "share_metrics must come before the import of prometheus_client" in finished.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 
@@ -159,6 +159,16 @@ def test_an_orientation_that_does_not_exist_turns_nothing(orientation: int) -> N
     assert _difference(READER.read(encode(cat(), "PNG", exif=exif)), READER.read(cat_png())) == 0
 
 
+def test_an_orientation_that_is_no_whole_number_turns_nothing() -> None:
+    """EXIF 2.32 says SHORT; here it is a RATIONAL, 6/1."""
+    exif = b"MM\0*" + struct.pack(">IHHHIIIII", 8, 1, 0x0112, 5, 1, 26, 0, 6, 1)
+    rows = zlib.compress(b"".join(b"\0" + bytes([row] * 3 * 256) for row in range(256)))
+    ends = (b"IDAT", rows), (b"IEND", b"")
+    plain, turned = _png(_png_header(256, 256), *ends), _png(_png_header(256, 256), (b"eXIf", exif), *ends)
+    assert Image.open(io.BytesIO(turned)).getexif()[0x0112] == 6
+    assert _difference(READER.read(turned), READER.read(plain)) == 0
+
+
 _LARGE = cat().resize((4032, 2688), Image.Resampling.BICUBIC)
 
 
@@ -180,6 +190,40 @@ def test_the_geometry_is_that_of_timms_evaluation(file: bytes, tolerance: float,
     assert _difference(np.roll(READER.read(file), 1, axis=1), by_timm) > 4
 
 
+@pytest.mark.parametrize(
+    ("file_format", "size", "decoded"),
+    [
+        pytest.param("JPEG", (4032, 2688), (504, 336), id="a phone's photo, an eighth"),
+        pytest.param("JPEG", (2048, 2048), (256, 256), id="just as large as the crop needs"),
+        pytest.param("JPEG", (2047, 2048), (512, 512), id="an eighth would be too small"),
+        pytest.param("JPEG", (451, 300), (451, 300), id="a small one"),
+        pytest.param("PNG", (2048, 2048), (2048, 2048), id="PNG, which can't be scaled"),
+    ],
+)
+def test_a_jpeg_is_scaled_down_while_it_is_decoded(
+    file_format: str, size: tuple[int, int], decoded: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as the crop allows: decoded in full, a phone's photo takes three times as long and 16 times the memory."""
+    sizes: list[tuple[int, int]] = []
+    load = ImageFile.ImageFile.load
+
+    def noting(image: ImageFile.ImageFile) -> object:
+        sizes.append(image.size)
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", noting)
+    READER.read(encode(Image.new("RGB", size), file_format))
+    assert sizes[-1] == decoded
+
+
+def test_a_jpeg_is_scaled_for_the_model_that_reads_it() -> None:
+    """A crop of a half needs twice the pixels, so that no detail is lost: stripes that a smaller copy would blur."""
+    stripes = np.zeros((1024, 1024, 3), np.uint8)
+    stripes[:, ::8] = stripes[:, 1::8] = stripes[:, 2::8] = stripes[:, 3::8] = 255
+    pixels = ImageReader(size=256, crop_fraction=0.5).read(encode(Image.fromarray(stripes), "JPEG", quality=95))
+    assert pixels.std() > 100
+
+
 def test_size_and_crop_are_as_asked() -> None:
     """Another size and crop show another part: with a fraction of 1 the whole shorter side."""
     whole = ImageReader(size=96, crop_fraction=1.0).read(encode(_PICTURE, "PNG"))
@@ -197,7 +241,7 @@ def test_tiny_and_narrow_images_are_images(size: tuple[int, int], file_format: s
 
 def test_no_bytes_are_an_error_of_their_own() -> None:
     """An empty file is called empty."""
-    with pytest.raises(EmptyImageError, match="empty"):
+    with pytest.raises(EmptyImageError, match=r"^the image is empty \(0 bytes\)$"):
         READER.read(b"")
 
 
@@ -252,7 +296,8 @@ def test_a_run_length_coded_bmp_is_refused() -> None:
     header = struct.pack("<IiiHHIIiiII", 40, 49_000_000, 1, 1, 8, 1, 6, 0, 0, 256, 0)
     start = 14 + len(header) + 256 * 4
     file = struct.pack("<2sIII", b"BM", start + 6, 0, start) + header + bytes(256 * 4) + b"\1\2\0\0\0\1"
-    with pytest.raises(UnsupportedImageError, match="run-length coded BMP"):
+    said = "^run-length coded BMP files are not supported; send it uncompressed, or as PNG$"
+    with pytest.raises(UnsupportedImageError, match=said):
         READER.read(file)
 
 
@@ -293,6 +338,25 @@ def test_a_file_that_contradicts_itself_is_corrupt(file: bytes) -> None:
     """Whatever Pillow raises for it."""
     with pytest.raises(CorruptImageError):
         READER.read(file)
+
+
+def test_a_broken_header_is_told_from_a_broken_picture() -> None:
+    """The one is found when the file is opened, the other when it is decoded, and each is told with its reason."""
+    with pytest.raises(CorruptImageError, match=r"^the image's header is corrupt: Unsupported BMP header type"):
+        READER.read(struct.pack("<2sIII", b"BM", 40, 0, 14) + struct.pack("<I", 7) + bytes(40))
+    with pytest.raises(CorruptImageError, match=r"^the JPEG image is truncated or corrupt: image file is truncated"):
+        READER.read(cat_jpeg()[:20_000])
+
+
+def test_what_pillow_refuses_to_decode_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It checks sizes once more, with a limit of its own."""
+
+    def refuse(image: ImageFile.ImageFile) -> None:
+        raise Image.DecompressionBombError("too many pixels")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
+    with pytest.raises(ImageTooLargeError, match=r"^too many pixels$"):
+        READER.read(_GOOD_FILES["PNG"])
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about what it finds in the damaged files

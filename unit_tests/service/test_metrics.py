@@ -15,7 +15,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from service import metrics
-from service.stages import Stage, StageSpan
+from service.environment import METRICS_FOLDER
+from service.stages import Stage, StageTimer
 from unit_tests.builders.observing import growth, read_samples
 from unit_tests.builders.repository import ROOT
 
@@ -45,8 +46,8 @@ def _python(program: str, environment: dict[str, str]) -> str:
 def test_a_stages_seconds_are_counted_and_summed(stage: Stage) -> None:
     """Each stage has its own count and sum."""
     before = _samples()
-    metrics.observe_stage(StageSpan(stage, 0.25))
-    metrics.observe_stage(StageSpan(stage, 0.5))
+    metrics.observe_stage(StageTimer(stage, 0.25))
+    metrics.observe_stage(StageTimer(stage, 0.5))
     grown = growth(before, _samples())
     counted = {name: value for name, value in grown.items() if "_bucket" not in name}
     assert counted == {
@@ -58,7 +59,7 @@ def test_a_stages_seconds_are_counted_and_summed(stage: Stage) -> None:
 def test_a_stage_that_fails_is_timed_too() -> None:
     """The error passes through, and its time counts."""
     before = _samples()
-    with pytest.raises(ZeroDivisionError), metrics.timed_stage(StageSpan("decode")):
+    with pytest.raises(ZeroDivisionError), metrics.timed_stage(StageTimer("decode")):
         raise ZeroDivisionError
     assert growth(before, _samples())["classifier_stage_seconds_count{decode}"] == 1
 
@@ -112,32 +113,20 @@ def test_the_metrics_are_those_of_all_processes() -> None:
     assert growth(before, _samples())["classifier_batch_size_sum"] == 7
 
 
-@pytest.mark.parametrize("inherited", ["unset", "empty"])
-def test_the_first_process_makes_a_folder_and_takes_it_away(
-    inherited: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fresh folder for each server, gone when it ends."""
-    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")
-    environment = {"TMPDIR": str(tmp_path)} | ({"PROMETHEUS_MULTIPROC_DIR": ""} if inherited == "empty" else {})
-    program = (
-        "import os; from service import metrics; metrics.observe_batch_size(1); "
-        "print(os.environ['PROMETHEUS_MULTIPROC_DIR'], len(os.listdir(os.environ['PROMETHEUS_MULTIPROC_DIR'])))"
-    )
-    folder, files = _python(program, environment).split()
-    assert Path(folder).parent == tmp_path
-    assert int(files) > 0
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_process_that_inherits_the_folder_leaves_it(tmp_path: Path) -> None:
-    """A worker that ends must not take its parent's metrics with it."""
-    _python("from service import metrics; metrics.observe_batch_size(1)", {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
-    assert list(tmp_path.glob("*.db"))
+@pytest.mark.parametrize("inherited", [True, False])
+def test_importing_the_metrics_changes_neither_environment_nor_disk(inherited: bool, tmp_path: Path) -> None:
+    """Whether the process has inherited a folder or not."""
+    folder = tmp_path / "inherited"
+    folder.mkdir()
+    environment = {"TMPDIR": str(tmp_path), METRICS_FOLDER: str(folder) if inherited else ""}
+    program = "import os; before = dict(os.environ); import service.metrics; print(os.environ == before)"
+    assert _python(program, environment) == "True"
+    assert list(tmp_path.rglob("*")) == [folder]
 
 
 def test_the_dashboard_asks_only_for_metrics_that_there_are() -> None:
     """docs/grafana-dashboard.json; a histogram's parts count by its name."""
-    metrics.observe_stage(StageSpan("decode", 0.001))
+    metrics.observe_stage(StageTimer("decode", 0.001))
     metrics.observe_batch_size(1)
     there = set(re.findall(r"^# TYPE (\S+) ", metrics.exposition().decode(), re.MULTILINE))
     dashboard = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())

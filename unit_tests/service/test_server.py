@@ -18,14 +18,17 @@ import torch
 from PIL import Image
 
 from perf_tests.photos import cat_jpeg
-from servegate.processes.managed import ManagedProcess, ServerProcess, free_port, is_port_free
-from service.server import build_server, main
+from servegate.processes.managed import ManagedProcess
+from servegate.processes.ports import free_port, is_port_free
+from servegate.processes.server import ServerProcess
+from service.app import build_server
+from service.server import main
 from service.settings import load_settings
 from tools.stress.image_files import cat_png, encode, json_body, quadrants
 from tools.stress.server_processes import workers_of
 from unit_tests.builders.observing import growth, read_samples
 from unit_tests.builders.repository import ROOT
-from unit_tests.builders.waiting import wait_until
+from unit_tests.builders.waiting import is_running, wait_until
 
 _SERVER = [sys.executable, "-m", "service.server"]
 _TIMEOUT_S = 60.0
@@ -107,6 +110,17 @@ def test_good_and_bad_requests_at_once_each_get_their_own_answer(server: ServerP
         "classifier_requests_total{200}": 24
     }
     assert "classifier_requests_in_flight" not in grown, "none is left"
+
+
+def test_only_the_workers_load_torch(server: ServerProcess) -> None:
+    """It takes seconds and hundreds of megabytes, and the process that forks must not initialise CUDA."""
+    main_process, workers = psutil.Process(server.process.pid), workers_of(server.process.pid)
+    loaded = {
+        process.pid
+        for process in [main_process, *main_process.children(recursive=True)]
+        if is_running(process.pid) and any("libtorch" in region.path for region in process.memory_maps())
+    }
+    assert loaded == {worker.pid for worker in workers}
 
 
 def _run_client(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -246,9 +260,8 @@ def test_a_server_that_is_stopped_while_it_compiles_leaves_nothing(own_folder: P
         _terminate(process)
         wait_until(lambda: process.returncode is not None, "it has ended", 25)
         assert process.returncode == 130
-        # The compiler sees by itself, now and then, that nobody waits for it.
-        wait_until(lambda: _living_processes(process.pid) == [], "its processes have ended", 30)
-        wait_until(lambda: _compilers(own_folder) == [], "its compiler has ended", 30)
+        wait_until(lambda: _living_processes(process.pid) == [], "its processes have ended", 5)
+        assert _compilers(own_folder) == []
 
 
 @pytest.mark.slow

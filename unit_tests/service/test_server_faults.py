@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from perf_tests.photos import cat_jpeg
-from servegate.processes.managed import ServerProcess, is_port_free
+from servegate.processes.ports import is_port_free
+from servegate.processes.server import ServerProcess
 from tools.stress.server_processes import workers_of
 from unit_tests.builders.repository import ROOT
 from unit_tests.builders.waiting import wait_until
@@ -73,13 +74,14 @@ def _living(group: int) -> list[int]:
 
 
 def _asked(pool: ThreadPoolExecutor, server: ServerProcess, count: int) -> list[Future[requests.Response]]:
-    """Requests that all have a place in the house, while its workers stand still."""
+    """Requests that all are in flight, while its workers stand still."""
+    before = _decoded(server)
     answers = [pool.submit(_ask, server.url) for _ in range(count)]
-    wait_until(lambda: _in_flight(server) == count, "all are in flight", 30)
+    wait_until(lambda: _decoded(server) == before + count, "all are in flight", 30)
     return answers
 
 
-def _in_flight(server: ServerProcess) -> int:
+def _decoded(server: ServerProcess) -> int:
     text = requests.get(f"{server.url}/metrics", timeout=_TIMEOUT_S).text
     decoded = [line for line in text.splitlines() if line.startswith('classifier_stage_seconds_count{stage="decode"}')]
     return int(float(decoded[0].split()[1])) if decoded else 0
@@ -105,9 +107,20 @@ def test_what_a_killed_worker_had_is_refused_and_nothing_else_is_lost(folder: Pa
         assert all(_is_right(_ask(server.url)) for _ in range(8))
 
 
+def _drain(server: ServerProcess, pool: ThreadPoolExecutor) -> None:
+    """Stop a server with requests in flight; its only worker predicts them all the same."""
+    [worker] = _workers(server)
+    worker.suspend()
+    answers = _asked(pool, server, 4)
+    os.kill(server.process.pid, signal.SIGTERM)
+    wait_until(lambda: "Waiting for connections to close" in server.process.log_tail(), "it drains", 25)
+    worker.resume()
+    assert all(_is_right(answer.result()) for answer in answers)
+
+
 @pytest.mark.slow
 def test_while_the_only_worker_is_replaced_the_service_lives_and_is_not_ready(folder: Path) -> None:
-    """What was in its hands is refused, what still waits is predicted by the new one."""
+    """What it had is refused, what still waits is predicted by the new one, which also stays until all is answered."""
     with (
         _started(folder, "--workers-per-device", "1", "--max-batch-size", "4") as server,
         ThreadPoolExecutor(16) as pool,
@@ -123,6 +136,7 @@ def test_while_the_only_worker_is_replaced_the_service_lives_and_is_not_ready(fo
         assert refused <= 4
         assert sum(map(_is_right, responses)) == 12 - refused
         assert _health(server.url) == 200
+        _drain(server, pool)
 
 
 @pytest.mark.slow

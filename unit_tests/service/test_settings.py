@@ -90,7 +90,7 @@ def test_a_flag_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--max-requests", "7"], 7),
     ],
 )
-def test_the_house_has_room_for_two_batches_a_worker(flags: list[str], most: int) -> None:
+def test_there_is_room_for_two_batches_a_worker(flags: list[str], most: int) -> None:
     """Within bounds, and if nothing else is asked for."""
     assert _load(*flags).resolved_max_requests == most
 

@@ -15,7 +15,8 @@ import pytest
 from servegate.errors import MeasurementError
 from servegate.judging.judge import Policy
 from servegate.judging.pairs import PairFigure
-from servegate.records import StageTime, Status
+from servegate.measure.side_by_side import Schedule
+from servegate.records import Cell, StageTime, Status
 from tools.calibration.attribution import (
     Attribution,
     append_attribution,
@@ -24,9 +25,9 @@ from tools.calibration.attribution import (
 )
 from tools.calibration.certify import certify
 from tools.calibration.lines import append_line
-from tools.calibration.live import RunRecord, first_pairs, read_runs
+from tools.calibration.live import RunRecord, first_pairs, read_runs, usable_runs
 from tools.calibration.page import write_page
-from tools.calibration.pairs import CellPair, PairRecord, append_pair, read_pairs
+from tools.calibration.pairs import SCHEMA, CellPair, PairRecord, append_pair, read_pairs, usable_pairs
 from tools.calibration.simulate import Noise, simulate_run
 from tools.calibration.stock_rules import RETRIED, red_runs
 from unit_tests.builders.repository import ROOT
@@ -113,6 +114,48 @@ def test_a_whole_run_in_which_a_cell_has_no_figure_gives_no_pairs(log_ratio: flo
     assert first_pairs(json.loads(json.dumps(figures)), 3) == []
 
 
+def test_records_belong_together_by_schema_schedule_and_cells_and_not_by_the_services_tree(tmp_path: Path) -> None:
+    path, cells = tmp_path / "pairs.jsonl", [Cell("model", "batch", 8), Cell("api", "concurrency", 8)]
+    names = [str(cell) for cell in cells]
+    assert set(names) <= set(CELLS)
+    (recorded,) = pairs(1)
+    one = replace(recorded, cells={name: recorded.cells[name] for name in names})
+    usable = [
+        one,
+        replace(one, service_tree="another tree"),
+        replace(one, kind="decode+10%", cells={names[1]: one.cells[names[1]]}),
+    ]
+    others = [
+        replace(one, schema=SCHEMA + 1),
+        replace(one, blocks=one.blocks + 1),
+        replace(one, burst_s=one.burst_s + 0.1),
+        replace(one, cells={names[0]: one.cells[names[0]]}),
+        replace(one, kind="decode+10%", cells={"other[x=1]": one.cells[names[0]]}),
+    ]
+    for record in [*others, *usable]:
+        append_pair(path, record)
+    assert usable_pairs(path, Schedule(one.burst_s, one.blocks), cells) == usable
+
+
+def test_live_runs_belong_together_by_schema_and_cells(tmp_path: Path) -> None:
+    path, cell = tmp_path / "runs.jsonl", Cell("model", "batch", 8)
+    one = RunRecord("same", "tree", "2026-01-01T00:00:00+00:00", 5.0, 0, {str(cell): "PASS"})
+    usable = [one, replace(one, service_tree="another tree")]
+    for record in [*usable, replace(one, schema=SCHEMA + 1), replace(one, verdicts={"other[x=1]": "PASS"})]:
+        append_line(path, asdict(record))
+    assert usable_runs(path, [cell]) == usable
+
+
+def test_records_without_a_schema_are_of_the_first(tmp_path: Path) -> None:
+    """As they stand in the repository."""
+    path = tmp_path / "pairs.jsonl"
+    (recorded,) = pairs(1)
+    line = asdict(recorded)
+    del line["schema"]
+    append_line(path, line)
+    assert read_pairs(path) == [replace(recorded, schema=1)]
+
+
 def test_a_line_that_was_cut_off_is_named(tmp_path: Path) -> None:
     """And never taken for the end of the record."""
     path = tmp_path / "pairs.jsonl"
@@ -137,7 +180,7 @@ def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
     """In a process of its own: pytest doesn't run inside pytest."""
     program = (
         "import pathlib, sys; from tools.calibration.gate_settings import ask_gate; "
-        "settings, cells = ask_gate(pathlib.Path(sys.argv[1])); print(settings.looks, *cells)"
+        "settings, cells = ask_gate(pathlib.Path(sys.argv[1])); print(settings.judging.looks, *cells)"
     )
     # To pytest-benchmark a child of a parallel test's process would look like one more of them.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}

@@ -10,7 +10,7 @@ import requests
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
 from servegate.judging.pairs import PairFigure
 from servegate.load.workload import difference
-from servegate.processes.managed import ServerProcess
+from servegate.processes.server import ServerProcess
 from servegate.records import Cell
 from tools.compare_plain import table
 from unit_tests.builders.repository import ROOT

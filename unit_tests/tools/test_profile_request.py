@@ -8,7 +8,7 @@ from perf_tests.photos import cat_jpeg, cat_workload
 from servegate.errors import ServegateError
 from servegate.load.client import LoadJob
 from servegate.load.engines import LoadEngine
-from servegate.processes.managed import ServerProcess
+from servegate.processes.server import ServerProcess
 from tools.profile_request import ROLES, STAGES, Profile, profile, table
 
 

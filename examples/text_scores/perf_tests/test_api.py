@@ -2,7 +2,13 @@
 
 import pytest
 
+from servegate.api import HttpService, HttpTarget, Workload
 
-@pytest.mark.perf_cell(group="api", parameter="concurrency")
-def test_api(concurrency, api_group, gate):
-    gate.check(api_group)
+service = HttpService(["{python}", "-m", "service.server", "--port", "{port}"])
+review = {"text": "A great film with a boring end. I love it."}
+api = HttpTarget("api", service, Workload.from_json("/predict", review, expected={"score": 0.4}, tolerance=0.001))
+
+
+@pytest.mark.perf_target(api)
+def test_api(perf_cell):
+    perf_cell.check()

@@ -11,10 +11,15 @@ from scipy import stats
 from servegate.judging.estimators import (
     MeanDifference,
     geometric_mean,
+    mean_of_known,
     mean_of_pairs,
+    midmean,
     midmean_variance,
+    most_of_known,
+    paired_mean,
     predict_mean,
     robust_spread,
+    typical_rate,
 )
 
 STORED = [4.61, 4.52, 4.71, 4.66, 4.49, 4.58, 4.75, 4.60]
@@ -134,3 +139,45 @@ def test_the_weighted_mean_is_hartungs_and_knapps_where_nothing_is_known_before(
 def test_pairs_without_a_variance_are_refused(differences: list[float], variances: list[float]) -> None:
     with pytest.raises(ValueError, match=f"got {len(differences)} and {len(variances)}"):
         mean_of_pairs(differences, variances)
+
+
+def test_two_pairs_are_enough() -> None:
+    """Both weigh the same: their own factor is (0.01 / 0.0101) on one degree of freedom, the prior's 1 on six."""
+    together = mean_of_pairs([0.1, 0.3], [0.01, 0.01])
+    assert together.difference == pytest.approx(0.2)
+    assert together.degrees_of_freedom == 7
+    assert together.standard_error == pytest.approx(math.sqrt((6 + 0.02 / 0.0101) / 7 * 0.0101 / 2))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 7, 8, 9, 16])
+def test_the_midmean_is_scipys(count: int) -> None:
+    values = np.random.default_rng(count).exponential(1.0, count)
+    assert midmean(values.tolist()) == pytest.approx(float(stats.trim_mean(values, 0.25)))
+
+
+@pytest.mark.parametrize("count", [2, 3, 9])
+def test_paired_differences_are_judged_by_scipys_t_test(count: int) -> None:
+    values = np.random.default_rng(count).normal(0.1, 0.2, count)
+    ours = paired_mean(values.tolist())
+    assert ours.p_lower() == pytest.approx(float(stats.ttest_1samp(values, 0.0, alternative="less").pvalue))
+    interval = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    change = ours.as_change()
+    assert (change.low, change.high) == pytest.approx((np.expm1(interval.low), np.expm1(interval.high)))
+
+
+@pytest.mark.parametrize(
+    ("count", "of_stored", "of_new"), [(1, 0, 0), (2, 0, 0), (3, 0, 1), (4, 0, 1), (5, 1, 1), (9, 1, 1), (10, 2, 2)]
+)
+def test_one_in_five_is_left_out_at_either_end_and_of_few_new_ones_one(count: int, of_stored: int, of_new: int) -> None:
+    rates = np.random.default_rng(count).exponential(100.0, count)
+    ordered = np.sort(rates)
+    for stored, left_out in ((True, of_stored), (False, of_new)):
+        expected = float(stats.gmean(ordered[left_out : count - left_out]))
+        assert typical_rate(rates.tolist(), stored=stored) == pytest.approx(expected)
+
+
+def test_figures_that_are_not_known_do_not_count() -> None:
+    assert mean_of_known([None, 1.0, None, 4.0]) == 2.5
+    assert most_of_known([None, 1.0, None, 4.0]) == 4.0
+    assert mean_of_known([None]) is mean_of_known([]) is None
+    assert most_of_known([None]) is most_of_known([]) is None

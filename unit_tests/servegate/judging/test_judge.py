@@ -1,14 +1,16 @@
 """The rule: every verdict, its limits, and how often it errs on simulated runs."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from servegate.judging.estimators import geometric_mean
-from servegate.judging.judge import Exclusion, Policy, judge
+from servegate.judging.estimators import MeanDifference, geometric_mean, predict_mean
+from servegate.judging.judge import Exclusion, Policy, judge, why_invalid
 from servegate.records import GpuUse, Sample, Status
 from unit_tests.builders.samples import make_sample, make_samples
 
@@ -76,6 +78,63 @@ def test_the_error_level_is_shared_over_the_cells() -> None:
     assert judge(Policy(gated_cells=1), STEADY, drop).status is Status.REGRESSED
     assert judge(Policy(gated_cells=100), STEADY, drop).status is not Status.REGRESSED
     assert Policy(error_level=0.01, gated_cells=8).cell_error_level == pytest.approx(0.00125)
+
+
+def prediction_of(baseline: Sequence[float], now: Sequence[float]) -> MeanDifference:
+    return predict_mean([math.log(value) for value in baseline], [math.log(value) for value in now])
+
+
+@pytest.mark.parametrize(("factor", "status"), [(0.96, Status.REGRESSED), (1.04, Status.IMPROVED)])
+def test_a_change_is_accused_at_the_error_level_and_not_above_it(factor: float, status: Status) -> None:
+    """At p exactly it is not, at a little more it is; the one p is of a drop, the other of a rise."""
+    now = [factor * 100.0] * 3
+    prediction = prediction_of(STEADY, now)
+    p = min(prediction.p_lower(), prediction.p_higher())
+    policy = Policy(gated_cells=4)
+    assert judge(replace(policy, error_level=4 * p), STEADY, make_samples(now)).status is not status
+    assert judge(replace(policy, error_level=4 * p * 1.01), STEADY, make_samples(now)).status is status
+
+
+@pytest.mark.parametrize(("factor", "status"), [(0.9, Status.REGRESSED), (1.1, Status.IMPROVED)])
+def test_a_change_as_large_as_the_margin_is_accused(factor: float, status: Status) -> None:
+    now = [factor * 100.0] * 3
+    change = abs(prediction_of(STEADY, now).as_change().estimate)
+    assert judge(Policy(margin=change), STEADY, make_samples(now)).status is status
+    assert judge(Policy(margin=math.nextafter(change, 1)), STEADY, make_samples(now)).status is not status
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        (80.0, "throughput -20.0%; more than the margin of 3% and than fresh processes differ; by the stored baseline "
+               "alone, drift not excluded"),
+        (101.0, "throughput +1.0%; a slowdown of 10% at 95% and 5% at 80% is excluded"),
+        (125.0, "throughput +25.0%; more than the margin of 3% and than fresh processes differ"),
+    ],
+)  # fmt: skip
+def test_the_reason_is_one_sentence_for_each_verdict(now: float, reason: str) -> None:
+    assert judge(Policy(), STEADY, make_samples([now] * 3)).reason == reason
+
+
+def test_throughput_over_processes_is_told_as_it_was_compared() -> None:
+    """Of three new processes the middle one, of three stored ones all: nobody knows yet which of them was disturbed."""
+    samples = make_samples([100.0, 150.0, 110.0])
+    verdict = judge(Policy(), [100.0, 150.0, 110.0], samples)
+    assert verdict.now_per_s == pytest.approx(110.0)
+    assert verdict.baseline_per_s == pytest.approx(geometric_mean([100.0, 150.0, 110.0]))
+    verdict = judge(Policy(), None, samples)
+    assert verdict.reason == "the baseline has no such cell"
+    assert verdict.now_per_s == pytest.approx(110.0)
+    assert (verdict.baseline_per_s, verdict.change, verdict.evidence) == (None, None, ())
+
+
+def test_a_client_is_the_bottleneck_beyond_its_ceiling() -> None:
+    """The reason names both; samples of which none has a client, or none at all, are no reason."""
+    reason = "the client used 0.95 of its one core (ceiling 0.9): it was the bottleneck, not the service"
+    assert why_invalid(Policy(), [make_sample(client_cpu_cores=0.95), make_sample()]) == reason
+    assert why_invalid(Policy(), [make_sample(client_cpu_cores=0.9)]) is None
+    assert why_invalid(Policy(), [make_sample()]) is None
+    assert why_invalid(Policy(), []) is None
 
 
 def test_pass_demands_every_exclusion() -> None:

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from servegate.judging.estimators import midmean, midmean_variance
+from servegate.judging.estimators import mean_of_pairs, midmean, midmean_variance
 from servegate.judging.judge import Policy, judge_pairs
 from servegate.records import Status
 
@@ -50,6 +51,36 @@ def test_the_evidence_names_every_pair_and_the_error_spent_at_a_look() -> None:
     assert verdict.evidence[0] == "pairs    -10.0% -11.0% -9.0%"
     spent = "accused below 0.0013 (0.01 over 8 cells, 100% of it at this look; looks at 3, 5, 8, 12, 20 pairs)"
     assert spent in verdict.evidence[2]
+
+
+def test_a_verdict_tells_the_change_and_how_pairs_differ() -> None:
+    """Three that agree: what they differ by is the prior, 6 / 8 of what their blocks say, 0.0048 with 1 % squared."""
+    verdict = judge_pairs(POLICY, [drop(10)] * 3, [0.0047] * 3, last=True)
+    assert verdict is not None
+    assert verdict.change == mean_of_pairs([drop(10)] * 3, [0.0047] * 3).as_change()
+    assert (
+        verdict.evidence[1] == f"change   {verdict.change} (95 % interval); pairs differ by 6.0% (standard deviation)"
+    )
+    verdict = judge_pairs(POLICY, [drop(10)] * 3, [0.0] * 3, last=False)
+    assert verdict is not None
+    reason = "throughput -10.0% side by side; more than the margin of 3% and than fresh processes differ"
+    assert verdict.reason == reason
+    assert "accused below 0.00019 (0.01 over 8 cells, 15% of it at this look;" in verdict.evidence[2]
+
+
+@pytest.mark.parametrize(("sign", "status"), [(1, Status.REGRESSED), (-1, Status.IMPROVED)])
+@pytest.mark.parametrize(("pairs", "last", "share"), [(3, False, 3 / 20), (5, False, 2 / 20), (3, True, 1.0)])
+def test_a_change_is_accused_at_the_share_that_its_look_has_of_the_error_level(
+    sign: int, status: Status, pairs: int, last: bool, share: float
+) -> None:
+    """With a p a little below that share, and not with one a little above it."""
+    log_ratios, variances = [sign * drop(5 + number / 10) for number in range(pairs)], [0.0002] * pairs
+    difference = mean_of_pairs(log_ratios, variances)
+    p = min(difference.p_lower(), difference.p_higher())
+    for factor, is_accused in ((1.01, True), (0.99, False)):
+        policy = replace(POLICY, error_level=GATED_CELLS * p / share * factor)
+        verdict = judge_pairs(policy, log_ratios, variances, last=last)
+        assert (verdict is not None and verdict.status is status) == is_accused
 
 
 def test_all_looks_together_spend_what_a_verdict_may_err() -> None:

@@ -21,6 +21,24 @@ def test_a_process_that_slows_down_halfway_is_told_with_its_size() -> None:
     assert describe(HALFWAY, HALFWAY, HALFWAY) == expected
 
 
+def test_only_the_last_third_is_compared_with_the_first() -> None:
+    said = describe([0.1] * 8 + [0.15] * 4, [0.1] * 8 + [0.15] * 4)
+    assert said == "every process slows down as it runs: the last third of its rounds takes 50% longer than the first"
+
+
+@pytest.mark.parametrize(
+    "processes",
+    [
+        pytest.param([HALFWAY, HALFWAY], id="two processes"),
+        pytest.param([[1.0, 1.0, 2.0, 2.0, 3.0, 3.0]] * 2, id="six rounds"),
+        pytest.param([[1.0] * 6 + [1.15] * 6] * 2, id="15 % on average"),
+        pytest.param([[1.0] * 6 + [1.05] * 6, [1.0] * 6 + [1.5] * 6], id="5 % in each"),
+    ],
+)
+def test_just_enough_is_told(processes: list[list[float]]) -> None:
+    assert describe(*processes) is not None
+
+
 @pytest.mark.parametrize(
     "processes",
     [

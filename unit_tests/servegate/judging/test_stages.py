@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 
 from servegate.judging.pairs import PairFigure
-from servegate.judging.stages import PartsOfPair, StageChange, compare_stages, describe_stages, stages_that_moved
-from servegate.records import REST, Sample, StageTime, Telemetry
-from unit_tests.builders.samples import make_sample
+from servegate.judging.stages import (
+    PartsOfPair,
+    StageChange,
+    compare_stages,
+    describe_stages,
+    name_stages,
+    stages_that_moved,
+)
+from servegate.records import REST, Change, Sample, StageTime, Telemetry
+from unit_tests.builders.samples import make_gauges, make_sample
 
 MARGIN = 0.03
 # What a request takes in each stage: (ms, CPU ms).
@@ -46,7 +53,7 @@ def pairs(
             made,
             stages=stages,
             latency=replace(made.latency, mean_ms=mean_ms),
-            telemetry=Telemetry(cpu_cores=core_ms * made.mean_throughput_per_s / 1e3, memory_bytes=1, gpu=None),
+            telemetry=Telemetry(cpu_cores=core_ms * made.mean_throughput_per_s / 1e3, gauges=make_gauges(), gpu=None),
         )
 
     return [(sample({}, {}).parts, sample(slower or {}, longer or {}).parts) for _ in range(count)]
@@ -125,3 +132,71 @@ def test_a_stage_that_only_one_arm_has_is_left_out() -> None:
     """A commit may add one."""
     old = [({"predict": base["predict"]}, head) for base, head in pairs()]
     assert [change.name for change in compare_stages(old)] == ["predict"]
+
+
+UP = Change(0.1, 0.05, 0.15)
+STILL = Change(0.01, -0.02, 0.04)
+
+
+def change_of(name: str, base_ms: float, head_ms: float, cpu: Change, took: Change | None = UP) -> StageChange:
+    """A stage that needs as much CPU time as time."""
+    return StageChange(name, StageTime(base_ms, base_ms), StageTime(head_ms, head_ms), cpu, took)
+
+
+@pytest.mark.parametrize("cpu", [UP, STILL])
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_one_that_moved_by_most_milliseconds_comes_first(cpu: Change, order: int) -> None:
+    """By CPU time or by time, to more or to less; not the one that takes most, before or after."""
+    changes = [
+        change_of("small", 1.0, 2.0, cpu),
+        change_of("shrinks", 8.0, 4.0, cpu),
+        change_of("large", 99.0, 102.0, cpu),
+        change_of("grows", 2.0, 7.0, cpu),
+    ][::order]
+    assert named(tuple(changes)) == ["grows", "shrinks", "large", "small"]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_moved"),
+    [
+        pytest.param(Change(MARGIN, 0.01, 0.05), True, id="by the margin"),
+        pytest.param(Change(-MARGIN, -0.05, -0.01), True, id="down by the margin"),
+        pytest.param(Change(0.029, 0.01, 0.05), False, id="by less"),
+        pytest.param(Change(0.2, 0.0, 0.5), False, id="no change is just within its interval"),
+        pytest.param(Change(-0.2, -0.5, 0.0), False, id="from the other side, too"),
+        pytest.param(Change(0.2, -0.1, 0.5), False, id="no change is well within it"),
+    ],
+)
+def test_a_stage_has_moved_by_the_margin_at_least_and_beyond_its_interval(change: Change, is_moved: bool) -> None:
+    assert bool(named((change_of("predict", 1.0, 1.1, change, STILL),))) == is_moved
+    assert bool(named((change_of("predict", 1.0, 1.1, STILL, change),))) == is_moved
+
+
+def test_what_is_said_of_stages() -> None:
+    """Those that moved with their intervals and times, then the others by name; without such, all with intervals."""
+    predict, decode = change_of("predict", 2.0, 4.0, UP), change_of("decode", 1.0, 1.123456, UP)
+    encode, queue = change_of("encode", 3.0, 3.0, STILL, STILL), replace(change_of("queue", 1.0, 9.0, UP), cpu=None)
+    moved = (
+        "predict +10.0% [+5.0%, +15.0%] of its CPU time (2 to 4 ms); "
+        "decode +10.0% [+5.0%, +15.0%] of its CPU time (1 to 1.12 ms)"
+    )
+    assert name_stages([decode, predict, encode], MARGIN) == moved
+    assert describe_stages([decode, predict], MARGIN) == moved
+    assert describe_stages([queue, decode, predict, encode], MARGIN) == f"{moved}; no change found in queue, encode"
+    still = "encode +1.0% [-2.0%, +4.0%] of its CPU time (3 to 3 ms)"
+    assert describe_stages([encode, queue, encode], MARGIN) == f"no stage stands out; {still}, {still}"
+    assert name_stages([encode], MARGIN) == "no stage stands out"
+    waits = change_of("predict", 2.0, 4.0, STILL)
+    assert name_stages([waits], MARGIN) == "predict +10.0% [+5.0%, +15.0%] of its time (2 to 4 ms)"
+
+
+@pytest.mark.parametrize("missing", [None, 0.0])
+@pytest.mark.parametrize("arm", [0, 1])
+def test_a_stage_whose_cpu_time_is_once_too_small_has_no_change_of_it(missing: float | None, arm: int) -> None:
+    """A logarithm of it would be none; the change of its time is."""
+    known = {"predict": StageTime(8.0, 4.0)}
+    unknown = {"predict": StageTime(8.0, missing)}
+    pair: PartsOfPair = (unknown, known) if arm == 0 else (known, unknown)
+    (change,) = compare_stages([(known, known), pair])
+    assert change.cpu is None
+    assert change.took == Change(0.0, 0.0, 0.0)

@@ -15,7 +15,7 @@ from servegate.load import client as load
 from servegate.load.client import LoadJob
 from servegate.load.results import cut_windows, parse_result, parse_steady_result
 from servegate.load.workload import Workload
-from servegate.processes.managed import ServerProcess
+from servegate.processes.server import ServerProcess
 from unit_tests.builders import stub_server
 from unit_tests.builders.load_jobs import DEADLINE_S, job_for, run_client, start_client
 
@@ -80,7 +80,7 @@ def test_failures_say_what_was_wrong_and_end_the_load(stub: ServerProcess, mode:
 
 
 def test_nobody_listening_is_a_failure_too() -> None:
-    job = LoadJob("http://127.0.0.1:9", Workload("/predict", b""), 1, warmup_s=0.1, measure_s=3600.0)
+    job = LoadJob("http://127.0.0.1:9", Workload("/predict", b"", expected={}), 1, warmup_s=0.1, measure_s=3600.0)
     result = run_client(job)
     assert all("ClientConnectorError" in failure for failure in result.failures)
     assert len(result.failures) == 5

@@ -12,18 +12,19 @@ import pytest
 from aiohttp import web
 
 from servegate.errors import DeployedError, SettingsError
-from servegate.load.deployed import KEY_VARIABLE, Deployed
-from servegate.load.engines import LoadEngine
-from servegate.load.workload import Workload
-from servegate.measure.process_by_process import open_deployed_instrument
-from servegate.processes.managed import free_port
+from servegate.load.deployed import Deployed
+from servegate.load.workload import KEY_VARIABLE, Workload
+from servegate.measure.http_targets import HttpService, HttpTarget
+from servegate.processes.ports import free_port
 from servegate.records import Cell
-from unit_tests.builders.gate_settings import read
+from unit_tests.builders.gate_settings import read_settings
+from unit_tests.builders.targets import make_conditions
 from unit_tests.builders.tiny_project import TinyProject
 
 KEY = "open sesame"
 ANSWER = {"label": "Cat"}
 WORKLOAD = Workload("/predict", b"a cat", {"Content-Type": "text/plain"}, ANSWER)
+TARGET = HttpTarget("api", HttpService(["none is started"]), WORKLOAD)
 
 
 @dataclass
@@ -98,11 +99,16 @@ def plain() -> Iterator[Site]:
     yield from serve(Site(free_port()))
 
 
+def check(deployed: Deployed) -> None:
+    """One request, with the key."""
+    deployed.check(deployed.with_key(WORKLOAD, "X-API-Key"))
+
+
 class TestCheck:
     """One request before any load."""
 
     def test_who_has_the_key_and_trusts_the_certificate_is_let_in(self, secure: Site) -> None:
-        secure.target().check(WORKLOAD)
+        check(secure.target())
         assert secure.requests == ["/predict"]
 
     @pytest.mark.parametrize(
@@ -121,31 +127,31 @@ class TestCheck:
         self, secure: Site, options: dict[str, str | None], message: str
     ) -> None:
         with pytest.raises(DeployedError, match=message):
-            secure.target(**options).check(WORKLOAD)  # type: ignore[arg-type]
+            check(secure.target(**options))  # type: ignore[arg-type]
         assert len(secure.requests) <= 1
 
     def test_no_such_host(self) -> None:
         with pytest.raises(DeployedError, match="there is no such host"):
-            Deployed("https://host.invalid").check(WORKLOAD)
+            check(Deployed("https://host.invalid"))
 
     def test_nothing_answers_there(self) -> None:
         with pytest.raises(DeployedError, match="nothing answers there"):
-            Deployed(f"http://127.0.0.1:{free_port()}").check(WORKLOAD)
+            check(Deployed(f"http://127.0.0.1:{free_port()}"))
 
     def test_tls_where_there_is_none(self, plain: Site) -> None:
         with pytest.raises(DeployedError, match="speaks no TLS; is it http://"):
-            plain.target().check(WORKLOAD)
+            check(plain.target())
 
     def test_no_tls_where_there_is(self, secure: Site) -> None:
         with pytest.raises(DeployedError, match="gave no answer"):
-            secure.target("http").check(WORKLOAD)
+            check(secure.target("http"))
 
 
 class TestMeasuring:
     """Load through a real client."""
 
     def test_every_answer_is_checked_and_what_it_costs_there_is_not_known(self, secure: Site) -> None:
-        with open_deployed_instrument(secure.target(), WORKLOAD, 0.1, LoadEngine()) as instrument:
+        with TARGET.open(replace(make_conditions(), deployed=secure.target())) as instrument:
             sample = instrument.measure(Cell("api", "concurrency", 4), 0.3)
         assert sample.failures == ()
         assert sample.answers > 8
@@ -156,7 +162,7 @@ class TestMeasuring:
     def test_who_is_not_let_in_sends_no_load(self, secure: Site) -> None:
         with (
             pytest.raises(DeployedError, match="refuses the key"),
-            open_deployed_instrument(secure.target(api_key="wrong"), WORKLOAD, 0.1, LoadEngine()),
+            TARGET.open(replace(make_conditions(), deployed=secure.target(api_key="wrong"))),
         ):
             pass
         assert len(secure.requests) == 1
@@ -179,16 +185,16 @@ class TestOptions:
     )
     def test_what_makes_no_sense(self, pytester: pytest.Pytester, options: Sequence[str], message: str) -> None:
         with pytest.raises(SettingsError, match=message):
-            read(pytester, *options)
+            read_settings(pytester, *options)
 
     def test_the_key_comes_from_the_environment_and_is_not_shown(
         self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv(KEY_VARIABLE, KEY)
-        settings = read(pytester, "--perf-server-url=https://a.example:8443/", "--perf-cells=api=1")
-        assert settings.deployed == Deployed("https://a.example:8443", api_key=KEY)
+        settings = read_settings(pytester, "--perf-server-url=https://a.example:8443/", "--perf-cells=api=1")
+        assert settings.measuring.deployed == Deployed("https://a.example:8443", api_key=KEY)
         assert KEY not in repr(settings)
-        assert not settings.confirm
+        assert not settings.judging.confirm
 
     def test_only_the_groups_with_a_named_load_are_measured(self, tiny_project: TinyProject) -> None:
         result = tiny_project.run("perf_tests", "--perf-server-url=https://a.example:8443", "--perf-cells=api=1")

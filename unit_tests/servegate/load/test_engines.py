@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -10,11 +13,13 @@ from servegate.load import engines
 from servegate.load.engines import LoadEngine
 from servegate.load.locust_cpu import cpu_cores
 from servegate.load.workload import Workload
-from servegate.measure.process_by_process import open_api_instrument
-from servegate.processes.managed import ServerProcess
+from servegate.measure.http_instruments import ServerInstrument
+from servegate.measure.http_targets import HttpService, HttpTarget, open_server_instrument
+from servegate.processes.server import ServerProcess
 from servegate.records import Cell
 from unit_tests.builders import stub_server
-from unit_tests.builders.gate_settings import read
+from unit_tests.builders.gate_settings import read_settings
+from unit_tests.builders.targets import make_conditions
 
 LOCUST = LoadEngine("locust", workers=2)
 
@@ -23,12 +28,20 @@ def workload(mode: str) -> Workload:
     return Workload(f"/predict/{mode}", b"{}", {"Content-Type": "application/json"}, stub_server.ANSWER)
 
 
+@contextmanager
+def load_by_locust(stub: ServerProcess, mode: str, warmup_s: float) -> Iterator[ServerInstrument]:
+    target = HttpTarget("api", HttpService(["the stub"], session_fixture="stub"), workload(mode))
+    conditions = replace(make_conditions(warmup_s), session_server=lambda _: stub)
+    with open_server_instrument(target, conditions, LOCUST) as instrument:
+        yield instrument
+
+
 class TestLocust:
     """Real Locust on the stub server."""
 
     def test_master_and_workers_give_one_record(self, stub: ServerProcess) -> None:
         """Six connections that wait 0.15 s for each answer, twice in a row on the same workers."""
-        with open_api_instrument(stub, workload("right"), 0.3, {}, LOCUST) as instrument:
+        with load_by_locust(stub, "right", 0.3) as instrument:
             for _ in range(2):
                 sample = instrument.measure(Cell("api", "concurrency", 6), 1.0)
                 assert sample.failures == ()
@@ -45,7 +58,7 @@ class TestLocust:
         ],
     )
     def test_every_answer_is_checked(self, stub: ServerProcess, mode: str, message: str) -> None:
-        with open_api_instrument(stub, workload(mode), 0.1, {}, LOCUST) as instrument:
+        with load_by_locust(stub, mode, 0.1) as instrument:
             sample = instrument.measure(Cell("api", "concurrency", 4), 0.5)
         assert sample.rounds_s == ()
         assert any(message in failure for failure in sample.failures)
@@ -55,11 +68,11 @@ class TestOptions:
     """How it is chosen."""
 
     def test_the_built_in_client_is_the_default(self, pytester: pytest.Pytester) -> None:
-        assert read(pytester).engine == LoadEngine("builtin", 2, 0, "")
+        assert read_settings(pytester).measuring.engine == LoadEngine("builtin", 2, 0, "")
 
     def test_locust_with_workers_elsewhere(self, pytester: pytest.Pytester) -> None:
         options = ("--perf-load-engine=locust", "--perf-locust-remote-workers=3", "--perf-locust-bind=0.0.0.0:5557")
-        assert read(pytester, *options).engine == LoadEngine("locust", 2, 3, "0.0.0.0:5557")
+        assert read_settings(pytester, *options).measuring.engine == LoadEngine("locust", 2, 3, "0.0.0.0:5557")
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -72,14 +85,14 @@ class TestOptions:
     )
     def test_what_makes_no_sense(self, pytester: pytest.Pytester, options: list[str], message: str) -> None:
         with pytest.raises(SettingsError, match=message):
-            read(pytester, *options)
+            read_settings(pytester, *options)
 
     def test_without_locust_it_says_what_to_install(
         self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(engines, "find_spec", lambda _: None)
         with pytest.raises(SettingsError, match=r"pip install 'servegate\[locust\]'"):
-            read(pytester, "--perf-load-engine=locust")
+            read_settings(pytester, "--perf-load-engine=locust")
 
 
 def test_a_workers_cpu_is_that_between_the_two_moments() -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from servegate.load.client import LoadJob
+from servegate.load.engines import LoadEngine
 from servegate.load.open_loop import poisson_arrivals_s
 from servegate.load.workload import Workload
-from servegate.measure.process_by_process import OpenLoopInstrument, open_api_instrument
-from servegate.processes.managed import ServerProcess
+from servegate.measure.http_instruments import OpenLoopInstrument, ServerInstrument
+from servegate.processes.server import ServerProcess
 from servegate.records import Cell
 from unit_tests.builders import stub_server
 from unit_tests.builders.load_jobs import run_client
@@ -68,8 +69,9 @@ class TestOpenLoopInstrument:
 
     def test_the_rate_is_the_cells_share_of_the_capacity(self, stub: ServerProcess) -> None:
         """Four connections to a server that takes 0.15 s for each are at most 27 a second; 8, +- 2, are sent."""
-        with open_api_instrument(stub, workload("right"), 0.2, details={"a": "b"}) as api:
-            instrument = OpenLoopInstrument(api, saturating=4)
+        with LoadEngine().start() as client:
+            server = ServerInstrument(stub, client, workload("right"), 0.2, details={"a": "b"})
+            instrument = OpenLoopInstrument(server, saturating=4)
             sample = instrument.measure(LOAD_30, 3.0)
         assert instrument.details == {"a": "b"}
         assert sample.failures == ()
@@ -80,8 +82,9 @@ class TestOpenLoopInstrument:
         command = [sys.executable, stub_server.__file__]
         with (
             ServerProcess(command, cwd=Path.cwd(), ready_deadline_s=60.0) as server,
-            open_api_instrument(server, workload("sometimes-500"), 0.1, details={}) as api,
+            LoadEngine().start() as client,
         ):
-            sample = OpenLoopInstrument(api, saturating=2).measure(LOAD_30, 60.0)
+            instrument = ServerInstrument(server, client, workload("sometimes-500"), 0.1, details={})
+            sample = OpenLoopInstrument(instrument, saturating=2).measure(LOAD_30, 60.0)
         assert sample.failures[0] == "status 500: no memory left"
         assert sample.rounds_s == ()

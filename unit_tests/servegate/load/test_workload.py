@@ -101,3 +101,9 @@ def test_a_workload_travels_as_json() -> None:
         "expected": CAT,
         "tolerance": 0.02,
     }
+
+
+def test_a_workload_needs_its_right_answer_which_may_be_null() -> None:
+    with pytest.raises(ValueError, match=r"Workload\('/predict', ...\) needs the right answer, as in expected="):
+        Workload("/predict", b"{}")
+    assert Workload("/predict", b"{}", expected=None).expected is None

@@ -4,7 +4,7 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,8 +14,8 @@ import pytest
 from servegate.errors import MeasurementError, ProcessError, ReferenceCheckoutError
 from servegate.judging.judge import Policy
 from servegate.judging.pairs import PairFigure, pair_figure
-from servegate.measure import side_by_side as versus
-from servegate.measure.side_by_side import Schedule, balanced_blocks, compare_cells, measure_pair
+from servegate.measure.side_by_side import Schedule, SideBySide, balanced_blocks
+from servegate.measure.targets import Launchable
 from servegate.records import BurstRecord, Cell, Checkout, StageTime, Status
 from unit_tests.builders.samples import make_sample
 
@@ -26,7 +26,7 @@ CELL = Cell("model", "batch", 8)
 
 @dataclass
 class TwoArms:
-    """Contenders that complete what their throughput says, and a log of what was done to them."""
+    """Two checkouts that complete what their throughput says, and a log of what was done to them."""
 
     throughput_per_s: Mapping[str, float]
     stalled_burst: int | None = None
@@ -40,21 +40,14 @@ class TwoArms:
     burst_s: set[float] = field(default_factory=set)
 
     @contextmanager
-    def launch(self, arm: Checkout) -> Iterator[Callable[[], "_Contender"]]:
-        self.log.append((arm.name, "start"))
-        if arm.name == self.failing_arm:
+    def launch(self, checkout: Checkout) -> Iterator["_Launched"]:
+        self.log.append((checkout.name, "start"))
+        if checkout.name == self.failing_arm:
             raise ProcessError("it does not start")
-
-        def wait_until_ready() -> "_Contender":
-            if arm.name == self.never_ready_arm:
-                raise ProcessError("it is never ready")
-            self.log.append((arm.name, "ready"))
-            return _Contender(arm.name, self)
-
         try:
-            yield wait_until_ready
+            yield _Launched(checkout.name, self)
         finally:
-            self.log.append((arm.name, "stop"))
+            self.log.append((checkout.name, "stop"))
 
     @property
     def bursts(self) -> str:
@@ -62,7 +55,19 @@ class TwoArms:
 
 
 @dataclass
-class _Contender:
+class _Launched:
+    name: str
+    arms: TwoArms
+
+    def wait_until_ready(self) -> "_Paused":
+        if self.name == self.arms.never_ready_arm:
+            raise ProcessError("it is never ready")
+        self.arms.log.append((self.name, "ready"))
+        return _Paused(self.name, self.arms)
+
+
+@dataclass
+class _Paused:
     name: str
     arms: TwoArms
 
@@ -97,22 +102,13 @@ class _Load:
         return BurstRecord(tuple(self.units), tuple(self.seconds), sample)
 
 
-def _silent(_: str) -> None:
-    """Nobody watches."""
-
-
 def compare(arms: TwoArms, *, blocks: int = 4, seed: int = 0) -> float:
     """The log ratio of one pair."""
-    figures = measure_pair(
-        arms.launch,
-        BASE,
-        HEAD,
-        [CELL],
-        Schedule(0.1, blocks, budget_s=60),
-        random.Random(seed),
-        progress=_silent,
-    )
-    return figures[CELL].log_ratio
+    return side_by_side(blocks, seed).measure_pair(arms, [CELL])[CELL].log_ratio
+
+
+def side_by_side(blocks: int = 4, seed: int = 0) -> SideBySide:
+    return SideBySide(BASE, HEAD, Schedule(0.1, blocks), random.Random(seed))
 
 
 @pytest.mark.parametrize("head_per_s", [50.0, 90.0, 100.0, 120.0])
@@ -207,9 +203,7 @@ def test_the_stage_that_moved_stands_in_the_verdict(head_per_s: float, status: S
         for arm, more in (("base", 1.0), ("head", share))
     }
     arms = TwoArms({"base": 100.0, "head": head_per_s}, stages=stages)
-    compared = compare_cells(
-        arms.launch, BASE, HEAD, [CELL], Policy(looks=(3,)), Schedule(0.1, 4, 60), random.Random(0), _silent
-    )
+    compared = side_by_side().compare(arms, [CELL], Policy(looks=(3,)), budget_s=60.0)
     verdict = compared[CELL].verdict
     assert verdict.status is status
     line = next(line for line in verdict.evidence if line.startswith("stages "))
@@ -223,28 +217,25 @@ def test_comparisons_come_in_the_order_of_the_cells(monkeypatch: pytest.MonkeyPa
     ratios = itertools.cycle([0.2, -0.2])
     measured: list[set[Cell]] = []
 
-    def fake_pair(*arguments: object) -> dict[Cell, PairFigure]:
-        cells = arguments[3]
-        assert isinstance(cells, list)
+    def fake_pair(self: SideBySide, target: Launchable, cells: Sequence[Cell], here: str) -> dict[Cell, PairFigure]:
         measured.append(set(cells))
         sample = make_sample(100.0)
         figures = {quiet: 0.0, noisy: next(ratios)}
         return {cell: PairFigure(figures[cell], (0.0, 0.001), sample, sample, seconds=0.0) for cell in cells}
 
-    monkeypatch.setattr(versus, "measure_pair", fake_pair)
-    compared = compare_cells(
-        TwoArms({}).launch,
-        BASE,
-        HEAD,
-        [noisy, quiet],
-        Policy(looks=(2, 4)),
-        Schedule(0.1, 2, 60),
-        random.Random(),
-        _silent,
-    )
+    monkeypatch.setattr(SideBySide, "measure_pair", fake_pair)
+    compared = side_by_side().compare(TwoArms({}), [noisy, quiet], Policy(looks=(2, 4)), budget_s=60.0)
     assert measured == [{noisy, quiet}] * 2 + [{noisy}] * 2
     assert list(compared) == [noisy, quiet]
     assert [comparison.verdict.status for comparison in compared.values()] == [Status.INCONCLUSIVE, Status.PASS]
+
+
+def test_without_time_left_nothing_starts_and_nothing_is_accused() -> None:
+    arms = TwoArms({"base": 100.0, "head": 50.0})
+    compared = side_by_side().compare(arms, [CELL], Policy(), budget_s=0.0)
+    assert compared[CELL].verdict.status is Status.INCONCLUSIVE
+    assert "the run's time budget had ended" in compared[CELL].verdict.reason
+    assert arms.log == []
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 5, 8])

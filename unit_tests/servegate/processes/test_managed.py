@@ -15,7 +15,10 @@ import pytest
 from servegate.errors import ProcessError
 from servegate.processes import log as process_log
 from servegate.processes import managed as processes
-from servegate.processes.managed import ManagedProcess, ServerProcess, free_port, is_port_free
+from servegate.processes import server as server_module
+from servegate.processes.managed import ManagedProcess
+from servegate.processes.ports import free_port, is_port_free
+from servegate.processes.server import ServerProcess
 from unit_tests.builders import programs
 from unit_tests.builders.waiting import is_running, wait_until
 
@@ -284,7 +287,7 @@ class TestServerProcess:
 
     def test_a_port_that_stays_taken_is_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Here by a child that has left the server's session."""
-        monkeypatch.setattr(processes, "_PORT_FREE_DEADLINE_S", 0.2)
+        monkeypatch.setattr(server_module, "_PORT_FREE_DEADLINE_S", 0.2)
         program = programs.RUNAWAY + programs.SERVER
         runaway = ServerProcess(
             [sys.executable, "-c", programs.PARENT, program, str(tmp_path / "pid")],

@@ -13,7 +13,7 @@ from servegate.judging.judge import Policy, judge
 from servegate.records import Cell, GpuUse, Sample, Status, Verdict
 from servegate.report.terminal import write_summary
 from servegate.storage.baselines import Baseline
-from servegate.storage.checkouts import CommitIdentity
+from servegate.storage.commits import CommitIdentity
 from unit_tests.builders.samples import make_sample, make_samples
 
 STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
@@ -23,15 +23,17 @@ BASELINE = Baseline(
     Path("baselines/here/baseline.json"), {}, CommitIdentity("0123456789abcdef", "t", "l"), {"torch": "2.1", "old": "1"}
 )
 UNITS = {"api": "requests", "model": "images", "latency": "requests"}
+CEILINGS = {"api": "model", "latency": "model"}
 
 
 def judged(cell: Cell, samples: Sequence[Sample]) -> CellResult:
-    return CellResult(cell, UNITS[cell.group], samples, judge(Policy(), STORED, samples))
+    verdict = judge(Policy(), STORED, samples)
+    return CellResult(cell, UNITS[cell.group], samples, verdict, ceiling=CEILINGS.get(cell.group))
 
 
 def not_judged(cell: Cell, samples: Sequence[Sample]) -> CellResult:
     verdict = Verdict(Status.NOT_JUDGED, "not asked", now_per_s=samples[0].throughput_per_s)
-    return CellResult(cell, UNITS[cell.group], samples, verdict)
+    return CellResult(cell, UNITS[cell.group], samples, verdict, ceiling=CEILINGS.get(cell.group))
 
 
 def show(
@@ -39,10 +41,11 @@ def show(
     results: Sequence[CellResult],
     baseline: Baseline | None = None,
     details: dict[str, str] | None = None,
+    versus: str | None = None,
 ) -> list[str]:
     """The lines after the heading."""
     file = io.StringIO()
-    write_summary(pytest.TerminalReporter(config, file), results, baseline, details or {})
+    write_summary(pytest.TerminalReporter(config, file), results, baseline, details or {}, versus)
     heading, *lines = file.getvalue().splitlines()
     assert " performance " in heading
     return lines
@@ -91,6 +94,31 @@ def test_columns_without_a_value_in_any_row_are_left_out(pytestconfig: pytest.Co
     assert " - " in row(lines, API_8)
 
 
+def test_the_legend_explains_the_columns_that_are_shown(pytestconfig: pytest.Config) -> None:
+    gpu = GpuUse(utilisation_percent=87.4, memory_bytes=1, power_w=None, energy_j=None)
+    for results, explained in (
+        ([not_judged(MODEL_8, make_samples([1.0]))], "per s: images; p50, p95, p99: latency in ms; CPU: cores in use"),
+        (
+            [not_judged(API_1, [make_sample(gpu=gpu)]), not_judged(MODEL_8, [make_sample(answers=0)])],
+            "per s: requests or images; p50, p95, p99: latency in ms; ok: right answers; CPU: "
+            "cores in use; GPU: utilisation",
+        ),
+    ):
+        lines = show(pytestconfig, results)[len(results) + 1 :]
+        assert " ".join(lines).partition(" api[")[0] == explained
+        assert max(map(len, lines[:-1]), default=0) <= 80
+
+
+@pytest.mark.parametrize(
+    ("baseline", "versus", "reference"), [(BASELINE, None, "the baseline"), (None, "HEAD~1", "commit HEAD~1")]
+)
+def test_the_legend_names_what_the_change_is_against(
+    pytestconfig: pytest.Config, baseline: Baseline | None, versus: str | None, reference: str
+) -> None:
+    lines = show(pytestconfig, [judged(API_1, make_samples([100.0]))], baseline, {}, versus)
+    assert " ".join(lines[2:4]).endswith(f"; change: throughput against {reference}")
+
+
 def test_wrong_answers_show_their_share_and_no_throughput(pytestconfig: pytest.Config) -> None:
     samples = [make_sample(failures=["wrong"], answers=400), make_sample(100.0)]
     lines = show(pytestconfig, [judged(API_1, samples)])
@@ -110,7 +138,7 @@ def test_whatever_needs_a_reader_has_its_reason_in_a_line(
     assert (note in show(pytestconfig, [result], BASELINE)) == (status is not Status.PASS)
 
 
-def test_the_best_cell_of_the_service_is_shown_as_a_share_of_the_models_best(pytestconfig: pytest.Config) -> None:
+def test_the_best_cell_of_a_group_is_shown_as_a_share_of_its_ceilings_best(pytestconfig: pytest.Config) -> None:
     results = [
         not_judged(API_1, make_samples([20.0])),
         not_judged(API_8, make_samples([60.0])),
@@ -121,9 +149,7 @@ def test_the_best_cell_of_the_service_is_shown_as_a_share_of_the_models_best(pyt
     assert any(line.startswith(share) for line in show(pytestconfig, results))
 
 
-def test_the_service_is_compared_with_the_model_in_throughput_and_in_cpu_of_server_and_client(
-    pytestconfig: pytest.Config,
-) -> None:
+def test_a_group_is_compared_with_its_ceiling_in_cpu_of_server_and_client_too(pytestconfig: pytest.Config) -> None:
     """1.5 cores of the server and 0.3 of its client at 60 a second are 30 core-ms each; 1.5 at 75 are 20."""
     results = [
         not_judged(API_8, [make_sample(60.0, client_cpu_cores=0.3)] * 3),
@@ -144,11 +170,16 @@ def test_an_informing_cell_needs_no_reader_unless_it_has_no_figure(pytestconfig:
     assert "latency[load=70] informs: the client was the bottleneck" in show(pytestconfig, [without])
 
 
-def test_without_the_model_or_without_a_valid_cell_there_is_no_share(pytestconfig: pytest.Config) -> None:
+def test_without_a_ceiling_that_is_measured_or_a_rate_that_can_reach_it_there_is_no_share(
+    pytestconfig: pytest.Config,
+) -> None:
+    model = not_judged(MODEL_8, make_samples([20.0]))
     for results in (
         [not_judged(API_1, make_samples([20.0]))],
-        [not_judged(MODEL_8, make_samples([20.0]))],
-        [judged(API_1, [make_sample(failures=["wrong"])]), not_judged(MODEL_8, make_samples([20.0]))],
+        [model],
+        [model, replace(not_judged(API_1, make_samples([20.0])), ceiling=None)],
+        [model, replace(not_judged(LATENCY_70, make_samples([20.0])), rate_is_given=True)],
+        [model, judged(API_1, [make_sample(failures=["wrong"])])],
     ):
         assert not any("reaches" in line for line in show(pytestconfig, results))
 

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import MeasurementError, ProcessError, ServegateError
-from servegate.measure.targets import Group
+from servegate.judging.cell_result import CellResult
+from servegate.measure.targets import Conditions, MeasurementTarget
 from servegate.records import Cell, Sample, Status, Verdict
 from servegate.session.gate import CellFailedError, Gate
-from servegate.session.settings import GateSettings
+from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
-from servegate.storage.checkouts import CommitIdentity
-from unit_tests.builders.gate_settings import API_1, API_8, MODEL_8, SETTINGS
+from servegate.storage.commits import CommitIdentity
+from unit_tests.builders.gate_settings import API_1, API_8, MODEL_8, SETTINGS, judging
 from unit_tests.builders.samples import STORED, make_sample
+from unit_tests.builders.targets import FakeTarget, no_session_server
 
 
 def baseline(*cells: Cell) -> Baseline:
@@ -23,69 +25,73 @@ def baseline(*cells: Cell) -> Baseline:
     return Baseline(Path("baseline.json"), throughput, CommitIdentity("c", "d", "e"), {})
 
 
-class CountingGroup:
-    """A group whose processes measure what `sample` returns, or don't start; counts them."""
+class CountingTarget(FakeTarget):
+    """A target whose processes measure what `sample` returns, or don't start; counts them."""
 
     def __init__(
         self, name: str, sample: Callable[[], Sample] = make_sample, error: ServegateError | None = None
     ) -> None:
-        self.group = Group(name, "requests", self.fresh_process)
+        super().__init__(name)
         self.details = {f"{name} precision": "float32"}
         self.started = 0
         self._sample = sample
         self._error = error
 
     @contextmanager
-    def fresh_process(self) -> Iterator["CountingGroup"]:
+    def open(self, conditions: Conditions) -> Iterator["CountingTarget"]:
         self.started += 1
         if self._error is not None:
             raise self._error
         yield self
 
-    def measure(self, cell: Cell, seconds: float) -> Sample:  # noqa: ARG002  (the same for all)
+    def measure(self, cell: Cell, seconds: float) -> Sample:
         return self._sample()
 
 
-def make_gate(selected: Sequence[Cell], stored: Baseline | None = None, settings: GateSettings = SETTINGS) -> Gate:
+def make_gate(selected: Sequence[Cell], stored: Baseline | None = None, settings: Settings = SETTINGS) -> Gate:
     shown: list[str] = []
     gate = Gate(settings, stored, progress=shown.append)
     gate.selected = selected
     return gate
 
 
+def measure(gate: Gate, target: MeasurementTarget, cell: Cell) -> CellResult:
+    return gate.measure(target, cell, no_session_server)
+
+
 def test_a_group_is_measured_once_for_all_its_selected_cells() -> None:
     gate = make_gate([API_1, MODEL_8, API_8], baseline(API_1, API_8, MODEL_8))
-    api, model = CountingGroup("api"), CountingGroup("model")
-    assert gate.result(api.group, API_8).cell == API_8
-    assert gate.result(api.group, API_1).cell == API_1
+    api, model = CountingTarget("api"), CountingTarget("model")
+    assert measure(gate, api, API_8).cell == API_8
+    assert measure(gate, api, API_1).cell == API_1
     assert list(gate.results) == [API_1, API_8]
-    gate.result(model.group, MODEL_8)
+    measure(gate, model, MODEL_8)
     assert (api.started, model.started) == (2, 2)
     assert gate.details == {"api precision": "float32", "model precision": "float32"}
 
 
 def test_cells_that_were_not_selected_are_not_measured() -> None:
     gate = make_gate([API_8], baseline(API_1, API_8))
-    gate.result(CountingGroup("api").group, API_8)
+    measure(gate, CountingTarget("api"), API_8)
     assert list(gate.results) == [API_8]
 
 
 def test_an_error_of_a_group_is_each_of_its_cells_error_and_it_is_not_measured_again() -> None:
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1, API_8, MODEL_8))
-    api = CountingGroup("api", error=ProcessError("was not ready"))
+    api = CountingTarget("api", error=ProcessError("was not ready"))
     for cell in (API_1, API_8):
         with pytest.raises(ProcessError, match="was not ready"):
-            gate.result(api.group, cell)
+            measure(gate, api, cell)
     assert api.started == 1
-    assert gate.result(CountingGroup("model").group, MODEL_8).verdict.status is Status.PASS
+    assert measure(gate, CountingTarget("model"), MODEL_8).verdict.status is Status.PASS
 
 
 def test_a_verdict_compares_with_the_cells_own_stored_values() -> None:
     gate = make_gate([API_1, API_8], baseline(API_1, API_8))
-    result = gate.result(CountingGroup("api", lambda: make_sample(30.0)).group, API_1)
+    result = measure(gate, CountingTarget("api", lambda: make_sample(30.0)), API_1)
     assert result.verdict.status is Status.REGRESSED
     assert result.unit == "requests"
-    assert len(result.samples) == SETTINGS.processes
+    assert len(result.samples) == SETTINGS.measuring.processes
 
 
 @pytest.mark.parametrize(("faster", "slows_down"), [(1, True), (100, False)])
@@ -93,75 +99,77 @@ def test_a_regression_by_slowing_down_halfway_says_so(faster: int, *, slows_down
     """What isn't accused has nothing to explain."""
     rounds_s = [0.1 / faster] * 6 + [0.3 / faster] * 6
     gate = make_gate([API_8], baseline(API_8))
-    group = CountingGroup("api", lambda: replace(make_sample(), rounds_s=tuple(rounds_s))).group
-    verdict = gate.result(group, API_8).verdict
+    group = CountingTarget("api", lambda: replace(make_sample(), rounds_s=tuple(rounds_s)))
+    verdict = measure(gate, group, API_8).verdict
     assert (verdict.status is Status.REGRESSED) == slows_down
     assert ("; every process slows down as it runs: the last third" in verdict.reason) == slows_down
 
 
 def test_the_error_level_is_shared_over_the_selected_cells() -> None:
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1))
-    evidence = gate.result(CountingGroup("api").group, API_1).verdict.evidence
+    evidence = measure(gate, CountingTarget("api"), API_1).verdict.evidence
     assert "0.01 over 3 cells" in evidence[-1]
 
 
 def test_a_cell_missing_from_the_baseline_has_no_baseline() -> None:
     gate = make_gate([API_1, API_8], baseline(API_1))
-    assert gate.result(CountingGroup("api").group, API_8).verdict.status is Status.NO_BASELINE
-    assert gate.result(CountingGroup("api").group, API_1).verdict.status is Status.PASS
+    assert measure(gate, CountingTarget("api"), API_8).verdict.status is Status.NO_BASELINE
+    assert measure(gate, CountingTarget("api"), API_1).verdict.status is Status.PASS
 
 
 def test_without_judging_a_cell_is_not_judged_but_measured() -> None:
-    gate = make_gate([API_1], None, replace(SETTINGS, judged=False))
-    verdict = gate.result(CountingGroup("api").group, API_1).verdict
+    gate = make_gate([API_1], None, judging(is_judged=False))
+    verdict = measure(gate, CountingTarget("api"), API_1).verdict
     assert verdict.status is Status.NOT_JUDGED
     assert verdict.now_per_s == pytest.approx(100.0)
-    assert not gate.fails(verdict)
+    assert verdict.status not in gate.failing
 
 
 def test_wrong_answers_are_invalid_even_when_nothing_is_judged() -> None:
-    gate = make_gate([API_1], None, replace(SETTINGS, judged=False))
-    verdict = gate.result(CountingGroup("api", lambda: make_sample(failures=["status 500: no"])).group, API_1).verdict
+    gate = make_gate([API_1], None, judging(is_judged=False))
+    verdict = measure(gate, CountingTarget("api", lambda: make_sample(failures=["status 500: no"])), API_1).verdict
     assert verdict.status is Status.INVALID
-    assert gate.fails(verdict)
+    assert verdict.status in gate.failing
 
 
-INFORMING = replace(SETTINGS, informing=frozenset({"model"}), strict=True)
+INFORMING = judging(replace(SETTINGS, informing=frozenset({"model"})), is_strict=True)
 
 
 @pytest.mark.parametrize(("throughput_per_s", "change"), [(30.0, -0.7), (100.0, 0.0), (300.0, 2.0)])
 def test_an_informing_cell_shows_its_change_and_is_not_judged(throughput_per_s: float, change: float) -> None:
     """However slow it is, and also where only certainty passes."""
     gate = make_gate([API_1, MODEL_8], baseline(API_1, MODEL_8), INFORMING)
-    verdict = gate.result(CountingGroup("model", lambda: make_sample(throughput_per_s)).group, MODEL_8).verdict
+    verdict = measure(gate, CountingTarget("model", lambda: make_sample(throughput_per_s)), MODEL_8).verdict
     assert verdict.status is Status.INFORMS
     assert verdict.change is not None
     assert verdict.change.estimate == pytest.approx(change, abs=0.01)
-    assert not gate.fails(verdict)
+    assert verdict.status not in gate.failing
 
 
-@pytest.mark.parametrize("settings", [INFORMING, replace(INFORMING, judged=False), replace(INFORMING, versus="HEAD")])
-def test_an_informing_cell_informs_in_every_kind_of_run(settings: GateSettings) -> None:
+@pytest.mark.parametrize(
+    "settings", [INFORMING, judging(INFORMING, is_judged=False), judging(INFORMING, versus="HEAD")]
+)
+def test_an_informing_cell_informs_in_every_kind_of_run(settings: Settings) -> None:
     """Also side by side with a commit that may not know the cell: one process of the working tree shows its level."""
     gate = make_gate([API_1, MODEL_8], None, settings)
-    model = CountingGroup("model")
-    verdict = gate.result(model.group, MODEL_8).verdict
+    model = CountingTarget("model")
+    verdict = measure(gate, model, MODEL_8).verdict
     assert verdict.status is Status.INFORMS
     assert verdict.now_per_s == pytest.approx(100.0)
-    assert model.started == (1 if settings.versus else settings.processes)
+    assert model.started == (1 if settings.judging.versus else settings.measuring.processes)
 
 
 def test_a_wrong_answer_fails_an_informing_cell() -> None:
     gate = make_gate([MODEL_8], None, INFORMING)
-    verdict = gate.result(CountingGroup("model", lambda: make_sample(failures=["a dog"])).group, MODEL_8).verdict
+    verdict = measure(gate, CountingTarget("model", lambda: make_sample(failures=["a dog"])), MODEL_8).verdict
     assert verdict.status is Status.INVALID
-    assert gate.fails(verdict)
+    assert verdict.status in gate.failing
 
 
 def test_a_client_at_its_ceiling_fails_no_informing_cell() -> None:
     gate = make_gate([MODEL_8], None, INFORMING)
-    busy = CountingGroup("model", lambda: make_sample(client_cpu_cores=0.99))
-    verdict = gate.result(busy.group, MODEL_8).verdict
+    busy = CountingTarget("model", lambda: make_sample(client_cpu_cores=0.99))
+    verdict = measure(gate, busy, MODEL_8).verdict
     assert verdict.status is Status.INFORMS
     assert "the client used 0.99 of its one core" in verdict.reason
     assert verdict.now_per_s is None
@@ -169,7 +177,7 @@ def test_a_client_at_its_ceiling_fails_no_informing_cell() -> None:
 
 def test_informing_cells_take_nothing_of_the_error_level() -> None:
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1), INFORMING)
-    evidence = gate.result(CountingGroup("api").group, API_1).verdict.evidence
+    evidence = measure(gate, CountingTarget("api"), API_1).verdict.evidence
     assert "0.01 over 2 cells" in evidence[-1]
 
 
@@ -188,9 +196,8 @@ def test_informing_cells_take_nothing_of_the_error_level() -> None:
 )
 def test_which_verdicts_fail_a_test(status: Status, fails: bool, fails_strict: bool) -> None:
     """Doubt fails only where it was asked to."""
-    verdict = Verdict(status, "because")
-    assert make_gate([]).fails(verdict) is fails
-    assert make_gate([], settings=replace(SETTINGS, strict=True)).fails(verdict) is fails_strict
+    assert (status in make_gate([]).failing) is fails
+    assert (status in make_gate([], settings=judging(is_strict=True)).failing) is fails_strict
 
 
 def test_every_status_is_in_the_table_above() -> None:
@@ -212,7 +219,7 @@ def test_an_error_while_measuring_one_cell_leaves_no_half_measured_group() -> No
         raise MeasurementError("GPU is lost")
 
     gate = make_gate([API_1, API_8], baseline(API_1, API_8))
-    api = CountingGroup("api", lost_after_the_first_process)
+    api = CountingTarget("api", lost_after_the_first_process)
     with pytest.raises(MeasurementError, match="GPU is lost"):
-        gate.result(api.group, API_1)
+        measure(gate, api, API_1)
     assert (api.started, gate.results) == (2, {})

@@ -1,49 +1,68 @@
 """What the stored baseline can't clear is compared side by side with its commit before anybody is accused."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from servegate.errors import ProcessError, ServegateError
-from servegate.measure.targets import Group
+from servegate.measure.targets import Conditions
 from servegate.records import BurstRecord, Cell, Checkout, Sample, Status, Verdict
 from servegate.session.gate import Gate
 from servegate.storage.baselines import Baseline
-from servegate.storage.checkouts import identify
-from unit_tests.builders.gate_settings import API_1, API_8, SETTINGS
+from servegate.storage.commits import identify
+from unit_tests.builders.gate_settings import API_1, API_8, SETTINGS, judging
 from unit_tests.builders.samples import STORED, make_sample
+from unit_tests.builders.targets import FakeTarget
 
 
-@dataclass
-class Service:
-    """A group whose throughput is given for the screen and for each arm, and what happened to it."""
+class Service(FakeTarget):
+    """A target whose throughput is given for the screen and for each checkout, and what happened to it."""
 
-    screened_per_s: Mapping[Cell, float]
-    side_by_side_per_s: Mapping[str, float] = field(default_factory=dict)
-    error: ServegateError | None = None
-    failing_arm: str = "base"
-    events: list[str] = field(default_factory=list)
-    folders: dict[str, Path] = field(default_factory=dict)
-
-    @property
-    def group(self) -> Group:
-        return Group("api", "requests", self.fresh_process, self.launch_arm, lambda: self.events.append("released"))
+    def __init__(
+        self,
+        screened_per_s: Mapping[Cell, float],
+        side_by_side_per_s: Mapping[str, float] | None = None,
+        error: ServegateError | None = None,
+        failing: str = "base",
+    ) -> None:
+        super().__init__()
+        self.screened_per_s = screened_per_s
+        self.side_by_side_per_s = side_by_side_per_s or {}
+        self.events: list[str] = []
+        self.folders: dict[str, Path] = {}
+        self._error = error
+        self._failing = failing
 
     @contextmanager
-    def fresh_process(self) -> Iterator["_Process"]:
+    def open(self, conditions: Conditions) -> Iterator["_Process"]:
+        conditions.session_server("server")
         self.events.append("screened")
         yield _Process(self, None)
 
     @contextmanager
-    def launch_arm(self, arm: Checkout) -> Iterator[Callable[[], "_Process"]]:
-        if self.error is not None and arm.name == self.failing_arm:
-            raise self.error
-        self.events.append(f"compared {arm.name}")
-        self.folders[arm.name] = arm.folder
-        yield lambda: _Process(self, arm.name)
+    def launch(self, checkout: Checkout) -> Iterator["_Process"]:
+        if self._error is not None and checkout.name == self._failing:
+            raise self._error
+        self.events.append(f"compared {checkout.name}")
+        self.folders[checkout.name] = checkout.folder
+        yield _Process(self, checkout.name)
+
+
+@dataclass
+class SessionServer:
+    """A server of the session."""
+
+    events: list[str]
+
+    def start(self) -> None:
+        """Started afresh."""
+
+    def stop(self) -> None:
+        self.events.append("released")
 
 
 @dataclass
@@ -52,10 +71,13 @@ class _Process:
     arm: str | None
     details: Mapping[str, str] = field(default_factory=dict)
 
-    def measure(self, cell: Cell, seconds: float) -> Sample:  # noqa: ARG002  (takes no time)
+    def wait_until_ready(self) -> "_Process":
+        return self
+
+    def measure(self, cell: Cell, seconds: float) -> Sample:
         return make_sample(self.service.screened_per_s[cell])
 
-    def start_load(self, cell: Cell) -> "_Load":  # noqa: ARG002  (the same for all)
+    def start_load(self, cell: Cell) -> "_Load":
         assert self.arm is not None
         return _Load(self.service.side_by_side_per_s[self.arm] * (1 + 0.001 * len(self.service.events)))
 
@@ -66,7 +88,7 @@ class _Load:
     shortest_burst_s: float = 0.0
     bursts: int = 0
 
-    def burst(self, seconds: float) -> None:  # noqa: ARG002  (takes no time)
+    def burst(self, seconds: float) -> None:
         self.bursts += 1
 
     def finish(self) -> BurstRecord:
@@ -80,9 +102,10 @@ def run(service: Service, root: Path, versus: str | None = None, *, lost_commit:
     if lost_commit:
         checkout = replace(checkout, commit="0" * 40, service_tree="1" * 40)
     stored = Baseline(Path("baseline.json"), {str(API_1): STORED, str(API_8): STORED}, checkout, {})
-    settings = replace(SETTINGS, root=root, versus=versus, confirm=True)
+    settings = judging(replace(SETTINGS, root=root), versus=versus, confirm=True)
     gate = Gate(settings, stored, progress=lambda _: None, selected=[API_1, API_8])
-    return {cell: gate.result(service.group, cell).verdict for cell in (API_1, API_8)}
+    server: Any = SessionServer(service.events)
+    return {cell: gate.measure(service, cell, lambda _: server).verdict for cell in (API_1, API_8)}
 
 
 def test_a_screen_that_clears_every_cell_starts_no_other_checkout(project: Path) -> None:
@@ -144,7 +167,7 @@ def test_versus_compares_every_cell_without_a_screen(project: Path) -> None:
 
 
 def test_a_head_that_does_not_start_is_not_excused_by_the_stored_baseline(project: Path) -> None:
-    service = Service({API_1: 100.0, API_8: 50.0}, error=ProcessError("it does not boot"), failing_arm="head")
+    service = Service({API_1: 100.0, API_8: 50.0}, error=ProcessError("it does not boot"), failing="head")
     with pytest.raises(ProcessError, match="it does not boot"):
         run(service, project)
 
@@ -154,3 +177,22 @@ def test_versus_a_base_that_does_not_start_there_is_nothing_to_compare_with(proj
     verdicts = run(service, project, versus="HEAD")
     assert {verdict.status for verdict in verdicts.values()} == {Status.NO_BASELINE}
     assert "the base can't be measured: No module named service.model_worker" in verdicts[API_1].reason
+
+
+def test_the_time_budget_bounds_the_whole_run_and_not_each_target(project: Path) -> None:
+    """What is compared when the time is over is doubted and not accused; the screen's figures are shown."""
+    slow = Service({API_1: 100.0, API_8: 50.0}, {"base": 100.0, "head": 50.0})
+    settings = judging(replace(SETTINGS, root=project), confirm=True, budget_s=0.0)
+    stored = Baseline(
+        Path("baseline.json"),
+        {str(API_1): STORED, str(API_8): STORED},
+        identify(project, "service", "requirements.lock"),
+        {},
+    )
+    gate = Gate(settings, stored, progress=lambda _: None, selected=[API_1, API_8])
+    server: Any = SessionServer(slow.events)
+    result = gate.measure(slow, API_8, lambda _: server)
+    assert result.verdict.status is Status.INCONCLUSIVE
+    assert "the run's time budget had ended" in result.verdict.reason
+    assert len(result.samples) == settings.measuring.processes
+    assert not any(event.startswith("compared") for event in slow.events)

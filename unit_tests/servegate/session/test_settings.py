@@ -7,7 +7,7 @@ import pytest
 from servegate.errors import SettingsError
 from servegate.judging.judge import Policy
 from servegate.session.options import MIN_ACCEPTED_PROCESSES
-from unit_tests.builders.gate_settings import INI, read
+from unit_tests.builders.gate_settings import INI, read_settings
 from unit_tests.builders.tiny_project import TinyProject
 
 
@@ -15,58 +15,66 @@ class TestReading:
     """The command line goes before pytest.ini, and that before the defaults."""
 
     def test_defaults(self, pytester: pytest.Pytester) -> None:
-        settings = read(pytester, ini="[pytest]\n")
+        settings = read_settings(pytester, ini="[pytest]\n")
         assert settings.root == pytester.path
         assert settings.cells == {}
-        assert settings.paths == (pytester.path / "perf_tests",)
-        assert settings.baselines == pytester.path / "perf_tests" / "baselines"
-        assert (settings.processes, settings.seconds, settings.warmup_seconds) == (3, 5.0, 1.0)
-        assert (settings.service, settings.lock, settings.packages) == ("service", "requirements.lock", ())
-        assert (settings.judged, settings.strict, settings.accept) == (False, False, False)
-        assert settings.policy(gated_cells=8) == Policy(margin=0.03, error_level=0.01, gated_cells=8)
+        assert settings.files.paths == (pytester.path / "perf_tests",)
+        assert settings.files.baselines == pytester.path / "perf_tests" / "baselines"
+        assert (settings.measuring.processes, settings.measuring.seconds, settings.measuring.warmup_seconds) == (
+            3,
+            5.0,
+            1.0,
+        )
+        assert (settings.project.service, settings.project.lock, settings.project.packages) == (
+            "service",
+            "requirements.lock",
+            (),
+        )
+        assert (settings.judging.is_judged, settings.judging.is_strict, settings.is_accepting) == (False, False, False)
+        assert settings.judging.policy(gated_cells=8) == Policy(margin=0.03, error_level=0.01, gated_cells=8)
 
     def test_pytest_ini_replaces_the_defaults(self, pytester: pytest.Pytester) -> None:
         more = (
             "perf_paths = speed more/speed\nperf_baselines = stored\nperf_packages = torch timm\nperf_seconds = 2.5\n"
         )
-        settings = read(pytester, ini=INI + more)
+        settings = read_settings(pytester, ini=INI + more)
         assert settings.cells == {"model": (1, 8), "api": (1, 8, 32)}
-        assert (settings.processes, settings.seconds, settings.margin) == (4, 2.5, 0.05)
-        assert settings.paths == (pytester.path / "speed", pytester.path / "more" / "speed")
-        assert settings.baselines == pytester.path / "stored"
-        assert settings.packages == ("torch", "timm")
+        assert (settings.measuring.processes, settings.measuring.seconds, settings.judging.margin) == (4, 2.5, 0.05)
+        assert settings.files.paths == (pytester.path / "speed", pytester.path / "more" / "speed")
+        assert settings.files.baselines == pytester.path / "stored"
+        assert settings.project.packages == ("torch", "timm")
 
     def test_the_command_line_goes_before_pytest_ini(self, pytester: pytest.Pytester) -> None:
         options = ("--perf-processes=6", "--perf-margin-percent", "10", "--perf-error-percent=5", "--perf-seconds=0.5")
-        settings = read(pytester, *options)
-        assert (settings.processes, settings.margin) == (6, 0.10)
-        assert (settings.error_level, settings.seconds) == (0.05, 0.5)
+        settings = read_settings(pytester, *options)
+        assert (settings.measuring.processes, settings.judging.margin) == (6, 0.10)
+        assert (settings.judging.error_level, settings.measuring.seconds) == (0.05, 0.5)
 
     def test_cells_of_the_command_line_replace_only_the_groups_they_name(self, pytester: pytest.Pytester) -> None:
-        assert read(pytester, "--perf-cells=api=64").cells == {"model": (1, 8), "api": (64,)}
-        assert read(pytester, "--perf-cells=api=64 model=2").cells == {"model": (2,), "api": (64,)}
+        assert read_settings(pytester, "--perf-cells=api=64").cells == {"model": (1, 8), "api": (64,)}
+        assert read_settings(pytester, "--perf-cells=api=64 model=2").cells == {"model": (2,), "api": (64,)}
 
     def test_without_cells_in_pytest_ini_the_command_line_may_name_any(self, pytester: pytest.Pytester) -> None:
-        assert read(pytester, "--perf-cells=new=1,2", ini="[pytest]\n").cells == {"new": (1, 2)}
+        assert read_settings(pytester, "--perf-cells=new=1,2", ini="[pytest]\n").cells == {"new": (1, 2)}
 
     def test_no_group_only_informs_unless_it_is_named(self, pytester: pytest.Pytester) -> None:
-        assert read(pytester).informing == frozenset()
-        assert read(pytester, ini=INI + "perf_informing = api model\n").informing == {"api", "model"}
-        assert read(pytester, "--perf-informing=api").informing == {"api"}
+        assert read_settings(pytester).informing == frozenset()
+        assert read_settings(pytester, ini=INI + "perf_informing = api model\n").informing == {"api", "model"}
+        assert read_settings(pytester, "--perf-informing=api").informing == {"api"}
 
     def test_compare_judges_and_strict_goes_with_it(self, pytester: pytest.Pytester) -> None:
-        settings = read(pytester, "--benchmark-compare", "--perf-strict")
-        assert (settings.judged, settings.strict, settings.accept) == (True, True, False)
+        settings = read_settings(pytester, "--benchmark-compare", "--perf-strict")
+        assert (settings.judging.is_judged, settings.judging.is_strict, settings.is_accepting) == (True, True, False)
 
     @pytest.mark.parametrize(("options", "processes"), [((), MIN_ACCEPTED_PROCESSES), (("--perf-processes=12",), 12)])
     def test_accepting_measures_enough_processes(
         self, pytester: pytest.Pytester, options: tuple[str, ...], processes: int
     ) -> None:
         """More than pytest.ini says for a run that only judges."""
-        assert read(pytester, "--perf-accept", *options).processes == processes
+        assert read_settings(pytester, "--perf-accept", *options).measuring.processes == processes
 
     def test_how_cells_are_measured_is_recorded(self, pytester: pytest.Pytester) -> None:
-        measuring = read(pytester, "--perf-seconds=2.5").measuring
+        measuring = read_settings(pytester, "--perf-seconds=2.5").measuring.details
         assert measuring["seconds a cell"] == "2.5"
         assert measuring["warm-up seconds"] == "1"
 
@@ -81,7 +89,7 @@ class TestReading:
     def test_one_line_says_what_the_run_does(
         self, pytester: pytest.Pytester, options: tuple[str, ...], words: str
     ) -> None:
-        assert words in read(pytester, *options).describe()
+        assert words in read_settings(pytester, *options).describe()
 
 
 class TestWrongValues:
@@ -112,11 +120,11 @@ class TestWrongValues:
     def test_a_wrong_value_is_refused(self, pytester: pytest.Pytester, name: str, value: str, why: str) -> None:
         flag = "--" + name.replace("_", "-")
         with pytest.raises(SettingsError) as on_the_command_line:
-            read(pytester, f"{flag}={value}")
+            read_settings(pytester, f"{flag}={value}")
         assert str(on_the_command_line.value).startswith(f"{flag}={value!r}: ")
         assert why in str(on_the_command_line.value)
         with pytest.raises(SettingsError) as in_the_ini:
-            read(pytester, ini=f"[pytest]\n{name} = {value}\n")
+            read_settings(pytester, ini=f"[pytest]\n{name} = {value}\n")
         assert str(in_the_ini.value).startswith(f"{name} in {pytester.path / 'pytest.ini'}={value!r}: ")
         assert why in str(in_the_ini.value)
 
@@ -124,17 +132,17 @@ class TestWrongValues:
         self, pytester: pytest.Pytester
     ) -> None:
         with pytest.raises(SettingsError, match=r"perf_cells in .*pytest.ini='model': must look like"):
-            read(pytester, "--perf-cells=api=8", ini="[pytest]\nperf_cells = model\n")
+            read_settings(pytester, "--perf-cells=api=8", ini="[pytest]\nperf_cells = model\n")
 
     def test_a_group_that_nobody_measures_is_refused(self, pytester: pytest.Pytester) -> None:
         """Else a typing error would measure all the other cells."""
         with pytest.raises(SettingsError, match="--perf-cells: there is no group 'apj', only 'model', 'api'"):
-            read(pytester, "--perf-cells=apj=8")
+            read_settings(pytester, "--perf-cells=apj=8")
 
     def test_a_group_that_is_not_measured_cannot_inform(self, pytester: pytest.Pytester) -> None:
         """Else a typing error would have it judged."""
         with pytest.raises(SettingsError, match="--perf-informing: there is no group 'modl', only 'model', 'api'"):
-            read(pytester, "--perf-informing=modl")
+            read_settings(pytester, "--perf-informing=modl")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +158,7 @@ def test_options_that_contradict_each_other_are_refused(
     pytester: pytest.Pytester, options: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):
-        read(pytester, *options)
+        read_settings(pytester, *options)
 
 
 class TestUsage:

@@ -1,6 +1,8 @@
 """Stored baselines: what is written is read, and nothing else is."""
 
+import hashlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from unit_tests.builders.tiny_project import TinyProject
 from unit_tests.builders.waiting import wait_until
 
 THERE = Fingerprint("AMD EPYC", 64, "NVIDIA L4", 1)
+STORED = sorted((ROOT / "perf_tests" / "baselines").glob("*/baseline.json"))
 
 
 def edit(path: Path, change: Callable[[Any], None]) -> None:
@@ -71,7 +74,7 @@ def empty(path: Path) -> None:
 
 def speed_up(path: Path) -> None:
     def change(stored: Any) -> None:
-        stored["benchmarks"][0]["extra_info"]["throughput_per_s"][0] = 5.0
+        stored["benchmarks"][0]["extra_info"]["processes"][0]["throughput_per_s"] = 5.0
 
     edit(path, change)
 
@@ -113,7 +116,7 @@ def make_a_folder(path: Path) -> None:
         (speed_up, r"was changed after it was written \(its checksum is wrong\); restore it from git"),
         (add_to_details, "its checksum is wrong"),
         (remove_checksum, "its checksum is wrong"),
-        (make_newer, f"has format {FORMAT_VERSION + 1}, this servegate reads {FORMAT_VERSION}"),
+        (make_newer, rf"has format {FORMAT_VERSION + 1}, this servegate reads \(1, {FORMAT_VERSION}\)"),
         (remove_record, "is no baseline of servegate; accept one with --perf-accept"),
         (make_a_list, "is no baseline of servegate"),
         (make_binary, "can't be read: 'utf-8' codec"),
@@ -231,12 +234,74 @@ def test_everyone_may_read_it(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_pytest_benchmark_itself_can_compare_a_stored_file(tiny_project: TinyProject) -> None:
-    """`pytest-benchmark compare`: it is its own format, with the raw rounds of every process."""
+def test_it_has_a_line_a_process(tmp_path: Path) -> None:
+    """So that a diff of two baselines can be read; what isn't known of every process stays a list of its own."""
+    with_cpu = document({"api[concurrency=1]": [10.0, 11.0]})
+    with_cpu["benchmarks"][0]["extra_info"] |= {"cpu_cores": [1.5, 1.6], "gpu_power_w": [], "unit": "requests"}
+    lines = write_baseline(tmp_path, HERE, CHECKOUT, with_cpu).read_text().splitlines()
+    assert '     {"throughput_per_s": 10.0, "cpu_cores": 1.5},' in lines
+    assert '     {"throughput_per_s": 11.0, "cpu_cores": 1.6}' in lines
+    assert '    "gpu_power_w": [],' in lines
+
+
+def test_a_file_of_the_first_format_is_read(tmp_path: Path) -> None:
+    """Its figures are lists, and it names the gate as it was called then."""
+    record: dict[str, Any] = {
+        "format_version": 1,
+        "machine_class": HERE.machine_class,
+        "checkout": vars(CHECKOUT),
+        "details": {"python": "3.11.7"},
+    }
+    old = {**document(), "perfgate": record}
+    record["checksum"] = hashlib.sha256(json.dumps(old, sort_keys=True).encode()).hexdigest()
+    path = baseline_path(tmp_path, HERE.machine_class)
+    path.parent.mkdir()
+    path.write_text(json.dumps(old, indent=1))
+    baseline = read_baseline(tmp_path, HERE.machine_class)
+    assert baseline.throughput_per_s == {cell: tuple(values) for cell, values in CELLS.items()}
+    assert (baseline.checkout, baseline.details) == (CHECKOUT, {"python": "3.11.7"})
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.parent.name)
+def test_the_stored_baselines_are_small_and_readable(path: Path) -> None:
+    assert path.stat().st_size < 60_000
+    assert read_baseline(path.parents[1], path.parent.name).throughput_per_s
+
+
+COMPARE = "pytest-benchmark compare"
+
+
+def compare(stored: str, folder: Path) -> str:
+    """What pytest-benchmark shows when the command is typed in a folder."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    result = subprocess.run(
+        f"{COMPARE} {stored}",
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_pytest_benchmark_compares_a_users_file(tiny_project: TinyProject) -> None:
+    """Its conftest.py may import the gate, and its pytest.ini make every warning an error."""
     tiny_project.accept()
-    stored = json.loads(tiny_project.baseline_file.read_text())
-    assert [len(benchmark["stats"]["data"]) for benchmark in stored["benchmarks"]] == [8 * 5] * 3
-    command = [sys.executable, "-m", "pytest_benchmark", "compare", str(tiny_project.baseline_file), "--columns=median"]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tiny_project.root).stdout
+    tiny_project.write("conftest.py", "import servegate\n")
+    tiny_project.write("pytest.ini", "[pytest]\nfilterwarnings = error\n")
+    shown = compare(str(tiny_project.baseline_file), tiny_project.root)
     for cell in ("test_model[8]", "test_api[1]", "test_api[8]"):
         assert cell in shown
+
+
+def test_pytest_benchmark_compares_what_this_repository_stores() -> None:
+    """The command of the README, typed here, where pytest.ini makes every warning an error."""
+    stored = "perf_tests/baselines/*/baseline.json"
+    assert f"    {COMPARE} {stored}\n" in (ROOT / "README.md").read_text()
+    shown = compare(stored, ROOT)
+    for path in STORED:
+        for benchmark in json.loads(path.read_text())["benchmarks"]:
+            assert benchmark["name"] in shown

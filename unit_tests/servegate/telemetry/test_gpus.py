@@ -11,7 +11,7 @@ import pytest
 
 from servegate.errors import MeasurementError
 from servegate.telemetry.gpus import GpuReading, driver_version, open_gpus, read_gpu
-from unit_tests.builders.nvml_stand_in import DRIVER, StandInGpu, StandInNvml
+from unit_tests.servegate.telemetry.nvml_stand_in import DRIVER, StandInGpu, StandInNvml
 
 A = "GPU-aaaaaaaa-0000-0000-0000-000000000000"
 B = "GPU-bbbbbbbb-0000-0000-0000-000000000000"

@@ -20,8 +20,8 @@ from servegate.telemetry import sampler as telemetry
 from servegate.telemetry.process_tree import observe
 from servegate.telemetry.sampler import TelemetrySampler, combine
 from unit_tests.builders import programs
-from unit_tests.builders.nvml_stand_in import StandInGpu, StandInNvml
 from unit_tests.builders.waiting import is_running, wait_until
+from unit_tests.servegate.telemetry.nvml_stand_in import StandInGpu, StandInNvml
 
 DEADLINE_S = 60.0
 BUSY = "print(flush=True)\nwhile True: pass"
@@ -171,7 +171,7 @@ class TestProcesses:
             process.read_line(DEADLINE_S)
             with sampled(process.pid) as sampler:
                 process.exchange("let go", DEADLINE_S)
-        assert 2 * 10**8 < sampler.record.memory_bytes < 3 * 10**8
+        assert 2 * 10**8 < sampler.record.gauges["memory_bytes"] < 3 * 10**8
 
     def test_a_process_that_dies_meanwhile_is_no_error(self) -> None:
         """Whoever measures says what is wrong with the process; telemetry keeps what it has seen."""
@@ -180,7 +180,7 @@ class TestProcesses:
             with sampled(process.pid) as sampler:
                 psutil.Process(process.pid).kill()
                 wait_until(lambda: process.returncode is not None, "it is dead")
-        assert sampler.record.memory_bytes > 10**6
+        assert sampler.record.gauges["memory_bytes"] > 10**6
 
     def test_a_process_that_never_was_uses_nothing(self) -> None:
         ended = subprocess.Popen([sys.executable, "-c", ""])
@@ -188,7 +188,7 @@ class TestProcesses:
         assert not is_running(ended.pid)
         with sampled(ended.pid) as sampler:
             pass
-        assert (sampler.record.cpu_cores, sampler.record.memory_bytes) == (0.0, 0)
+        assert (sampler.record.cpu_cores, sampler.record.gauges["memory_bytes"]) == (0.0, 0)
 
     def test_an_error_of_the_block_passes_and_leaves_no_thread(self) -> None:
         with observe(psutil.Process().pid) as tree:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from unit_tests.builders.repository import ROOT
 
 _CPU = torch.device("cpu")
 _SIZE = 32
+_HANGS_S = 60
 _MODEL = "test_resnet"
 # Inductor takes a minute to compile the small network.
 _COMPILING = ["openvino", pytest.param("inductor", marks=pytest.mark.slow)]
@@ -88,8 +90,8 @@ def test_the_compiled_network_answers_as_the_network(
     assert (forward.engine, forward.sizes) == (engine, (2, 1))
     expected = _own_answer(settings, images)
     for count in range(1, len(images) + 1):
-        for others_idle in (False, True):
-            answer = forward(images[:count], others_idle=others_idle)
+        for use_all_cores in (False, True):
+            answer = forward(images[:count], use_all_cores=use_all_cores)
             torch.testing.assert_close(answer, expected[:count], rtol=1e-3, atol=1e-4)
 
     caplog.clear()
@@ -175,8 +177,7 @@ def _compiler_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _compiler_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As the real one does, it ends with its input.
-    monkeypatch.setattr(service.model.forward, "command_line", lambda *_: ["cat"])
+    monkeypatch.setattr(service.model.forward, "command_line", lambda *_: ["sleep", str(_HANGS_S)])
     monkeypatch.setattr(service.model.forward, "_COMPILE_TIMEOUT_S", 0.2)
 
 
@@ -205,7 +206,9 @@ def test_without_a_compiled_model_the_network_runs_as_it_is(
     """The same answers, and a line in the log that says why it is slow."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     prepare(monkeypatch)
+    start_s = time.monotonic()
     forward = load_forward(settings.model_copy(update={"engine": "inductor"}), _CPU, "float32")
+    assert time.monotonic() - start_s < _HANGS_S, "a compiler that hangs is killed"
     assert isinstance(forward, EagerNetwork)
     assert "the model runs without being compiled, which is slower: " in caplog.text
     assert reason in caplog.text

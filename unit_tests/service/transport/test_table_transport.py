@@ -16,9 +16,9 @@ from fastapi import Request, Response
 from litserve.utils import LitAPIStatus, LoopResponseType
 
 from service.images import Pixels
-from service.stages import StageSpan
+from service.stages import StageTimer
 from service.transport.request_table import RequestTable
-from service.transport.table_transport import DecodedImage, Handover
+from service.transport.table_transport import DecodedImage, TableTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -36,28 +36,28 @@ class _Client:
         return self._is_gone
 
 
-class _House:
-    """One HTTP process's end of a handover, and the worker's."""
+class _Exchange:
+    """One HTTP process's end of a transport, and the worker's."""
 
     def __init__(self) -> None:
-        self.table = RequestTable(16, places=4, processes=2, answer_bytes=1_000)
-        self.handover = Handover(self.table, processes=2)
+        self.table = RequestTable(16, slots=4, processes=2, answer_bytes=1_000)
+        self.transport = TableTransport(self.table, processes=2)
 
     def put(
         self, uid: str, *, time_left_s: float = _LONG_S, is_gone: bool = False, client: _Client | None = None
     ) -> int:
-        """A request, as LitServe puts it into its queue; its place."""
-        place = self.table.arrive(1)
-        assert place is not None
+        """A request, as LitServe puts it into its queue; its slot."""
+        slot = self.table.arrive(1)
+        assert slot is not None
         request = cast("Request", client or _Client(is_gone=is_gone))
-        decoding = StageSpan("decode", 0.002, 0.001, 1e9)
-        image = DecodedImage(place, time.monotonic() + time_left_s, _PIXELS, decoding, request)
-        self.handover.put((1, uid, time.monotonic(), image))
-        return place
+        decoding = StageTimer("decode", 0.002, 0.001, 1e9)
+        image = DecodedImage(slot, time.monotonic() + time_left_s, _PIXELS, decoding, request)
+        self.transport.put((1, uid, time.monotonic(), image))
+        return slot
 
-    def send(self, place: int, answer: object, status: str = LitAPIStatus.OK) -> None:
+    def send(self, slot: int, answer: object, status: str = LitAPIStatus.OK) -> None:
         """What LitServe's loop sends when a worker has an answer."""
-        self.handover.send((place, (answer, status, LoopResponseType.REGULAR, 0)), 1)
+        self.transport.send((slot, (answer, status, LoopResponseType.REGULAR, 0)), 1)
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator["asyncio.Queue[tuple[str, Response]]"]:
@@ -66,7 +66,7 @@ class _House:
 
         async def receive() -> None:
             while True:
-                uid, (response, status, kind, _) = await self.handover.areceive(1)
+                uid, (response, status, kind, _) = await self.transport.areceive(1)
                 assert (status, kind) == (LitAPIStatus.OK, LoopResponseType.REGULAR)
                 received.put_nowait((uid, response))
 
@@ -99,13 +99,13 @@ def _ended_process() -> int:
 
 async def test_each_answer_finds_its_request() -> None:
     """In whatever order; with its status, its body, and the stages of both sides."""
-    house = _House()
-    async with house.receiving() as received:
-        places = [house.put(uid) for uid in "abc"]
-        assert house.table.take(9) == places
-        for place, body in ((places[2], "third"), (places[0], "first"), (places[1], "second")):
-            house.send(place, Response(body, media_type="application/json", headers={"Server-Timing": "queue;dur=1"}))
-        answers = dict([await _next(received) for _ in places])
+    exchange = _Exchange()
+    async with exchange.receiving() as received:
+        slots = [exchange.put(uid) for uid in "abc"]
+        assert exchange.table.take(9) == slots
+        for slot, body in ((slots[2], "third"), (slots[0], "first"), (slots[1], "second")):
+            exchange.send(slot, Response(body, media_type="application/json", headers={"Server-Timing": "queue;dur=1"}))
+        answers = dict([await _next(received) for _ in slots])
         assert {uid: bytes(answer.body) for uid, answer in answers.items()} == {
             "a": b"first",
             "b": b"second",
@@ -115,17 +115,17 @@ async def test_each_answer_finds_its_request() -> None:
             assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
             assert answer.headers["server-timing"].startswith("decode;dur=2.000;cpu=1.000;end=")
             assert answer.headers["server-timing"].endswith(", queue;dur=1")
-        assert [house.table.arrive(1) for _ in places] == places, "they are free again"
+        assert [exchange.table.arrive(1) for _ in slots] == slots, "they are free again"
 
 
 @pytest.mark.parametrize("answer", [b"a pickle", ValueError("secret"), None, Response("secret")])
 async def test_a_prediction_that_failed_is_a_500_that_tells_nothing(answer: object) -> None:
     """LitServe sends the pickle of an exception; nobody loads it."""
-    house = _House()
-    async with house.receiving() as received:
-        place = house.put("a")
-        house.table.take(1)
-        house.send(place, answer, LitAPIStatus.ERROR)
+    exchange = _Exchange()
+    async with exchange.receiving() as received:
+        slot = exchange.put("a")
+        exchange.table.take(1)
+        exchange.send(slot, answer, LitAPIStatus.ERROR)
         uid, response = await _next(received)
         assert (uid, response.status_code) == ("a", 500)
         assert bytes(response.body) == b'{"detail": "the prediction failed"}'
@@ -134,30 +134,30 @@ async def test_a_prediction_that_failed_is_a_500_that_tells_nothing(answer: obje
 
 async def test_what_a_dead_worker_had_is_told_to_come_again() -> None:
     """And nobody else: what is still queued goes to another worker."""
-    house = _House()
-    async with house.receiving() as received:
-        lost, queued = house.put("lost"), house.put("queued")
-        house.table._states[lost] = _ended_process()
+    exchange = _Exchange()
+    async with exchange.receiving() as received:
+        lost, queued = exchange.put("lost"), exchange.put("queued")
+        exchange.table._states[lost] = _ended_process()
         uid, response = await _next(received)
         assert (uid, response.status_code, response.headers["retry-after"]) == ("lost", 503, "1")
-        assert house.table.queued(1) == [queued]
-        assert house.table.arrive(1) == lost
+        assert exchange.table.queued(1) == [queued]
+        assert exchange.table.arrive(1) == lost
 
 
 async def test_what_a_worker_answered_before_it_ended_is_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it was seen at work just before, and has ended when it's looked for."""
-    house, ended, looks = _House(), _ended_process(), 0
+    exchange, ended, looks = _Exchange(), _ended_process(), 0
 
     def taken_just_before(_: int) -> list[tuple[int, int]]:
         nonlocal looks
         looks += 1
-        return [(place, ended)]
+        return [(slot, ended)]
 
-    async with house.receiving() as received:
-        place = house.put("a")
-        monkeypatch.setattr(house.table, "answered", lambda _: [])
-        house.send(place, Response("answer"))
-        monkeypatch.setattr(house.table, "taken", taken_just_before)
+    async with exchange.receiving() as received:
+        slot = exchange.put("a")
+        monkeypatch.setattr(exchange.table, "answered", lambda _: [])
+        exchange.send(slot, Response("answer"))
+        monkeypatch.setattr(exchange.table, "taken", taken_just_before)
         await _until(lambda: looks > 1)
         monkeypatch.undo()
         uid, response = await _next(received)
@@ -166,93 +166,94 @@ async def test_what_a_worker_answered_before_it_ended_is_its_answer(monkeypatch:
 
 async def test_past_its_deadline_a_request_is_answered_and_not_predicted() -> None:
     """No worker has begun with it: none will."""
-    house = _House()
-    async with house.receiving() as received:
-        house.put("late", time_left_s=0.2)
+    exchange = _Exchange()
+    async with exchange.receiving() as received:
+        exchange.put("late", time_left_s=0.2)
         uid, response = await _next(received)
         assert (uid, response.status_code) == ("late", 504)
-        assert house.table.take(9) == []
+        assert exchange.table.take(9) == []
 
 
 async def test_an_answer_that_comes_too_late_is_dropped() -> None:
-    """Its place is kept until then: the worker still reads and writes there."""
-    house = _House()
-    async with house.receiving() as received:
-        place = house.put("late", time_left_s=0.2)
-        assert house.table.take(9) == [place]
+    """Its slot is kept until then: the worker still reads and writes there."""
+    exchange = _Exchange()
+    async with exchange.receiving() as received:
+        slot = exchange.put("late", time_left_s=0.2)
+        assert exchange.table.take(9) == [slot]
         assert (await _next(received))[1].status_code == 504
-        assert house.table.taken(1) == [(place, os.getpid())]
-        house.send(place, Response("late"))
-        await _until(lambda: not house.table.taken(1) and not house.table.answered(1))
+        assert exchange.table.taken(1) == [(slot, os.getpid())]
+        exchange.send(slot, Response("late"))
+        await _until(lambda: not exchange.table.taken(1) and not exchange.table.answered(1))
         assert received.empty()
 
 
 async def test_a_request_whose_client_has_gone_is_not_predicted() -> None:
     """Once it has waited for a while, and if no worker has it."""
-    house = _House()
-    async with house.receiving() as received:
-        gone, there, begun = house.put("gone", is_gone=True), house.put("there"), house.put("begun", is_gone=True)
-        house.table._states[begun] = os.getpid()
-        house.table._queued_at_s[[gone, there, begun]] -= 2.0
-        young = house.put("young", is_gone=True)
+    exchange = _Exchange()
+    async with exchange.receiving() as received:
+        gone, there = exchange.put("gone", is_gone=True), exchange.put("there")
+        begun = exchange.put("begun", is_gone=True)
+        exchange.table._states[begun] = os.getpid()
+        exchange.table._queued_at_s[[gone, there, begun]] -= 2.0
+        young = exchange.put("young", is_gone=True)
         uid, response = await _next(received)
         assert (uid, response.status_code) == ("gone", 499)
-        assert house.table.take(9) == [there, young]
+        assert exchange.table.take(9) == [there, young]
 
 
-async def test_a_place_that_gets_another_request_while_a_client_is_asked_for_is_left_alone() -> None:
+async def test_a_slot_that_gets_another_request_while_a_client_is_asked_for_is_left_alone() -> None:
     """The first is answered in the meantime; the second's client has not gone."""
-    house = _House()
+    exchange = _Exchange()
     was_asked = asyncio.Event()
 
     class Leaving(_Client):
         async def is_disconnected(self) -> bool:
-            [taken] = house.table.take(1)
-            house.send(taken, Response("first"))
-            await _until(lambda: not house.table.answered(1))
-            house.put("second")
+            [taken] = exchange.table.take(1)
+            exchange.send(taken, Response("first"))
+            await _until(lambda: not exchange.table.answered(1))
+            exchange.put("second")
             was_asked.set()
             return True
 
-    async with house.receiving() as received:
-        place = house.put("first", client=Leaving(is_gone=True))
-        house.table._queued_at_s[place] -= 2.0
+    async with exchange.receiving() as received:
+        slot = exchange.put("first", client=Leaving(is_gone=True))
+        exchange.table._queued_at_s[slot] -= 2.0
         await asyncio.wait_for(was_asked.wait(), 30)
-        assert house.table.take(9) == [place]
-        house.send(place, Response("second"))
+        assert exchange.table.take(9) == [slot]
+        exchange.send(slot, Response("second"))
         assert [(uid, response.body) for uid, response in [await _next(received), await _next(received)]] == [
             ("first", b"first"),
             ("second", b"second"),
         ]
 
 
-async def test_an_answer_is_found_without_its_bell() -> None:
+async def test_an_answer_is_found_without_its_wakeup() -> None:
     """A worker that is killed may have written the answer and rung for nobody."""
-    house = _House()
-    async with house.receiving() as received:
-        place = house.put("a")
-        house.table.take(1)
-        house.table.answer(place, b"\xc8\x00\x00\x00\x00\x00quiet")
+    exchange = _Exchange()
+    async with exchange.receiving() as received:
+        slot = exchange.put("a")
+        exchange.table.take(1)
+        exchange.table.answer(slot, b"\xc8\x00\x00\x00\x00\x00quiet")
         uid, response = await _next(received)
         assert (uid, response.status_code, bytes(response.body)) == ("a", 200, b"quiet")
 
 
-async def test_more_bells_than_a_process_can_hear_block_nobody() -> None:
+async def test_more_wakeups_than_a_socket_holds_block_nobody() -> None:
     """It is told that there are answers, not how many: a full socket says so, too."""
-    house = _House()
-    place = house.put("a")
-    house.table.take(1)
+    exchange = _Exchange()
+    slot = exchange.put("a")
+    exchange.table.take(1)
     for _ in range(5_000):
-        house.send(place, Response("answer"))
-    async with house.receiving() as received:
+        exchange.send(slot, Response("answer"))
+    async with exchange.receiving() as received:
         assert (await _next(received))[0] == "a"
 
 
 async def test_an_http_process_that_can_answer_nobody_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather than to keep its clients waiting; whoever watches it sees that."""
-    house = _House()
+    exchange = _Exchange()
     raised: list[int] = []
     monkeypatch.setattr(signal, "raise_signal", raised.append)
-    async with house.receiving():
-        monkeypatch.delattr(house.table, "_states")
+    async with exchange.receiving():
+        monkeypatch.delattr(exchange.table, "_states")
         await _until(lambda: raised == [signal.SIGTERM])

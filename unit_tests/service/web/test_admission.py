@@ -22,7 +22,7 @@ class _Application:
         self.inside = 0
         self.go_on = asyncio.Event()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.inside += 1
         try:
             await self.go_on.wait()
@@ -74,7 +74,7 @@ async def test_one_that_fails_or_leaves_makes_room() -> None:
         assert (await client.post("/predict")).status_code == 200
 
 
-async def test_other_paths_are_open_when_the_house_is_full_and_without_a_key() -> None:
+async def test_other_paths_are_open_when_at_capacity_and_without_a_key() -> None:
     application = _Application()
     async with _client(application, max_requests=1, api_key="secret") as client:
         inside = asyncio.create_task(client.post("/predict", headers={"X-API-Key": "secret"}))
@@ -110,7 +110,7 @@ async def test_the_key_of_the_environment_guards_the_service(key: str, status: s
     program = """
 import asyncio
 from httpx import ASGITransport, AsyncClient
-from service.server import build_server
+from service.app import build_server
 from service.settings import load_settings
 async def ask():
     app = build_server(load_settings([], "test")).app

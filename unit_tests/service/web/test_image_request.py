@@ -16,10 +16,10 @@ from httpx import ASGITransport, AsyncClient, Response
 from PIL import Image
 
 from perf_tests.photos import cat_jpeg
+from service.app import build_server
 from service.images import ImageReader
-from service.server import build_server
 from service.settings import load_settings
-from service.stages import StageSpan
+from service.stages import StageTimer
 from service.transport.table_transport import DecodedImage
 from service.web.image_request import ImageFromRequest
 from tools.stress.image_files import encode, json_body, quadrants
@@ -45,7 +45,7 @@ def app() -> FastAPI:
     @app.post("/predict")
     async def answer(image: ImageFromRequest) -> dict[str, object]:
         assert 25 < image.deadline_s - time.monotonic() < 30
-        assert image.decoding.took_s > 0
+        assert image.decoding.duration_s > 0
         return {"pixels": base64.b64encode(image.pixels.tobytes()).decode()}
 
     return app
@@ -143,8 +143,8 @@ async def test_only_requests_that_become_an_image_are_on_the_way_to_a_batch(app:
 
 def test_a_request_is_formatted_for_a_log_without_its_pixels() -> None:
     """LitServe does it for every request; printing the corners of an array took 0.4 ms."""
-    image = DecodedImage(3, 5.0, _PIXELS, StageSpan("decode"), Request({"type": "http"}))
-    assert repr(image) == "DecodedImage(place=3, deadline_s=5.0)"
+    image = DecodedImage(3, 5.0, _PIXELS, StageTimer("decode"), Request({"type": "http"}))
+    assert repr(image) == "DecodedImage(slot=3, deadline_s=5.0)"
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(app: FastAPI) -> None:
@@ -162,7 +162,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(app: FastAPI) -> None
     assert app.state.intake.table.in_sight == 0
 
 
-async def test_an_image_that_is_not_decoded_in_time_gives_its_place_back(app: FastAPI) -> None:
+async def test_an_image_that_is_not_decoded_in_time_gives_its_slot_back(app: FastAPI) -> None:
     """All threads are busy with others until long after its deadline."""
     go_on = threading.Event()
     app.state.intake = replace(app.state.intake, request_timeout_s=0.1, decoders=ThreadPoolExecutor(1))
@@ -174,7 +174,7 @@ async def test_an_image_that_is_not_decoded_in_time_gives_its_place_back(app: Fa
     assert app.state.intake.table.in_sight == 0
 
 
-async def test_without_a_free_place_a_request_is_told_to_come_again(app: FastAPI) -> None:
+async def test_without_a_free_slot_a_request_is_told_to_come_again(app: FastAPI) -> None:
     """All are taken: the image isn't even decoded."""
     table = app.state.intake.table
     while table.arrive(0) is not None:
@@ -182,7 +182,7 @@ async def test_without_a_free_place_a_request_is_told_to_come_again(app: FastAPI
     response = await _post(app, _PNG, {"content-type": _RAW})
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
-    assert response.json() == {"detail": "no place is free for this image; try again later"}
+    assert response.json() == {"detail": "no slot is free for this image; try again later"}
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from servegate.processes.managed import ServerProcess
+from servegate.processes.server import ServerProcess
 from unit_tests.builders.repository import ROOT
 
 _SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
@@ -22,7 +22,7 @@ def test_no_answer_is_undocumented(server: ServerProcess, tmp_path: Path) -> Non
     finished = subprocess.run(
         [_SCHEMATHESIS, "run", f"{server.url}/openapi.json", *options],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "unit_tests.builders.schemathesis_images"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "unit_tests.service.web.schemathesis_images"},
         capture_output=True,
         text=True,
         check=False,

@@ -1,5 +1,6 @@
-"""One run that measures: the gate, the machine and the commit, and what is kept of the run afterwards."""
+"""One run that measures: its gate, its machine and its commit, and what it leaves when it ends."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,22 +11,21 @@ from servegate.errors import BaselineError, NoBaselineError, ServegateError, Set
 from servegate.records import Fingerprint
 from servegate.report.folder import write_report
 from servegate.report.results import RunFacts, results_document
-from servegate.report.terminal import Progress
 from servegate.session.gate import Gate
-from servegate.session.settings import GateSettings
+from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
-from servegate.storage.checkouts import identify, read_head, require_clean, resolve_commit
+from servegate.storage.commits import identify, read_head, require_clean, resolve_commit
 from servegate.storage.history import append_run
 from servegate.telemetry.machine import read_fingerprint
 
 
-class Run:
+class GateSession:
     """State of a run, from the moment when pytest is configured.
 
     Attributes
     ----------
     notes:
-        Lines for whoever reads the run.
+        Lines for the reader of the run.
 
     Raises
     ------
@@ -33,30 +33,31 @@ class Run:
         When what the run is to be compared with, or to be accepted, isn't there.
     """
 
-    def __init__(self, config: pytest.Config, settings: GateSettings) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, progress: Callable[[str], None]) -> None:
         self.settings = settings
-        self.fingerprint = read_fingerprint(settings.packages, settings.measuring)
-        if settings.deployed is not None:
-            self.fingerprint = replace(self.fingerprint, place=settings.deployed.name)
+        self.fingerprint = read_fingerprint(settings.project.packages, settings.measuring.details)
+        if settings.measuring.deployed is not None:
+            self.fingerprint = replace(self.fingerprint, place=settings.measuring.deployed.name)
         self.notes: list[str] = []
-        self._baseline_path = baseline_path(settings.baselines, self.fingerprint.machine_class)
+        self._baseline_path = baseline_path(settings.files.baselines, self.fingerprint.machine_class)
         self._stored = StoredFile.at(self._baseline_path)
-        self.gate = Gate(settings, self._find_baseline(), Progress(config))
+        self.gate = Gate(settings, self._find_baseline(), progress)
         self._config = config
         self._began = datetime.now(UTC)
         self._commit, self._is_changed = read_head(settings.root)
 
     def _find_baseline(self) -> Baseline | None:
-        if self.settings.accept:
-            require_clean(self.settings.root, self.settings.baselines)
-            identify(self.settings.root, self.settings.service, self.settings.lock)
-        if self.settings.versus is not None:
-            resolve_commit(self.settings.root, self.settings.versus)  # a wrong name is told before anything is measured
+        root, judging, project = self.settings.root, self.settings.judging, self.settings.project
+        if self.settings.is_accepting:
+            require_clean(root, self.settings.files.baselines)
+            identify(root, project.service, project.lock)
+        if judging.versus is not None:
+            resolve_commit(root, judging.versus)  # a wrong name is told before anything is measured
             return None
-        if not self.settings.judged:
+        if not judging.is_judged:
             return None
         try:
-            return read_baseline(self.settings.baselines, self.fingerprint.machine_class)
+            return read_baseline(self.settings.files.baselines, self.fingerprint.machine_class)
         except NoBaselineError as error:
             self.notes.append(f"NO_BASELINE: {error}")
             self.notes.append("accept one on this machine with: make accept  (pytest perf_tests --perf-accept)")
@@ -82,7 +83,7 @@ class Run:
         """
         if not self.gate.results:
             return exit_status
-        if self.settings.accept:
+        if self.settings.is_accepting:
             exit_status = self._accept_if(exit_status)
         self._report(exit_status)
         return exit_status
@@ -107,7 +108,7 @@ class Run:
             commit=self._commit,
             is_changed=self._is_changed,
             compared_with=self._compared_with(),
-            rule=self.settings.rule,
+            rule=self.settings.judging.rule,
             fingerprint=self.complete_fingerprint,
             differences=self.gate.baseline.differences(self.complete_fingerprint.details) if self.gate.baseline else (),
             selected=self.gate.selected,
@@ -115,28 +116,28 @@ class Run:
             notes=tuple(self.notes),
         )
         document = results_document(facts, list(self.gate.results.values()))
-        report, history = self.settings.report, self.settings.history
+        report, history = self.settings.files.report, self.settings.files.history
         try:
             if history is not None:
                 append_run(history, document)
             if report is not None:
                 write_report(report, document)
                 self.notes.append(f"report: {report / 'index.html'}")
-        except ServegateError as error:  # a verdict is no other for want of a report
+        except ServegateError as error:  # a missing report must not change the exit status
             self.notes.append(str(error))
 
     def _compared_with(self) -> dict[str, str] | None:
         baseline, root = self.gate.baseline, self.settings.root
-        if self.settings.versus is not None:
-            return {"kind": "commit", "reference": self.settings.versus}
+        if self.settings.judging.versus is not None:
+            return {"kind": "commit", "reference": self.settings.judging.versus}
         if baseline is None:
             return None
         shown = baseline.path.relative_to(root) if baseline.path.is_relative_to(root) else baseline.path
         return {"kind": "baseline", "reference": baseline.checkout.commit, "path": str(shown)}
 
     def _accept(self) -> str:
-        settings = self.settings
-        require_clean(settings.root, settings.baselines)
+        root, files, project = self.settings.root, self.settings.files, self.settings.project
+        require_clean(root, files.baselines)
         lost = self._stored_cells() - {str(cell) for cell in self.gate.results}
         if lost:
             raise SettingsError(
@@ -151,16 +152,16 @@ class Run:
         document = config.hook.pytest_benchmark_generate_json(
             config=config,
             benchmarks=session.benchmarks,
-            include_data=True,
+            include_data=False,
             machine_info=machine_info,
             commit_info=config.hook.pytest_benchmark_generate_commit_info(config=config),
         )
-        checkout = identify(settings.root, settings.service, settings.lock)
+        checkout = identify(root, project.service, project.lock)
         complete = self.complete_fingerprint
-        return str(write_baseline(settings.baselines, complete, checkout, document, replaces=self._stored))
+        return str(write_baseline(files.baselines, complete, checkout, document, replaces=self._stored))
 
     def _stored_cells(self) -> set[str]:
         try:
-            return set(read_baseline(self.settings.baselines, self.fingerprint.machine_class).throughput_per_s)
+            return set(read_baseline(self.settings.files.baselines, self.fingerprint.machine_class).throughput_per_s)
         except BaselineError:
             return set()  # none, or one that can't be used and is replaced, as its message advises

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import CheckoutError
-from servegate.storage.checkouts import identify, require_clean
+from servegate.storage.commits import identify, require_clean
 from unit_tests.builders.tiny_project import git
 
 

@@ -9,7 +9,7 @@ from unit_tests.builders.tiny_project import TinyProject
 _TEST_REPLAY = """\
 import pytest
 
-from servegate.session.replay import replay, replayed_clock
+from servegate.session.replayed_clock import replay, replayed_clock
 
 
 @pytest.mark.benchmark(timer=replayed_clock)

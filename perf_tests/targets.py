@@ -1,0 +1,26 @@
+"""What the performance tests measure: how the classifier starts, and what is sent to it."""
+
+import requests
+
+from perf_tests.photos import cat_jpeg, cat_workload
+from servegate.api import HttpService, HttpTarget, OpenLoopTarget, WorkerTarget
+
+
+def describe_server(url: str) -> dict[str, str]:
+    """What a running server says of itself."""
+    info = requests.get(f"{url}/info", timeout=10).json()["server"]
+    return {f"server {name}": str(info[name]) for name in ("devices", "workers_per_device")}
+
+
+CLASSIFIER = HttpService(
+    ["{python}", "-m", "service.server"],
+    # This process may have a folder of metrics of its own; the server makes one for itself.
+    environment={"PROMETHEUS_MULTIPROC_DIR": ""},
+    ready_deadline_s=180.0,
+    describe=describe_server,
+    session_fixture="server",
+)
+# One worker on all cores, as many as the server's workers share, so that the API's share of the model means something.
+MODEL = WorkerTarget("model", ["{python}", "-m", "service.model_worker", "--workers-per-device", "1"], unit="images")
+API = HttpTarget("api", CLASSIFIER, cat_workload(cat_jpeg()), ceiling=MODEL)
+LATENCY = OpenLoopTarget("latency", CLASSIFIER, cat_workload(cat_jpeg()))

@@ -1,0 +1,93 @@
+"""Instruments that load a server from a client process of their own and check every answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from servegate.load.client import LoadJob
+from servegate.load.deployed import Deployed
+from servegate.load.results import parse_result
+from servegate.load.workload import Workload
+from servegate.measure.samples import build_sample
+from servegate.processes.managed import ManagedProcess
+from servegate.processes.server import ServerProcess
+from servegate.records import Cell, Sample
+from servegate.telemetry.process_tree import observe
+from servegate.telemetry.sampler import TelemetrySampler
+
+# For the client to start and to end, on top of its load.
+_CLIENT_DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class ServerInstrument:
+    """Closed-loop load on a running server; a cell's value is the concurrency."""
+
+    server: ServerProcess
+    client: ManagedProcess
+    workload: Workload
+    warmup_s: float
+    details: Mapping[str, str]
+
+    def measure(self, cell: Cell, seconds: float) -> Sample:
+        """Send load from a client process of its own and check every answer."""
+        return self.load(cell, seconds, connections=cell.value)
+
+    def load(self, cell: Cell, seconds: float, *, connections: int, rate_per_s: float | None = None) -> Sample:
+        """As `measure`, in an open loop where there is a rate of requests a second; see `LoadJob`."""
+        job = LoadJob(self.server.url, self.workload, connections, self.warmup_s, seconds, rate_per_s)
+        deadline_s = job.longest_s + _CLIENT_DEADLINE_S
+        self.client.exchange(job.to_json(), deadline_s)
+        with observe(self.server.process.pid) as observed, TelemetrySampler(observed) as telemetry:
+            result = parse_result(self.client.read_line(deadline_s))
+        self.server.process.check_healthy(f"while {cell} was measured")
+        return build_sample(cell, result, telemetry.record)
+
+
+@dataclass(frozen=True)
+class DeployedInstrument:
+    """Closed-loop load on a service that runs elsewhere; a cell's value is the concurrency."""
+
+    deployed: Deployed
+    client: ManagedProcess
+    workload: Workload
+    warmup_s: float
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """Nothing: it is not asked what it is."""
+        return {}
+
+    def measure(self, cell: Cell, seconds: float) -> Sample:
+        """As `ServerInstrument.measure`; what a request costs there can't be seen from here."""
+        ca_file = str(self.deployed.ca_file) if self.deployed.ca_file else None
+        job = LoadJob(self.deployed.url, self.workload, cell.value, self.warmup_s, seconds, ca_file=ca_file)
+        deadline_s = job.longest_s + _CLIENT_DEADLINE_S
+        self.client.exchange(job.to_json(), deadline_s)
+        return build_sample(cell, parse_result(self.client.read_line(deadline_s)), None)
+
+
+@dataclass(frozen=True)
+class OpenLoopInstrument:
+    """Open-loop load on a running server; a cell's value is the load in percent of what the server can do.
+
+    Attributes
+    ----------
+    saturating:
+        Connections of the closed loop that finds out what it can do, just before; also the most in the open loop.
+    """
+
+    server: ServerInstrument
+    saturating: int
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """What the server says of itself."""
+        return self.server.details
+
+    def measure(self, cell: Cell, seconds: float) -> Sample:
+        """Latency at that load; its throughput is the load's, not the server's."""
+        capacity = self.server.load(cell, seconds, connections=self.saturating)
+        if capacity.failures:
+            return capacity
+        rate_per_s = cell.value / 100 * capacity.mean_throughput_per_s
+        return self.server.load(cell, seconds, connections=self.saturating, rate_per_s=rate_per_s)

@@ -1,0 +1,78 @@
+"""From raw figures to samples."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from servegate.errors import MeasurementError
+from servegate.load.results import LoadResult
+from servegate.records import BurstRecord, Cell, Latency, Sample, StageTime, Telemetry
+from servegate.telemetry.sampler import combine
+
+
+def build_sample(cell: Cell, result: LoadResult, telemetry: Telemetry | None) -> Sample:
+    """Put a load's result and the telemetry beside it together.
+
+    Raises
+    ------
+    MeasurementError
+        When there is no figure in it.
+    """
+    if not result.rounds_s and not result.failures:
+        raise MeasurementError(
+            f"{cell}: {len(result.latencies_ms)} answers were too few to measure; "
+            "the server is far too slow, or --perf-seconds too short"
+        )
+    return Sample(
+        rounds_s=tuple(result.rounds_s),
+        units_per_round=result.requests_per_round,
+        latency=summarise_latency(result.latencies_ms),
+        answers=len(result.latencies_ms) + len(result.failures),
+        failures=tuple(result.failures),
+        telemetry=telemetry,
+        client_cpu_cores=result.client_cpu_cores,
+        stages=result.stages,
+    )
+
+
+def summarise_latency(latencies_ms: Sequence[float]) -> Latency:
+    """Mean and percentiles; NaN without any."""
+    if not latencies_ms:
+        return Latency(*[float("nan")] * 4)
+    p50_ms, p95_ms, p99_ms = np.percentile(latencies_ms, [50, 95, 99])
+    return Latency(float(np.mean(latencies_ms)), float(p50_ms), float(p95_ms), float(p99_ms))
+
+
+def burst_record(
+    units: Sequence[float],
+    seconds: Sequence[float],
+    *,
+    units_per_round: int,
+    latencies_ms: Sequence[float],
+    failures: Sequence[str] = (),
+    telemetry: Sequence[Telemetry],
+    client_cpu_cores: float | None = None,
+    stages: Mapping[str, StageTime] | None = None,
+) -> BurstRecord:
+    """A record whose sample has a round for each burst: the time that it took for `units_per_round`.
+
+    A burst in which nothing happened adds its time to the next one's.
+    """
+    rounds_s: list[float] = []
+    waited_s = 0.0
+    for done, duration_s in zip(units, seconds, strict=True):
+        waited_s += duration_s
+        if done:
+            rounds_s.append(units_per_round * waited_s / done)
+            waited_s = 0.0
+    sample = Sample(
+        rounds_s=() if failures else tuple(rounds_s),
+        units_per_round=units_per_round,
+        latency=summarise_latency(latencies_ms),
+        answers=len(latencies_ms) + len(failures),
+        failures=tuple(failures),
+        telemetry=combine(telemetry),
+        client_cpu_cores=client_cpu_cores,
+        stages=stages or {},
+    )
+    return BurstRecord(tuple(units), tuple(seconds), sample)

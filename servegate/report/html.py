@@ -1,0 +1,25 @@
+"""HTML pages from Jinja2 templates. Text is escaped unless it is Markup; a page runs no script and fetches nothing."""
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+
+def render_html(template: str, package: str = "servegate.report", **values: object) -> str:
+    """Fill in a template.
+
+    Parameters
+    ----------
+    template:
+        A file of the package's folder `templates`. It may extend and import the templates of this package.
+    values:
+        What the template's names stand for.
+    """
+    loader = ChoiceLoader([PackageLoader(name) for name in dict.fromkeys((package, "servegate.report"))])
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(**values)

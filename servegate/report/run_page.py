@@ -1,0 +1,102 @@
+"""A run's document as one HTML page."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from shlex import join
+from typing import Any
+
+from servegate.report.figures import FIGURES, short
+from servegate.report.html import render_html
+from servegate.report.plots import choose_plots
+from servegate.report.summary import describe_run, headline
+from servegate.report.svg import draw_svgs
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of figures.
+
+    Attributes
+    ----------
+    path:
+        Where an entry of the document has the figure, as in `now.cpu_cores`.
+    show:
+        Writes the figure for a reader.
+    usual:
+        A figure that tells nothing: a column of it alone is left out, as is one without any figure.
+    """
+
+    heading: str
+    path: str
+    show: Callable[[float], str]
+    usual: float | None = None
+
+    def find(self, entry: Mapping[str, Any]) -> float | None:
+        """Return the entry's figure; None where it has none."""
+        value: Any = entry
+        for key in self.path.split("."):
+            if value is None:
+                return None
+            value = value[key]
+        number: float | None = value
+        return number
+
+
+def _show_ms(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 1 else short(value)
+
+
+_signed = "{:+.1%}".format
+_COLUMNS = (
+    Column("now, per s", "now_per_s", short),
+    Column("baseline", "baseline_per_s", short),
+    Column("change", "change.estimate", _signed),
+    Column("95 % from", "change.low", _signed),
+    Column("to", "change.high", _signed),
+    *(Column(figure.heading, f"now.{figure.name}", figure.show, figure.usual) for figure in FIGURES),
+)
+_STAGE_COLUMNS = (
+    Column("CPU, ms", "now.cpu_ms", _show_ms),
+    Column("base", "base.cpu_ms", _show_ms),
+    Column("change", "change_of_cpu_time.estimate", _signed),
+    Column("95 % from", "change_of_cpu_time.low", _signed),
+    Column("to", "change_of_cpu_time.high", _signed),
+    Column("time, ms", "now.ms", _show_ms),
+    Column("base", "base.ms", _show_ms),
+    Column("change", "change_of_time.estimate", _signed),
+    Column("95 % from", "change_of_time.low", _signed),
+    Column("to", "change_of_time.high", _signed),
+)
+
+
+def render_run(document: Mapping[str, Any]) -> str:
+    """Return the whole page. Every figure in a table is a `<data>` element that names its place in the document."""
+    cells = document["cells"]
+    return render_html(
+        "run.html",
+        run=document,
+        headline=headline(document),
+        description=describe_run(document),
+        columns=_find_telling(_COLUMNS, cells),
+        stage_columns=_find_telling(_STAGE_COLUMNS, [stage for cell in cells for stage in cell["stages"]]),
+        plots=draw_svgs(choose_plots(document)),
+        machine=_describe_machine(document),
+        baseline_details={entry["name"]: entry["then"] for entry in document["differences"]},
+        command=join(["pytest", *document["arguments"]]),
+    )
+
+
+def _find_telling(columns: Iterable[Column], entries: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """Leave out the columns that tell nothing of any entry."""
+    return [column for column in columns if any(column.find(entry) not in (None, column.usual) for entry in entries)]
+
+
+def _describe_machine(document: Mapping[str, Any]) -> dict[str, str]:
+    machine = document["machine"]
+    return {
+        "class": machine["class"],
+        "CPU": f"{machine['cpu_model']}, {machine['usable_cores']} usable cores",
+        "GPU": f"{machine['gpu_count']} x {machine['gpu_name']}" if machine["gpu_name"] else "none",
+        "began": document["began"],
+        **machine["details"],
+    }

@@ -1,0 +1,69 @@
+"""What changed over many runs: found, told in lines, and written as CSV."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from servegate.errors import HistoryError
+from servegate.judging.changepoints import LEAST_RUNS, Shift, find_shifts
+from servegate.storage.history import Point, Series
+
+# Keyed as Series is: by class of machine and cell.
+Shifts = Mapping[tuple[str, str], Sequence[Shift]]
+
+
+def find_all_shifts(series: Series, least: float) -> Shifts:
+    """Find each cell's lasting changes by at least a share; 0.03 leaves out those below 3 %."""
+    return {name: find_shifts([point.throughput_per_s for point in points], least) for name, points in series.items()}
+
+
+def count_slowdowns(shifts: Shifts) -> int:
+    """Count the changes to a lower throughput."""
+    return sum(shift.change < 0 for found in shifts.values() for shift in found)
+
+
+def describe_trend(series: Series, shifts: Shifts) -> list[str]:
+    """Write a line for each change, and one that says what was looked at."""
+    lines = [
+        f"{cell} {_describe(shift, series[machine, cell])}; on {machine}"
+        for (machine, cell), found in shifts.items()
+        for shift in found
+    ]
+    few = sum(len(points) < LEAST_RUNS for points in series.values())
+    runs = len({point.began for points in series.values() for point in points})
+    counted = f"{runs} runs, {len(series)} cells" + (f"; {few} with fewer than {LEAST_RUNS} runs" if few else "")
+    return [*(lines or ["no lasting change"]), counted]
+
+
+def _describe(shift: Shift, points: Sequence[Point]) -> str:
+    began = _name(points[shift.first])
+    if shift.last > shift.first:
+        began = f"between {began} and {_name(points[shift.last])}"
+    over = shift.end - shift.first + 1
+    how = f"over some {over} runs, " if over > 2 else ""
+    return f"{shift.change:+.1%} {how}beginning {'with ' if shift.last == shift.first else ''}{began}"
+
+
+def _name(point: Point) -> str:
+    return f"{(point.commit or 'no commit')[:12]} ({point.began[:10]})"
+
+
+def write_csv(path: Path, series: Series) -> None:
+    """Write the figures as Apache Otava reads them: a row a run, with `time`, `commit` and each cell's throughput.
+
+    Raises
+    ------
+    HistoryError
+        When the runs are of several classes of machine.
+    """
+    machines = sorted({machine for machine, _ in series})
+    if len(machines) > 1:
+        raise HistoryError(f"--csv holds one class of machine, the history has {', '.join(machines)}")
+    rows: dict[str, dict[str, object]] = {}
+    for (_, cell), points in series.items():
+        for point in points:
+            rows.setdefault(point.began, {"time": point.began, "commit": point.commit})[cell] = point.throughput_per_s
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["time", "commit", *(cell for _, cell in series)])
+        writer.writeheader()
+        writer.writerows(rows[began] for began in sorted(rows))

@@ -1,0 +1,234 @@
+"""The hooks of a run that measures: registered by the plugin when performance tests stand on the command line."""
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import pytest
+from pluggy import Result
+
+from servegate.errors import ServegateError
+from servegate.measure.targets import MeasurementTarget
+from servegate.records import Cell
+from servegate.report.figures import benchmark_figures
+from servegate.report.terminal import Progress, write_summary
+from servegate.session.command_line import check_command_line
+from servegate.session.gate import CellFailedError
+from servegate.session.options import performance_paths
+from servegate.session.replayed_clock import replay, replayed_clock
+from servegate.session.session import GateSession
+from servegate.session.settings import Settings
+
+MARKER = "perf_target"
+FIXTURE = "perf_cell"
+NAME = "servegate session"
+_CELL = pytest.StashKey[Cell]()
+
+
+def start_session(config: pytest.Config) -> None:
+    """Check the command line, and have a run with performance tests measure.
+
+    Raises
+    ------
+    ServegateError
+        For a wrong setting, or when what the run is to be compared with isn't there.
+    """
+    settings = Settings.from_pytest_config(config)
+    check_command_line(config, settings)
+    if performance_paths(config):
+        # Disable pytest-benchmark's own comparison and table; only the gate judges.
+        config.option.benchmark_compare = None
+        config.option.benchmark_quiet = not config.option.benchmark_verbose
+        config.pluginmanager.register(SessionHooks(config, settings), NAME)
+
+
+class SessionHooks:
+    """pytest's hooks around one `GateSession`.
+
+    Attributes
+    ----------
+    session:
+        The run.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.session = GateSession(config, settings, Progress(config))
+        self._settings = settings
+        self._targets: dict[str, MeasurementTarget] = {}
+        # By name: a test's parameter is the name alone, since pytest-benchmark stores it as JSON.
+        self._cells: dict[str, Cell] = {}
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what the run does, where, and compared with what."""
+        session = self.session
+        machine = f"servegate: machine class {session.fingerprint.machine_class}"
+        baseline = session.gate.baseline
+        return [
+            self._settings.describe(),
+            machine,
+            *([f"servegate: baseline {baseline.path}"] if baseline else session.notes),
+        ]
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrise a test of targets over their cells."""
+        marker = metafunc.definition.get_closest_marker(MARKER)
+        if marker is None:
+            return
+        where, targets = metafunc.definition.nodeid, marker.args
+        if not targets or marker.kwargs or FIXTURE not in metafunc.fixturenames:
+            pytest.fail(
+                f"{where}: write @pytest.mark.{MARKER}(target) above a test that takes {FIXTURE!r}; "
+                "a target is made with servegate.api, as in HttpTarget('api', ...)",
+                pytrace=False,
+            )
+        cells = [cell for target in targets for cell in self._register(target, where)]
+        ids = [str(cell.value) if len(targets) == 1 else f"{cell.group}-{cell.value}" for cell in cells]
+        metafunc.parametrize(FIXTURE, [str(cell) for cell in cells], indirect=True, ids=ids)
+
+    def _register(self, target: MeasurementTarget, where: str) -> list[Cell]:
+        if not hasattr(target, "launch"):
+            pytest.fail(f"{where}: {MARKER} takes targets of servegate.api, not {target!r}", pytrace=False)
+        if target.name not in self._settings.cells:
+            pytest.fail(
+                f"{where}: perf_cells in the ini file has no values for the group {target.name!r}, "
+                f"as in: perf_cells = {target.name}=1,8",
+                pytrace=False,
+            )
+        if self._targets.setdefault(target.name, target) != target:
+            pytest.fail(f"{where}: there is another target named {target.name!r}; names must differ", pytrace=False)
+        cells = [Cell(target.name, target.parameter, value) for value in self._settings.cells[target.name]]
+        self._cells.update({str(cell): cell for cell in cells})
+        return cells
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Mark the performance tests for pytest-benchmark, and order them as `perf_cells` has their groups."""
+        for item in items:
+            if isinstance(item, pytest.Function) and FIXTURE in _parameters(item):
+                cell = self._cells[str(_parameters(item)[FIXTURE])]
+                item.stash[_CELL] = cell
+                item.add_marker(pytest.mark.benchmark(timer=replayed_clock, group=cell.group))
+                # A cell without a figure, as after a wrong answer, has nothing to hand to pytest-benchmark.
+                item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
+        self._deselect_other_groups(config, items)
+        # A model is measured before a server runs beside it.
+        groups = list(self._settings.cells)
+        items.sort(key=lambda item: groups.index(item.stash[_CELL].group) if _CELL in item.stash else -1)
+
+    def _deselect_other_groups(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        groups = self._settings.selected_groups
+        if groups is None:
+            return
+        left_out = [item for item in items if _CELL in item.stash and item.stash[_CELL].group not in groups]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Tell the gate which cells will be asked for.
+
+        Raises
+        ------
+        pytest.UsageError
+            When two tests report the same cell.
+        """
+        owners: dict[Cell, str] = {}
+        for item in session.items:
+            if _CELL in item.stash and owners.setdefault(item.stash[_CELL], item.nodeid) != item.nodeid:
+                raise pytest.UsageError(
+                    f"{owners[item.stash[_CELL]]} and {item.nodeid} both report {item.stash[_CELL]}; one test is enough"
+                )
+        self.session.gate.selected = list(owners)
+
+    def report_cell(self, request: pytest.FixtureRequest, benchmark: Any) -> "CellReporter":
+        """The value of the `perf_cell` fixture.
+
+        Raises
+        ------
+        pytest.UsageError
+            For a test without a target.
+        """
+        if not hasattr(request, "param"):
+            raise pytest.UsageError(f"{request.node.nodeid} takes {FIXTURE!r} but has no marker {MARKER!r}")
+        cell = self._cells[request.param]
+        return CellReporter(self.session, self._targets[cell.group], cell, request, benchmark)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(
+        self, call: pytest.CallInfo[None]
+    ) -> Generator[None, Result[pytest.TestReport], None]:
+        """Show a verdict or an error of the gate as a sentence with its evidence, without a traceback."""
+        outcome = yield
+        if call.excinfo is None:
+            return
+        error, report = call.excinfo.value, outcome.get_result()
+        if isinstance(error, CellFailedError):
+            report.longrepr = str(error)
+            if error.verdict.evidence:
+                report.sections.append((f"evidence for {error.cell}", "\n".join(error.verdict.evidence)))
+        elif isinstance(error, ServegateError):
+            report.longrepr = str(error)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Store a baseline and write the report."""
+        session.exitstatus = self.session.finish(exitstatus)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the table, and what the run left."""
+        session = self.session
+        if not session.gate.results:
+            return
+        results = list(session.gate.results.values())
+        details, versus = session.complete_fingerprint.details, self._settings.judging.versus
+        write_summary(terminalreporter, results, session.gate.baseline, details, versus)
+        for note in session.notes:
+            terminalreporter.write_line(note)
+        if not (self._settings.judging.is_judged or self._settings.is_accepting):
+            terminalreporter.write_line("not judged: compare with the baseline with --benchmark-compare")
+
+
+def _parameters(item: pytest.Function) -> Mapping[str, object]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+class CellReporter:
+    """What a performance test gets as `perf_cell`: one cell to report.
+
+    Attributes
+    ----------
+    cell:
+        As in `api[concurrency=8]`.
+    """
+
+    def __init__(
+        self,
+        session: GateSession,
+        target: MeasurementTarget,
+        cell: Cell,
+        request: pytest.FixtureRequest,
+        benchmark: Any,
+    ) -> None:
+        self.cell = cell
+        self._gate = session.gate
+        self._target = target
+        self._request = request
+        self._benchmark = benchmark
+
+    def check(self) -> None:
+        """Report the test's cell; the first test of a target has all its cells measured and judged.
+
+        Raises
+        ------
+        CellFailedError
+            When the verdict fails the test.
+        ServegateError
+            When measuring failed.
+        """
+        # Until it has its rounds, so that pytest-benchmark doesn't complain of it when Ctrl-C ends the measuring.
+        self._benchmark.skipped = True
+        result = self._gate.measure(self._target, self.cell, self._request.getfixturevalue)
+        self._benchmark.extra_info.update(benchmark_figures(result))
+        if any(sample.rounds_s for sample in result.samples):
+            replay(self._benchmark, [seconds for sample in result.samples for seconds in sample.rounds_s])
+        if result.verdict.status in self._gate.failing:
+            raise CellFailedError(self.cell, result.verdict)

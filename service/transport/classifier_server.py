@@ -1,0 +1,47 @@
+"""LitServer with the request table in place of its queues, and without its own monitoring of the workers."""
+
+import signal
+from collections.abc import Mapping
+from multiprocessing.managers import SyncManager
+from typing import Any
+
+from litserve import LitAPI, LitServer
+
+from service.transport.request_table import RequestTable
+from service.transport.table_transport import TableTransport
+
+
+class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no types
+    """A LitServer for one API.
+
+    Parameters
+    ----------
+    api_processes:
+        How many HTTP processes it will start.
+    options:
+        Keyword arguments of LitServer.
+
+    Attributes
+    ----------
+    table:
+        The requests in flight.
+    """
+
+    def __init__(self, api: LitAPI, table: RequestTable, api_processes: int, options: Mapping[str, Any]) -> None:
+        super().__init__(api, **options)
+        self.table = table
+        self._table_transport = TableTransport(table, api_processes)
+        # `WorkerSupervisor` does this instead.
+        self._monitor_workers = False
+
+    def _init_manager(self, num_api_servers: int) -> SyncManager:
+        # LitServe talks to the manager's process until the very end. SIGTERM may reach the whole process group, and the
+        # new process inherits that it is blocked.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            manager: SyncManager = super()._init_manager(num_api_servers)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self.litapi_request_queues[self.lit_api.api_path] = self._table_transport
+        self._transport = self._table_transport
+        return manager

@@ -1,0 +1,264 @@
+"""What a load in bursts comes to: exact figures, of a server, a client and a clock that follow a script."""
+
+import json
+import time
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from servegate.load.client import LoadJob
+from servegate.load.requests import Completion
+from servegate.load.server_timing import StageSpan
+from servegate.load.workload import Workload
+from servegate.measure.bursts import PausableServer, running_time, share_out, without_pauses
+from servegate.measure.samples import burst_record
+from servegate.processes.managed import ManagedProcess
+from servegate.processes.server import ServerProcess
+from servegate.records import BurstRecord, Cell, StageTime, Telemetry
+from servegate.telemetry.process_tree import ProcessTree, UsageReading
+from unit_tests.builders.samples import make_gauges
+
+CELL = Cell("api", "concurrency", 4)
+TELEMETRY = Telemetry(cpu_cores=1.0, gauges=make_gauges(memory_bytes=1), gpu=None)
+# Unix time less the monotonic clock's.
+UNIX_S = 1.7e9
+
+
+def test_pauses_are_taken_out_of_stages() -> None:
+    """One that began before a pause and ended after it, one within a burst, and one of which no end is known."""
+    unix_s = time.time() - time.monotonic()
+    ran_s = np.array([[10.0, 11.0], [20.0, 22.0]])
+    over, within, unknown = (
+        StageSpan("predict", 10.0, 0.1, 1, unix_s + 20.5),
+        StageSpan("encode", 0.25, 0.1, 1, unix_s + 21.0),
+        StageSpan("cache", 1.0, None, 1, None),
+    )
+    running = without_pauses([over, within, unknown], ran_s)
+    assert [span.name for span in running] == ["predict", "encode"]
+    assert [span.duration_s for span in running] == pytest.approx([1.0, 0.25], abs=1e-3)
+
+
+def test_the_time_that_a_process_ran_stands_still_between_its_bursts() -> None:
+    ran_s = np.array([[10.0, 11.0], [20.0, 22.0]])
+    moments_s = np.array([10.0, 10.5, 11.0, 15.0, 20.0, 21.0, 22.0])
+    assert running_time(moments_s, ran_s).tolist() == [0.0, 0.5, 1.0, 1.0, 1.0, 2.0, 3.0]
+
+
+def test_a_request_counts_by_the_share_of_its_time() -> None:
+    """One before the first burst, one over the first edge by a quarter, one within, one over two bursts, one after."""
+    began_s = np.array([-2.0, -3.0, 0.2, 0.5, 2.5])
+    ended_s = np.array([-1.0, 1.0, 0.7, 1.5, 3.5])
+    assert share_out(began_s, ended_s, np.array([0.0, 1.0, 2.0])) == pytest.approx([0.25 + 1.0 + 0.5, 0.5])
+
+
+@given(
+    concurrency=st.integers(1, 64),
+    latency_s=st.floats(0.01, 2.0),
+    burst_s=st.floats(0.05, 1.0),
+    late=st.floats(0.0, 1.0),
+)
+def test_a_steady_load_counts_alike_in_every_burst(
+    concurrency: int, latency_s: float, burst_s: float, late: float
+) -> None:
+    """However its answers come in batches: concurrency over latency, by Little's law, in each burst."""
+    began_s = np.repeat((np.arange(-2, 10 / latency_s + 2) + late) * latency_s, concurrency)
+    units = share_out(began_s, began_s + latency_s, np.arange(0.0, 10.0, burst_s))
+    assert units == pytest.approx([concurrency * burst_s / latency_s] * len(units))
+
+
+def test_requests_that_take_no_time_or_hardly_any_are_shared_out_too() -> None:
+    """A clock may be too coarse for them; one of a billionth of a second is whole within its stretch."""
+    edges_s = np.array([0.0, 1.0])
+    assert share_out(np.array([0.5]), np.array([0.5]), edges_s) == [0.0]
+    began_s = np.array([0.25])
+    assert share_out(began_s, began_s + 2.0**-29, edges_s) == [1.0]
+
+
+def test_a_burst_in_which_nothing_completed_adds_its_time_to_the_next() -> None:
+    record = burst_record([4, 0, 8], [1.0, 1.0, 1.0], units_per_round=4, latencies_ms=[1.0], telemetry=[TELEMETRY])
+    assert record.sample.rounds_s == (1.0, 1.0)
+    assert record.sample.mean_throughput_per_s == 4.0
+
+
+def test_what_a_record_holds_beside_its_rounds() -> None:
+    """Failed answers count as answers; a share of each figure that a burst has is kept with the others."""
+    busier = Telemetry(cpu_cores=3.0, gauges=make_gauges(memory_bytes=5), gpu=None)
+    stages = {"predict": StageTime(4.0, 3.0)}
+    record = burst_record(
+        [4.5, 0.0],
+        [1.0, 2.0],
+        units_per_round=4,
+        latencies_ms=[1.0, 3.0],
+        failures=["status 500"],
+        telemetry=[TELEMETRY, busier],
+        client_cpu_cores=0.5,
+        stages=stages,
+    )
+    assert (record.units, record.seconds) == ((4.5, 0.0), (1.0, 2.0))
+    sample = record.sample
+    assert (sample.rounds_s, sample.units_per_round) == ((), 4)
+    assert (sample.answers, sample.failures, sample.latency.mean_ms) == (3, ("status 500",), 2.0)
+    assert sample.telemetry is not None
+    assert (sample.telemetry.cpu_cores, sample.telemetry.gauges["memory_bytes"]) == (2.0, 5)
+    assert (sample.client_cpu_cores, sample.stages) == (0.5, stages)
+
+
+def test_a_record_without_a_client_or_stages_says_so() -> None:
+    sample = burst_record([3, 3], [1.0, 2.0], units_per_round=6, latencies_ms=[1.0], telemetry=[TELEMETRY]).sample
+    assert sample.rounds_s == (2.0, 4.0)
+    assert (sample.client_cpu_cores, sample.stages, sample.failures, sample.answers) == (None, {}, (), 1)
+
+
+def test_units_and_their_durations_belong_together() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        burst_record([4, 4], [1.0], units_per_round=4, latencies_ms=[1.0], telemetry=[TELEMETRY])
+
+
+class Script:
+    """A server, its client and the clock: time passes only where the script says so.
+
+    The process runs from 1000 to 1002 (the warm-up), 1010 to 1011, 1020 to 1022 and 1030 to 1031 (three bursts), and
+    1040 to 1041 (what is in flight is answered).
+    """
+
+    workload = Workload("/predict", b"{}", expected={})
+
+    def __init__(self, completions: list[Completion], failures: list[str]) -> None:
+        self.now_s = 1000.0
+        self.unix_s = UNIX_S
+        self.ran_s: list[tuple[float, float]] = []
+        self.checks: list[str] = []
+        self.told: list[tuple[str, float]] = []
+        self._since_s: float | None = None
+        self._cpu_s = 0.0
+        self._result = {"completions": completions, "failures": failures, "client_cpu_s": 2.0}
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def time(self) -> float:
+        return self.now_s + self.unix_s
+
+    def sleep(self, seconds: float) -> None:
+        """A burst: the server must run."""
+        assert self._since_s is not None
+        self.now_s += seconds
+
+    def resume(self) -> None:
+        assert self._since_s is None
+        self._since_s = self.now_s
+
+    def pause(self) -> None:
+        """Again while it stands still already changes nothing."""
+        if self._since_s is not None:
+            self.ran_s.append((self._since_s, self.now_s))
+            self._since_s = None
+
+    def check_healthy(self, what: str) -> None:
+        self.checks.append(what)
+
+    def exchange(self, line: str, deadline_s: float) -> str:
+        """The job warms up for two seconds; told to stop, the client waits another one for its answers."""
+        assert self._since_s is not None
+        self.told.append((line, deadline_s))
+        self.now_s += 1.0 if line == "stop" else 2.0
+        return json.dumps({"result": self._result})
+
+    @property
+    def own_cpu_s(self) -> float:
+        return 0.0
+
+    def read(self) -> UsageReading:
+        """A second of CPU time from reading to reading, while the server stands still."""
+        assert self._since_s is None
+        self._cpu_s += 1.0
+        return UsageReading({"server": self._cpu_s}, gauges=make_gauges(memory_bytes=7), gpus=())
+
+    def play(self, monkeypatch: pytest.MonkeyPatch) -> BurstRecord:
+        """Measure the cell in three bursts; the other arm has its turn before each."""
+        monkeypatch.setattr("servegate.measure.bursts.time", self)
+        server = cast("ServerProcess", SimpleNamespace(process=self, url="http://here"))
+        client, observed = cast("ManagedProcess", self), cast("ProcessTree", self)
+        load = PausableServer(server, client, self.workload, 0.25, observed).start_load(CELL)
+        self.now_s = 1010.0
+        load.burst(1.0)
+        self.now_s = 1020.0
+        load.burst(2.0)
+        self.now_s = 1030.0
+        load.burst(1.0)
+        self.now_s = 1040.0
+        return load.finish()
+
+
+def completion(began_s: float, at_s: float, predict_ms: float | None = None) -> Completion:
+    """Of a request that was sent at one moment and answered at another, its last stage just before."""
+    end_s = at_s + UNIX_S
+    timing = "" if predict_ms is None else f"predict;dur={predict_ms};cpu=10;end={end_s:.6f}"
+    return Completion(at_s, at_s - began_s, timing)
+
+
+def test_a_load_is_measured_by_what_completes_in_its_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was answered in the warm-up or after the last burst is no latency, nor are its stages told.
+
+    Units are shared out by time, also of requests that began before the first burst or ended after the last.
+    """
+    script = Script(
+        [
+            completion(1001.0, 1001.5, 111.0),  # in the warm-up
+            completion(1001.0, 1002.0, 111.0),  # at its very end
+            completion(1001.5, 1010.5, 250.0),  # half of it in the warm-up: 1 s
+            completion(1010.25, 1010.75, 250.0),  # within the first burst: 0.5 s
+            completion(1010.5, 1020.5, 250.0),  # over the pause: 1 s, half in either burst
+            completion(1020.0, 1022.0, 250.0),  # as long as the second burst: 2 s
+            completion(1030.0, 1031.0, 250.0),  # as long as the last, and answered at its very end: 1 s
+            completion(1030.5, 1040.5, 111.0),  # answered after it; half of it in the last burst
+            completion(1030.0, 1041.0, 111.0),
+        ],
+        failures=[],
+    )
+    record = script.play(monkeypatch)
+    assert record.seconds == (1.0, 2.0, 1.0)
+    assert record.units == pytest.approx((0.5 + 1.0 + 0.5, 0.5 + 1.0, 1.0 + 0.5 + 0.5))
+    sample = record.sample
+    assert sample.rounds_s == pytest.approx((4 * 1.0 / 2.0, 4 * 2.0 / 1.5, 4 * 1.0 / 2.0))
+    assert (sample.units_per_round, sample.failures) == (4, ())
+    assert sample.answers == 5
+    assert sample.latency.mean_ms == pytest.approx((1000 + 500 + 1000 + 2000 + 1000) / 5)
+    assert sample.latency.p50_ms == pytest.approx(1000)
+    assert list(sample.stages) == ["predict"]
+    assert sample.stages["predict"].ms == pytest.approx(250, abs=0.01)
+    assert sample.stages["predict"].cpu_ms == pytest.approx(10)
+    assert sample.client_cpu_cores == pytest.approx(2.0 / 5.0)  # CPU-seconds since the warm-up
+    assert sample.telemetry is not None
+    assert sample.telemetry.gauges["memory_bytes"] == 7
+    assert sample.telemetry.observed_cpu_s == 3.0
+
+
+def test_the_process_runs_in_bursts_alone_and_is_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script([completion(1010.0, 1010.5)], failures=[])
+    sample = script.play(monkeypatch).sample
+    assert script.ran_s == [(1000.0, 1002.0), (1010.0, 1011.0), (1020.0, 1022.0), (1030.0, 1031.0), (1040.0, 1041.0)]
+    assert script.checks == ["while api[concurrency=4] was measured"] * 3
+    assert sample.stages == {}
+
+
+def test_the_client_is_told_what_to_send_and_has_time_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It loads the server until it is told to stop; a deadline below what its job may take would break it off."""
+    script = Script([completion(1010.0, 1010.5)], failures=[])
+    script.play(monkeypatch)
+    (line, start_deadline_s), (stop, stop_deadline_s) = script.told
+    job = LoadJob("http://here", script.workload, concurrency=4, warmup_s=0.25, measure_s=None)
+    assert LoadJob.from_json(line) == job
+    assert start_deadline_s > job.longest_s
+    assert stop == "stop"
+    assert stop_deadline_s > 60
+
+
+def test_failures_of_the_client_are_those_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script([completion(1010.0, 1010.5)], failures=["status 500: no"])
+    sample = script.play(monkeypatch).sample
+    assert (sample.failures, sample.answers, sample.rounds_s) == (("status 500: no",), 2, ())

@@ -1,0 +1,165 @@
+"""LitServe starts, names and ends its processes as the service relies on it; see `test_litserve.py` beside this."""
+
+import asyncio
+import multiprocessing
+from types import SimpleNamespace
+from typing import Any
+
+import litserve.server
+import pytest
+import uvicorn
+from litserve import LitAPI, LitServer
+from litserve.loops import inference_worker
+
+
+class _Api(LitAPI):  # type: ignore[misc]  # litserve ships no types
+    """Is never called."""
+
+    def setup(self, device: str) -> None:
+        raise AssertionError(device)
+
+    def predict(self, x: object) -> object:
+        raise AssertionError(x)
+
+
+class _Process:
+    """Notes what LitServe does with a process."""
+
+    pid = 1
+    ident = 1
+
+    def __init__(self, name: str, calls: list[str]) -> None:
+        self.name, self._calls = name, calls
+
+    def is_alive(self) -> bool:
+        return "terminate " + self.name not in self._calls
+
+    def terminate(self) -> None:
+        self._calls.append("terminate " + self.name)
+
+    def join(self, timeout: float | None = None) -> None:
+        pass
+
+
+class _RecordingServer(LitServer):  # type: ignore[misc]
+    """Runs without a process of its own, until the KeyboardInterrupt that comes at once."""
+
+    worker_status = "ready"
+
+    def __init__(self) -> None:
+        super().__init__(_Api(), accelerator="cpu")
+        self.calls: list[str] = []
+
+    def _init_manager(self, num_api_servers: int) -> Any:
+        self.calls.append(f"_init_manager {num_api_servers}")
+        self.workers_setup_status = {"predict_0": self.worker_status}
+        self._shutdown_event = SimpleNamespace(wait=self._interrupt)
+        self._transport = SimpleNamespace(close=lambda **_: self.calls.append("close"))
+        return SimpleNamespace(shutdown=lambda: self.calls.append("manager shutdown"))
+
+    def _interrupt(self) -> None:
+        raise KeyboardInterrupt
+
+    def launch_inference_worker(self, lit_api: LitAPI) -> list[_Process]:
+        assert lit_api is self.lit_api
+        self.calls.append("launch_inference_worker")
+        return [_Process("worker", self.calls)]
+
+    def _start_server(self, *_: Any, **__: Any) -> dict[int, _Process]:
+        self.calls.append("_start_server")
+        return {0: _Process("HTTP process", self.calls)}
+
+    def _start_worker_monitoring(self, *_: Any) -> None:
+        self.calls.append("_start_worker_monitoring")
+
+
+@pytest.fixture
+def recording(monkeypatch: pytest.MonkeyPatch) -> _RecordingServer:
+    """A server whose `run` binds no socket and leaves LitServe's logger as it is."""
+    monkeypatch.setattr(uvicorn.Config, "bind_socket", lambda _: None)
+    monkeypatch.setattr(litserve.server, "configure_logging", lambda *_, **__: None)
+    return _RecordingServer()
+
+
+def _run(server: LitServer) -> None:
+    server.run(host="127.0.0.1", port=8000, num_api_servers=2, generate_client_file=False)
+
+
+def test_1_the_manager_is_made_before_any_process_and_only_once(recording: _RecordingServer) -> None:
+    _run(recording)
+    assert recording.calls[:2] == ["_init_manager 2", "launch_inference_worker"], (
+        "LitServer.run doesn't call _init_manager(num_api_servers) before it starts the workers any more"
+    )
+    assert recording.calls.count("_init_manager 2") == 1, "LitServer.run calls _init_manager more than once"
+
+
+def test_3_the_transport_is_closed_at_the_end(recording: _RecordingServer) -> None:
+    _run(recording)
+    assert "close" in recording.calls, "LitServer.run doesn't call close(send_sentinel=...) of its transport any more"
+
+
+@pytest.mark.parametrize("monitored", [True, False])
+def test_11_litserve_does_not_watch_the_workers_if_it_is_told_so(monitored: bool, recording: _RecordingServer) -> None:
+    recording._monitor_workers = monitored
+    _run(recording)
+    assert ("_start_worker_monitoring" in recording.calls) == monitored, (
+        "LitServer._monitor_workers doesn't decide whether LitServe watches its workers any more"
+    )
+
+
+class _Context:
+    """multiprocessing's context, by its name; its processes are never started."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    def Process(self, target: Any, args: tuple[Any, ...], name: str) -> SimpleNamespace:  # noqa: N802
+        made = SimpleNamespace(method=self._method, target=target, args=args, name=name, is_started=False)
+        made.start = lambda: setattr(made, "is_started", True)
+        return made
+
+
+def test_12_a_worker_can_be_started_anew(recording: _RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    _run(recording)
+    assert [worker.name for worker in recording.inference_workers] == ["worker"], (
+        "LitServer.inference_workers is not the list of the workers' processes any more"
+    )
+    monkeypatch.setattr(multiprocessing, "get_context", _Context)
+    server, queue, transport = LitServer(_Api(), accelerator="cpu", workers_per_device=2), object(), object()
+    server.litapi_request_queues[server.lit_api.api_path], server._transport = queue, transport
+    server.workers_setup_status = {}
+    process = server.launch_single_inference_worker(server.lit_api, 1)
+    assert (process.is_started, process.target, process.method) == (True, inference_worker, "spawn"), (
+        "launch_single_inference_worker doesn't return a spawned process any more"
+    )
+    assert process.args[:5] == (server.lit_api, "cpu", 1, queue, transport), (
+        "launch_single_inference_worker doesn't start the worker of that number with the server's transport any more"
+    )
+
+
+def test_13_http_processes_are_forked_and_have_a_name_and_a_time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing, "get_context", _Context)
+    server, protocol = LitServer(_Api(), accelerator="cpu"), asyncio.Protocol
+    server.uvicorn_graceful_timeout = 8
+    started = server._start_server(8000, 2, "info", [], "process", http=protocol)
+    assert [started[number].name for number in (0, 1)] == ["LitServer-0", "LitServer-1"], (
+        "LitServe doesn't call its HTTP processes LitServer-<number> any more"
+    )
+    assert {process.method for process in started.values()} == {"fork"}, "LitServe doesn't fork its HTTP processes now"
+    configs = [process.target.__self__.config for process in started.values()]
+    assert [config.app.response_queue_id for config in configs] == [0, 1], "HTTP processes aren't numbered from 0"
+    assert {config.timeout_graceful_shutdown for config in configs} == {8}, "uvicorn_graceful_timeout has no effect"
+    assert {config.http for config in configs} == {protocol}, "LitServe doesn't pass keyword arguments to uvicorn now"
+
+
+def test_14_an_interrupted_server_drains(recording: _RecordingServer) -> None:
+    _run(recording)
+    assert recording.calls[-3:] == ["terminate HTTP process", "terminate worker", "manager shutdown"], (
+        "LitServer.run doesn't end the HTTP processes first and then the workers on KeyboardInterrupt any more"
+    )
+
+
+def test_14_a_worker_whose_setup_fails_ends_the_server(recording: _RecordingServer) -> None:
+    recording.worker_status = "error"
+    with pytest.raises(RuntimeError, match="workers failed to start"):
+        _run(recording)
