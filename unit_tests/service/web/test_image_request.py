@@ -46,7 +46,12 @@ def app() -> FastAPI:
     async def answer(image: ImageFromRequest) -> dict[str, object]:
         assert 25 < image.deadline_s - time.monotonic() < 30
         assert image.decoding.duration_s > 0
-        return {"pixels": base64.b64encode(image.pixels.tobytes()).decode()}
+        return {
+            "pixels": base64.b64encode(image.pixels.tobytes()).decode(),
+            "slot": image.slot,
+            "timing": str(image.decoding),
+            "asked": image.request.headers.get("x-asked"),
+        }
 
     return app
 
@@ -129,6 +134,53 @@ async def test_a_bad_request_is_told_what_is_wrong(
     assert response.status_code == status, response.text
     assert response.json().keys() == {"detail"}
     assert detail in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "detail"),
+    [
+        (b"[]", _JSON, "the body must be a JSON object with the field 'image', got an array"),
+        (b"{}", _JSON, "the field 'image' is missing: it holds the base64 of an image file"),
+        (_image(None), _JSON, "the field 'image' must be a string of base64, got null"),
+        (_image({}), _JSON, "the field 'image' must be a string of base64, got an object"),
+        (_image(True), _JSON, "the field 'image' must be a string of base64, got a boolean"),
+        (
+            _PNG,
+            "text/plain",
+            "content type 'text/plain' is not supported; send application/json, application/octet-stream or image/*",
+        ),
+    ],
+)
+async def test_what_is_wrong_is_told_in_a_whole_sentence(
+    app: FastAPI, body: bytes, content_type: str, detail: str
+) -> None:
+    """As a client shows it to whoever wrote the request."""
+    response = await _post(app, body, {"content-type": content_type})
+    assert response.json() == {"detail": detail}
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+@pytest.mark.parametrize("is_declared", [True, False])
+async def test_a_body_of_the_largest_size_is_read(app: FastAPI, is_declared: bool, excess: int) -> None:
+    """Four thirds of the file and 1,024 bytes, which is enough for the JSON around it; a byte more is too large."""
+    content = b" " * (_MAX_IMAGE_BYTES * 4 // 3 + 1_024 + excess)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield content[:70_000]
+        yield content[70_000:]
+
+    response = await _post(app, content if is_declared else chunks(), {"content-type": _JSON})
+    assert response.status_code == (413 if excess else 400), response.text
+    assert response.json()["detail"].startswith("the request body is larger" if excess else "the body is not JSON")
+
+
+async def test_an_image_comes_with_its_slot_its_request_and_what_decoding_took(app: FastAPI) -> None:
+    """Each request has a slot of its own."""
+    for slot in (0, 1):
+        response = await _post(app, _PNG, {"content-type": _RAW, "x-asked": str(slot)})
+        answer = response.json()
+        assert (answer["slot"], answer["asked"]) == (slot, str(slot))
+        assert answer["timing"].startswith("decode;dur=")
 
 
 async def test_only_requests_that_become_an_image_are_on_the_way_to_a_batch(app: FastAPI) -> None:
@@ -253,3 +305,4 @@ async def test_a_client_that_goes_away_while_it_sends_is_no_error_of_ours(app: F
     scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": []}
     await app(scope, receive, send)
     assert sent[0]["status"] == 400
+    assert json.loads(sent[1]["body"]) == {"detail": "the request's body was not sent to its end"}
