@@ -43,6 +43,7 @@ def build_server(settings: Settings) -> "ClassifierServer":
     from service.images import ImageReader
     from service.transport.request_table import RequestTable
     from service.web.admission import Admission
+    from service.web.head import HeadAsGet
     from service.web.image_request import Intake
     from service.web.openapi import describe
 
@@ -56,7 +57,7 @@ def build_server(settings: Settings) -> "ClassifierServer":
         "workers_per_device": settings.resolved_workers_per_device,
         "timeout": settings.request_timeout_s,
         # The last is the outermost: what is refused is counted, too.
-        "middlewares": [(Admission, admission), (metrics.RequestMetrics, {"path": api.api_path})],
+        "middlewares": [(HeadAsGet, {}), (Admission, admission), (metrics.RequestMetrics, {"path": api.api_path})],
     }
     server = ClassifierServer(api, table, processes, litserve)
     server.uvicorn_graceful_timeout = settings.stop_timeout_s
@@ -111,6 +112,7 @@ def main(arguments: Sequence[str]) -> int:
             generate_client_file=False,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=settings.keep_alive_s,
             http=partial(BoundedHttp, head_timeout_s=settings.request_timeout_s),
         )
     except KeyboardInterrupt:

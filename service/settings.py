@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         30.0, gt=0, le=3600, description="seconds that a request may take; then 504, or 408 if its body is not here"
     )
+    keep_alive_s: float = Field(
+        75.0,
+        gt=0,
+        le=3600,
+        description="seconds that an idle connection stays open; longer than the load balancer keeps it",
+    )
     max_requests: int | None = Field(
         None,
         ge=1,
@@ -90,7 +96,7 @@ class Settings(BaseSettings):
         20_000_000, ge=1_000, le=1_000_000_000, description="largest image file in bytes; beyond it 413"
     )
     max_image_pixels: int = Field(
-        50_000_000, ge=1, le=1_000_000_000, description="most pixels an image may have; beyond it 413"
+        52_000_000, ge=1, le=1_000_000_000, description="most pixels an image may have; beyond it 413"
     )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         "info", description="how much the server logs"

@@ -43,11 +43,11 @@ def describe(app: FastAPI, path: str) -> None:
         "info": {"title": "Image classifier", "version": "1", "description": "Is it a cat or a dog?"},
         "paths": {
             path: {"post": _predict()},
-            "/health": {"get": _text("health", "Whether all workers are ready", {"200": "Yes.", "503": "Not yet."})},
-            "/live": {"get": _text("live", "Whether the server can be reached", {"200": "Yes."})},
-            "/metrics": {"get": _text("metrics", "Metrics in Prometheus' text format", {"200": "All processes'."})},
-            "/info": {"get": _info()},
-            "/": {"get": _text("index", "A line that says that this is LitServe", {"200": "It is."})},
+            "/health": _text("health", "Whether all workers are ready", {"200": "Yes.", "503": "Not yet."}),
+            "/live": _text("live", "Whether the server can be reached", {"200": "Yes."}),
+            "/metrics": _text("metrics", "Metrics in Prometheus' text format", {"200": "All processes'."}),
+            "/info": _info(),
+            "/": _text("index", "A line that says that this is LitServe", {"200": "It is."}),
         },
         "components": {
             "schemas": {
@@ -109,10 +109,16 @@ def _error(status: str, description: str) -> _Document:
 
 def _text(name: str, summary: str, descriptions: Mapping[str, str]) -> _Document:
     responses = {status: {"description": description} for status, description in descriptions.items()}
-    return {"operationId": name, "summary": summary, "responses": responses}
+    return _get_and_head({"operationId": name, "summary": summary, "responses": responses})
 
 
 def _info() -> _Document:
     content = {"application/json": {"schema": {"type": "object"}}}
     responses = {"200": {"description": "Settings.", "content": content}}
-    return {"operationId": "info", "summary": "What LitServe was started with", "responses": responses}
+    return _get_and_head({"operationId": "info", "summary": "What LitServe was started with", "responses": responses})
+
+
+def _get_and_head(get: _Document) -> _Document:
+    responses = {status: {"description": answer["description"]} for status, answer in get["responses"].items()}
+    head = {"operationId": f"{get['operationId']}Head", "summary": f"{get['summary']}: no body", "responses": responses}
+    return {"get": get, "head": head}

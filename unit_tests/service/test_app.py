@@ -59,6 +59,11 @@ async def test_a_photo_of_a_cat_is_a_cat(client: AsyncClient, body: bytes, conte
     assert sum(item["probability"] for item in predictions) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("path", ["/health", "/live", "/metrics", "/info", "/openapi.json", "/"])
+async def test_monitors_may_ask_with_head(client: AsyncClient, path: str) -> None:
+    assert (await client.head(path)).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
     [
