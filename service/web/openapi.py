@@ -15,14 +15,15 @@ _Document = dict[str, Any]
 
 _ERROR = {"$ref": "#/components/schemas/Error"}
 _ERRORS = {
-    "400": "What was sent is not HTTP, not JSON, not base64, or not complete.",
+    "400": "What was sent is not HTTP, not JSON, no form, not base64, or not complete.",
     "401": "The header X-API-Key is missing or wrong; only where a key is set.",
     "408": "The headers or the body did not come within the request's time.",
-    "413": "The body, the image file or the image itself is larger than allowed.",
+    "413": "The body, the image file or the image itself is larger than allowed, or needlessly complicated.",
     "415": "The content type or the format of the image is not supported.",
-    "422": "The field 'image' is missing or of the wrong type, or the image is corrupt.",
+    "422": "The field 'image' is missing or of the wrong type, the form has not one file, or the image is corrupt.",
     "431": "The headers are too long.",
     "500": "The prediction failed.",
+    "501": "The body comes in another Transfer-Encoding than chunked.",
     "503": "No more requests fit in, or the worker that had this one has ended; try again after Retry-After seconds.",
     "504": "There was no time left to decode or predict the image.",
 }
@@ -70,18 +71,32 @@ def _prediction_schemas() -> _Document:
 
 
 def _predict() -> _Document:
-    image = {"type": "string", "contentEncoding": "base64", "description": "An image file as base64."}
+    image = {
+        "type": "string",
+        "contentEncoding": "base64",
+        "description": (
+            "An image file as base64. Line breaks, the URL-safe alphabet, a missing padding and a prefix "
+            "'data:image/...;base64,' are accepted."
+        ),
+    }
+    json = {"schema": {"type": "object", "properties": {"image": image}, "required": ["image"]}}
+    form = {"type": "object", "properties": {"image": {"type": "string", "contentMediaType": "image/*"}}}
     return {
         "operationId": "predict",
-        "summary": "Classify an image: a JPEG, PNG, WebP, GIF or BMP file, as base64 in JSON or as it is",
+        "summary": "Classify an image: a JPEG, PNG, WebP, GIF or BMP file, as base64 in JSON, in a form or as it is",
+        "description": (
+            "Without a Content-Type, or with curl's default for --data-binary, the body is taken for what it is. The "
+            "form must have one file; its field may have any name. The photo is turned upright as its EXIF or XMP says, and "
+            "transparency is shown over white. A colour profile in the file is ignored, as it is when such models are "
+            "trained: send sRGB."
+        ),
         # Without a key, too: whether one is needed is the server's setting.
         "security": [{}, {"key": []}],
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {
-                    "schema": {"type": "object", "properties": {"image": image}, "required": ["image"]}
-                },
+                "application/json": json,
+                "multipart/form-data": {"schema": form},
                 "image/*": {"schema": {}},
                 "application/octet-stream": {"schema": {}},
             },
