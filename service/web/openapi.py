@@ -86,7 +86,7 @@ def _predict() -> _Document:
         "summary": "Classify an image: a JPEG, PNG, WebP, GIF or BMP file, as base64 in JSON, in a form or as it is",
         "description": (
             "Without a Content-Type, or with curl's default for --data-binary, the body is taken for what it is. The "
-            "form must have one file; its field may have any name. The photo is turned upright as its EXIF or XMP says, and "
+            "form must have one file; its field may have any name. The photo is turned upright by its EXIF or XMP; "
             "transparency is shown over white. A colour profile in the file is ignored, as it is when such models are "
             "trained: send sRGB."
         ),
