@@ -55,8 +55,8 @@ def run_worker(
         return 2
     ensure_environment(settings, module, arguments)
     # Imported here: the process may start over above, which would load torch twice.
+    from service.model.errors import WeightsError
     from service.model.startup import ready_classifier
-    from service.model.weights import WeightsError
 
     device = settings.resolved_device
     try:

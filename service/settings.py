@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         "tf_efficientnet_lite0", min_length=1, description="timm model name; the default's weights need no hub"
     )
     checkpoint: Path | None = Field(
-        None, description=".ckpt, .pth or .safetensors with fine-tuned weights of the model"
+        None, description="file with fine-tuned weights of the model: of torch.save, Lightning or safetensors"
     )
     labels: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="the checkpoint's labels in order of its outputs, as in Cat,Dog"
@@ -118,13 +118,16 @@ class Settings(BaseSettings):
 
     @field_validator("checkpoint")
     @classmethod
-    def _checkpoint_is_a_file(cls, checkpoint: Path | None) -> Path | None:
+    def _checkpoint_exists(cls, checkpoint: Path | None) -> Path | None:
         if checkpoint is None:
             return None
-        if checkpoint.suffix not in (".ckpt", ".pth", ".safetensors"):
-            raise ValueError("must end in .ckpt, .pth or .safetensors")
-        if not checkpoint.is_file():
+        if not checkpoint.exists():
             raise ValueError("no such file")
+        if checkpoint.is_dir():
+            raise ValueError(
+                "is a folder, as FSDP and DeepSpeed write it; put it together into one file first, with "
+                "torch.distributed.checkpoint.format_utils.dcp_to_torch_save or DeepSpeed's zero_to_fp32.py"
+            )
         return checkpoint
 
     @model_validator(mode="after")
