@@ -36,14 +36,14 @@ def test_nine_of_ten_must_be_killed(killed: int, is_too_low: bool) -> None:
     result = FileResult(BATCHING, 100, killed)
     assert result.is_too_low is is_too_low
     assert ("too low" in table([result])) is is_too_low
-    assert not FileResult("service/images.py", 100, killed).is_too_low
+    assert not FileResult("service/images/reader.py", 100, killed).is_too_low
 
 
 def test_a_table_has_a_line_a_file() -> None:
-    lines = table([FileResult(BATCHING, 200, 195), FileResult("service/images.py", 100, 50)]).splitlines()
+    lines = table([FileResult(BATCHING, 200, 195), FileResult("service/images/reader.py", 100, 50)]).splitlines()
     assert [line.split() for line in lines[1:]] == [
         [BATCHING, "200", "195", "97.5%", "90%"],
-        ["service/images.py", "100", "50", "50.0%"],
+        ["service/images/reader.py", "100", "50", "50.0%"],
     ]
 
 
