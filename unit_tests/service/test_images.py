@@ -344,17 +344,6 @@ def test_a_broken_header_is_told_from_a_broken_picture() -> None:
         READER.read(cat_jpeg()[:20_000])
 
 
-def test_what_pillow_refuses_to_decode_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It checks sizes once more, with a limit of its own."""
-
-    def refuse(image: ImageFile.ImageFile) -> None:
-        raise Image.DecompressionBombError("too many pixels")
-
-    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
-    with pytest.raises(ImageTooLargeError, match=r"^too many pixels$"):
-        READER.read(_GOOD_FILES["PNG"])
-
-
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about what it finds in the damaged files
 @settings(max_examples=400, deadline=None, derandomize=True, database=None)
 @given(st.sampled_from(sorted(_GOOD_FILES)), st.integers(0, 2**32))
