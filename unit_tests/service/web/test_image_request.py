@@ -147,7 +147,8 @@ async def test_a_bad_request_is_told_what_is_wrong(
         (
             _PNG,
             "text/plain",
-            "content type 'text/plain' is not supported; send application/json, multipart/form-data, application/octet-stream or image/*",
+            "content type 'text/plain' is not supported; "
+            "send application/json, multipart/form-data, application/octet-stream or image/*",
         ),
     ],
 )
