@@ -9,7 +9,7 @@ LOCKS := requirements.lock requirements-gate.lock requirements-dev.lock
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow test-browser test-wheel soak fuzz overload kills perf perf-quick perf-plain compare-engines profile screenshots calibrate accept serve check lock
+.PHONY: help setup test test-slow test-browser test-wheel soak fuzz overload kills mutants perf perf-quick perf-plain compare-engines profile screenshots calibrate accept serve check lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -47,6 +47,9 @@ overload: $(READY) ## ten times more requests than the service can answer
 
 kills: $(READY) ## kill runs of the suite at random moments, as in: make kills ARGS="--kills 100"
 	$(BIN)/python -m tools.stress.kills $(ARGS)
+
+mutants: $(READY) ## change the code in one place at a time, and list the changes that no test notices
+	$(BIN)/python -m tools.mutants $(ARGS)
 
 perf: $(READY) ## measure every cell and compare with this machine's baseline
 	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)

@@ -21,6 +21,7 @@ from service.transport.classifier_server import ClassifierServer
 from service.transport.request_table import RequestTable
 from service.transport.supervision import WorkerSupervisor
 from service.web.admission import Admission
+from service.web.head import HeadAsGet
 from service.web.image_request import Intake
 from service.web.openapi import describe
 from service.web.protocol import BoundedHttp
@@ -45,7 +46,7 @@ def build_server(settings: Settings) -> ClassifierServer:
         "workers_per_device": settings.resolved_workers_per_device,
         "timeout": settings.request_timeout_s,
         # The last one is the outermost: it counts refused requests, too.
-        "middlewares": [(Admission, admission), (metrics.RequestMetrics, {"path": api.api_path})],
+        "middlewares": [(HeadAsGet, {}), (Admission, admission), (metrics.RequestMetrics, {"path": api.api_path})],
     }
     server = ClassifierServer(api, table, api_processes, options)
     server.uvicorn_graceful_timeout = settings.stop_timeout_s
@@ -94,6 +95,7 @@ def serve(settings: Settings) -> int:
             generate_client_file=False,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=settings.keep_alive_s,
             http=partial(BoundedHttp, head_timeout_s=settings.request_timeout_s),
         )
     except KeyboardInterrupt:

@@ -106,8 +106,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     ensure_environment(settings, _MODULE, arguments)
     # Imported here: the process may have started over above, which would import torch twice and take seconds.
+    from service.model.errors import WeightsError
     from service.model.startup import ready_classifier
-    from service.model.weights import WeightsError
 
     try:
         classifier = ready_classifier(settings, settings.resolved_device)

@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         30.0, gt=0, le=3600, description="seconds that a request may take; then 504, or 408 if its body is not here"
     )
+    keep_alive_s: float = Field(
+        75.0,
+        gt=0,
+        le=3600,
+        description="seconds that an idle connection stays open; longer than the load balancer keeps it",
+    )
     max_requests: int | None = Field(
         None,
         ge=1,
@@ -77,7 +83,7 @@ class Settings(BaseSettings):
         "tf_efficientnet_lite0", min_length=1, description="timm model name; the default's weights need no hub"
     )
     checkpoint: Path | None = Field(
-        None, description=".ckpt, .pth or .safetensors with fine-tuned weights of the model"
+        None, description="file with fine-tuned weights of the model: of torch.save, Lightning or safetensors"
     )
     labels: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="the checkpoint's labels in order of its outputs, as in Cat,Dog"
@@ -90,7 +96,7 @@ class Settings(BaseSettings):
         20_000_000, ge=1_000, le=1_000_000_000, description="largest image file in bytes; beyond it 413"
     )
     max_image_pixels: int = Field(
-        50_000_000, ge=1, le=1_000_000_000, description="most pixels an image may have; beyond it 413"
+        52_000_000, ge=1, le=1_000_000_000, description="most pixels an image may have; beyond it 413"
     )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         "info", description="how much the server logs"
@@ -112,13 +118,16 @@ class Settings(BaseSettings):
 
     @field_validator("checkpoint")
     @classmethod
-    def _checkpoint_is_a_file(cls, checkpoint: Path | None) -> Path | None:
+    def _checkpoint_exists(cls, checkpoint: Path | None) -> Path | None:
         if checkpoint is None:
             return None
-        if checkpoint.suffix not in (".ckpt", ".pth", ".safetensors"):
-            raise ValueError("must end in .ckpt, .pth or .safetensors")
-        if not checkpoint.is_file():
+        if not checkpoint.exists():
             raise ValueError("no such file")
+        if checkpoint.is_dir():
+            raise ValueError(
+                "is a folder, as FSDP and DeepSpeed write it; put it together into one file first, with "
+                "torch.distributed.checkpoint.format_utils.dcp_to_torch_save or DeepSpeed's zero_to_fp32.py"
+            )
         return checkpoint
 
     @model_validator(mode="after")

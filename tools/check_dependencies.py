@@ -125,7 +125,8 @@ def _name(requirement: Requirement) -> str:
 def main() -> None:
     """Print the problems; exit status 1 if there are any."""
     problems = find_problems(Path())
-    print("\n".join(problems))
+    for problem in problems:
+        print(problem)
     sys.exit(1 if problems else 0)
 
 

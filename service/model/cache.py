@@ -32,7 +32,7 @@ class CompileError(Exception):
 
 
 def cache_folder() -> Path:
-    """The service's part of the user's cache: below XDG_CACHE_HOME, or `~/.cache`."""
+    """Find the service's folder in the user's cache: below XDG_CACHE_HOME, or `~/.cache`."""
     return user_cache_path("litserve-classifier")
 
 

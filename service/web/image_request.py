@@ -1,16 +1,12 @@
 """An HTTP request to one decoded image. Runs in the HTTP process, so a bad request never reaches a batch."""
 
 import asyncio
-import binascii
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated
 
-import pybase64
 from fastapi import Depends, HTTPException, Request
-from starlette.requests import ClientDisconnect
 
 from service import metrics
 from service.images import (
@@ -25,6 +21,8 @@ from service.images import (
 from service.stages import StageTimer
 from service.transport.request_table import RequestTable
 from service.transport.table_transport import RETRY_AFTER, DecodedImage
+from service.web.body import read_body
+from service.web.image_file import find_image_file
 
 _STATUS_OF = {
     EmptyImageError: 422,
@@ -50,8 +48,8 @@ class Intake:
 
     @property
     def max_body_bytes(self) -> int:
-        """base64 is four thirds of the file, and the JSON around it takes a little."""
-        return self.max_image_bytes * 4 // 3 + 1_024
+        """base64 is four thirds of the file; its line breaks, and '/' and '+' as some write them in JSON, take more."""
+        return self.max_image_bytes * 3 // 2 + 1_024
 
 
 async def read_image_request(request: Request) -> DecodedImage:
@@ -60,18 +58,13 @@ async def read_image_request(request: Request) -> DecodedImage:
     Raises
     ------
     fastapi.HTTPException
-        400 not JSON or not base64, 408 not sent in time, 413 too large, 415 not a supported type, 422 missing, of the
-        wrong type or corrupt, 503 no slot free, 504 not decoded in time.
+        400 not JSON, no form or not base64, 408 not sent in time, 413 too large, 415 not a supported type, 422 missing,
+        of the wrong type or corrupt, 503 no slot free, 504 not decoded in time.
     """
     intake: Intake = request.app.state.intake
     deadline_s = time.monotonic() + intake.request_timeout_s
-    try:
-        async with asyncio.timeout(intake.request_timeout_s):
-            body = await _read_body(request, intake.max_body_bytes)
-    except TimeoutError:
-        raise HTTPException(408, f"the body did not come within {intake.request_timeout_s:g} s") from None
-    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-
+    body = await read_body(request, intake.max_body_bytes, intake.request_timeout_s)
+    content_type = request.headers.get("content-type", "")
     decoding = StageTimer("decode")
 
     def decode() -> Pixels:
@@ -97,70 +90,23 @@ async def read_image_request(request: Request) -> DecodedImage:
 ImageFromRequest = Annotated[DecodedImage, Depends(read_image_request)]
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
-    too_large = HTTPException(413, f"the request body is larger than {max_bytes:,} bytes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise too_large
-    chunks: list[bytes] = []
-    received_bytes = 0
-    try:
-        async for chunk in request.stream():
-            received_bytes += len(chunk)
-            if received_bytes > max_bytes:
-                raise too_large
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise HTTPException(400, "the request's body was not sent to its end") from None
-    return b"".join(chunks)
-
-
 def decode_body(body: bytes, content_type: str, intake: Intake) -> Pixels:
     """The image in a request's body, uint8 RGB of shape (size, size, 3).
+
+    Parameters
+    ----------
+    content_type:
+        The whole header; empty where there is none.
 
     Raises
     ------
     fastapi.HTTPException
         400, 413, 415 or 422, see `read_image_request`.
     """
-    data = _image_bytes(body, content_type)
+    data = find_image_file(body, content_type)
     if len(data) > intake.max_image_bytes:
         raise HTTPException(413, f"the image has {len(data):,} bytes; at most {intake.max_image_bytes:,} are allowed")
     try:
         return intake.reader.read(data)
     except ImageError as error:
         raise HTTPException(_STATUS_OF[type(error)], str(error)) from None
-
-
-def _image_bytes(body: bytes, content_type: str) -> bytes:
-    if content_type == "application/octet-stream" or content_type.startswith("image/"):
-        return body
-    if content_type != "application/json":
-        raise HTTPException(
-            415,
-            f"content type {content_type!r} is not supported; "
-            "send application/json, application/octet-stream or image/*",
-        )
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise HTTPException(422, f"the body must be a JSON object with the field 'image', got {_json_type(document)}")
-    if "image" not in document:
-        raise HTTPException(422, "the field 'image' is missing: it holds the base64 of an image file")
-    encoded = document["image"]
-    if not isinstance(encoded, str):
-        raise HTTPException(422, f"the field 'image' must be a string of base64, got {_json_type(encoded)}")
-    try:
-        return pybase64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise HTTPException(400, f"the field 'image' is not base64: {error}") from None
-
-
-def _json_type(value: object) -> str:
-    names: dict[type, str] = {
-        type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array",
-        dict: "an object",
-    }  # fmt: skip
-    return names[type(value)]

@@ -15,14 +15,15 @@ _Document = dict[str, Any]
 
 _ERROR = {"$ref": "#/components/schemas/Error"}
 _ERRORS = {
-    "400": "What was sent is not HTTP, not JSON, not base64, or not complete.",
+    "400": "What was sent is not HTTP, not JSON, no form, not base64, or not complete.",
     "401": "The header X-API-Key is missing or wrong; only where a key is set.",
     "408": "The headers or the body did not come within the request's time.",
-    "413": "The body, the image file or the image itself is larger than allowed.",
+    "413": "The body, the image file or the image itself is larger than allowed, or needlessly complicated.",
     "415": "The content type or the format of the image is not supported.",
-    "422": "The field 'image' is missing or of the wrong type, or the image is corrupt.",
+    "422": "The field 'image' is missing or of the wrong type, the form has not one file, or the image is corrupt.",
     "431": "The headers are too long.",
     "500": "The prediction failed.",
+    "501": "The body comes in another Transfer-Encoding than chunked.",
     "503": "No more requests fit in, or the worker that had this one has ended; try again after Retry-After seconds.",
     "504": "There was no time left to decode or predict the image.",
 }
@@ -43,11 +44,11 @@ def describe(app: FastAPI, path: str) -> None:
         "info": {"title": "Image classifier", "version": "1", "description": "Is it a cat or a dog?"},
         "paths": {
             path: {"post": _predict()},
-            "/health": {"get": _text("health", "Whether all workers are ready", {"200": "Yes.", "503": "Not yet."})},
-            "/live": {"get": _text("live", "Whether the server can be reached", {"200": "Yes."})},
-            "/metrics": {"get": _text("metrics", "Metrics in Prometheus' text format", {"200": "All processes'."})},
-            "/info": {"get": _info()},
-            "/": {"get": _text("index", "A line that says that this is LitServe", {"200": "It is."})},
+            "/health": _text("health", "Whether all workers are ready", {"200": "Yes.", "503": "Not yet."}),
+            "/live": _text("live", "Whether the server can be reached", {"200": "Yes."}),
+            "/metrics": _text("metrics", "Metrics in Prometheus' text format", {"200": "All processes'."}),
+            "/info": _info(),
+            "/": _text("index", "A line that says that this is LitServe", {"200": "It is."}),
         },
         "components": {
             "schemas": {
@@ -70,18 +71,32 @@ def _prediction_schemas() -> _Document:
 
 
 def _predict() -> _Document:
-    image = {"type": "string", "contentEncoding": "base64", "description": "An image file as base64."}
+    image = {
+        "type": "string",
+        "contentEncoding": "base64",
+        "description": (
+            "An image file as base64. Line breaks, the URL-safe alphabet, a missing padding and a prefix "
+            "'data:image/...;base64,' are accepted."
+        ),
+    }
+    json = {"schema": {"type": "object", "properties": {"image": image}, "required": ["image"]}}
+    form = {"type": "object", "properties": {"image": {"type": "string", "contentMediaType": "image/*"}}}
     return {
         "operationId": "predict",
-        "summary": "Classify an image: a JPEG, PNG, WebP, GIF or BMP file, as base64 in JSON or as it is",
+        "summary": "Classify an image: a JPEG, PNG, WebP, GIF or BMP file, as base64 in JSON, in a form or as it is",
+        "description": (
+            "Without a Content-Type, or with curl's default for --data-binary, the body is taken for what it is. The "
+            "form must have one file; its field may have any name. The photo is turned upright by its EXIF or XMP; "
+            "transparency is shown over white. A colour profile in the file is ignored, as it is when such models are "
+            "trained: send sRGB."
+        ),
         # Without a key, too: whether one is needed is the server's setting.
         "security": [{}, {"key": []}],
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {
-                    "schema": {"type": "object", "properties": {"image": image}, "required": ["image"]}
-                },
+                "application/json": json,
+                "multipart/form-data": {"schema": form},
                 "image/*": {"schema": {}},
                 "application/octet-stream": {"schema": {}},
             },
@@ -109,10 +124,16 @@ def _error(status: str, description: str) -> _Document:
 
 def _text(name: str, summary: str, descriptions: Mapping[str, str]) -> _Document:
     responses = {status: {"description": description} for status, description in descriptions.items()}
-    return {"operationId": name, "summary": summary, "responses": responses}
+    return _get_and_head({"operationId": name, "summary": summary, "responses": responses})
 
 
 def _info() -> _Document:
     content = {"application/json": {"schema": {"type": "object"}}}
     responses = {"200": {"description": "Settings.", "content": content}}
-    return {"operationId": "info", "summary": "What LitServe was started with", "responses": responses}
+    return _get_and_head({"operationId": "info", "summary": "What LitServe was started with", "responses": responses})
+
+
+def _get_and_head(get: _Document) -> _Document:
+    responses = {status: {"description": answer["description"]} for status, answer in get["responses"].items()}
+    head = {"operationId": f"{get['operationId']}Head", "summary": f"{get['summary']}: no body", "responses": responses}
+    return {"get": get, "head": head}

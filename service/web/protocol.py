@@ -1,7 +1,7 @@
-"""uvicorn's HTTP with an end to waiting for a request's head, and to how long it may be.
+"""uvicorn's HTTP with limits for a request's head, and with an answer to heads that it would misread.
 
-By itself uvicorn waits for headers for ever and keeps as many as come. Bodies have their limits in
-`service.web.image_request`.
+By itself uvicorn waits for headers for ever, keeps as many as come, loses the body of a request that offers another
+protocol, and takes a compressed body for a plain one. Bodies have their limits in `service.web.body`.
 """
 
 import asyncio
@@ -9,13 +9,20 @@ import json
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 65_536
 
 
+class _CodedBodyError(Exception):
+    """A Transfer-Encoding that nothing here can undo."""
+
+
 class BoundedHttp(HttpToolsProtocol):
-    """One connection; 408 for a head that doesn't come in time, 431 for one that is too long.
+    """One connection; 408 for a head that doesn't come in time, 431 for one that is too long, 501 for a coded body.
+
+    A request with `Upgrade`, as in `Upgrade: h2c`, is read as if it had no such header, as RFC 9110 allows.
 
     Parameters
     ----------
@@ -40,18 +47,25 @@ class BoundedHttp(HttpToolsProtocol):
         if self._is_in_head:
             self._wait_for_head()
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if self._is_in_head and self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(431, f"the request's headers are longer than {MAX_HEAD_BYTES:,} bytes")
 
     def on_headers_complete(self) -> None:
         """What comes now is a body."""
+        if self._offers_upgrade:
+            return  # `_feed` reads this head again
+        if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in self.headers):
+            raise _CodedBodyError
         self._is_in_head = False
         self._stop_waiting()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """What comes now is another request. Until it begins, uvicorn closes a connection that stays idle."""
+        if self._offers_upgrade:
+            return
         super().on_message_complete()
         self._is_in_head, self._head_bytes = True, 0
 
@@ -59,6 +73,37 @@ class BoundedHttp(HttpToolsProtocol):
         """Nothing will come."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def _feed(self, data: bytes) -> None:
+        unread = [memoryview(data)]
+        while unread:
+            piece = unread.pop()
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self.parser.get_method() == b"CONNECT":
+                    self._refuse(501, "this server is no proxy: CONNECT is not supported")
+                    return
+                # The parser has skipped the body. A new one reads it, after the same head without the offer.
+                unread += [piece[upgrade.args[0] :], memoryview(self._head_without_upgrade())]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+            except httptools.HttpParserError as error:
+                if isinstance(error.__context__, _CodedBodyError):
+                    self._refuse(501, "no Transfer-Encoding but chunked is supported; send the body as it is")
+                else:
+                    self.send_400_response("Invalid HTTP request received.")
+                return
+
+    @property
+    def _offers_upgrade(self) -> bool:
+        offers: bool = self.parser.should_upgrade()
+        return offers
+
+    def _head_without_upgrade(self) -> bytes:
+        request = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        kept = (b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade")
+        return b"".join((request, *kept, b"\r\n"))
 
     def _wait_for_head(self) -> None:
         if self._timer is None:

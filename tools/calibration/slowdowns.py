@@ -13,7 +13,7 @@ from pathlib import Path
 
 # A stage's file and function, and the clock of whoever works in it: the calling thread, or the model's threads.
 _STAGES = {
-    "decode": ("service/images.py", "ImageReader.read", "thread_time"),
+    "decode": ("service/images/reader.py", "ImageReader.read", "thread_time"),
     "batch": ("service/transport/request_table.py", "RequestTable.copy_images", "thread_time"),
     "predict": ("service/model/classifier.py", "Classifier.predict", "process_time"),
     "encode": ("service/predictions.py", "best_first", "thread_time"),

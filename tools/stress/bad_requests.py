@@ -96,21 +96,29 @@ def _bodies() -> Iterator[tuple[str, bytes, int]]:
 def bad_requests() -> list[BadRequest]:
     """One of each kind."""
     good = json_body(cat_jpeg())
-    form = b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + cat_jpeg() + b"\r\n--x--\r\n"
+    file = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n' + cat_jpeg() + b"\r\n"
+    form_type, chunked = "multipart/form-data; boundary=x", "Transfer-Encoding: chunked"
     endless = _chunked(*[b" " * 100_000] * 30)
     return [
         *(BadRequest(name, _post(body), status) for name, body, status in _bodies()),
         BadRequest("a content type that isn't supported", _post(cat_jpeg(), content_type="text/plain"), 415),
-        BadRequest("a form", _post(form, content_type="multipart/form-data; boundary=x"), 415),
+        BadRequest("a form with two files", _post(file + file + b"--x--", content_type=form_type), 422),
+        BadRequest("a form without an end", _post(file, content_type=form_type), 400),
+        BadRequest("a form of nothing but boundaries", _post(b"--x\r\n" * 300_000, content_type=form_type), 400),
+        BadRequest("no image and no type", _post(b"cat", content_type=""), 415),
+        BadRequest("a form of fields", _post(b"image=cat", content_type="application/x-www-form-urlencoded"), 415),
+        BadRequest("a compressed transfer", _post(_chunked(good, b""), "Transfer-Encoding: gzip, chunked"), 501),
+        BadRequest("a tunnel", b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n", 501),
+        BadRequest("an offer, and a bad body", _post(b"{", "Connection: Upgrade", "Upgrade: h2c"), 400),
         BadRequest("a compressed body", _post(gzip.compress(good), "Content-Encoding: gzip"), 400),
         BadRequest("a body declared too large", _post(b"{}", length=10**12), 413),
-        BadRequest("a body of chunks that is too large", _post(endless, "Transfer-Encoding: chunked"), 413),
-        BadRequest("a chunk without its size", _post(b"zz\r\nzz\r\n", "Transfer-Encoding: chunked"), 400),
+        BadRequest("a body of chunks that is too large", _post(endless, chunked), 413),
+        BadRequest("a chunk without its size", _post(b"zz\r\nzz\r\n", chunked), 400),
         BadRequest("a length that is none", _post(b"").replace(b"Length: 0", b"Length: -5"), 400),
         BadRequest("headers without an end", b"GET /predict HTTP/1.1\r\nX: " + b"x" * 200_000, 431),
         BadRequest("no HTTP", b"\x16\x03\x01 hello\r\n\r\n", 400),
         BadRequest("another method", _post(good).replace(b"POST", b"PUT", 1), 405),
         BadRequest("another path", _post(good).replace(b"/predict", b"/predictions", 1), 404),
         BadRequest("headers without a body", _post(b"", length=1_000), None),
-        BadRequest("chunks without an end", _post(_chunked(b"{"), "Transfer-Encoding: chunked"), None),
+        BadRequest("chunks without an end", _post(_chunked(b"{"), chunked), None),
     ]

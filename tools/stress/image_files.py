@@ -3,6 +3,9 @@
 import base64
 import io
 import json
+import struct
+import zlib
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -44,3 +47,55 @@ def cat_png() -> bytes:
 def json_body(file: bytes) -> bytes:
     """The body of a request with the file in base64."""
     return json.dumps({"image": base64.b64encode(file).decode()}).encode()
+
+
+Chunk = tuple[bytes, bytes]
+"""A PNG chunk's kind and content."""
+
+
+def png(*chunks: Chunk) -> bytes:
+    """A PNG file of these chunks, each with a correct checksum."""
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+def png_chunks(file: bytes) -> list[Chunk]:
+    """The chunks of a good PNG file."""
+    chunks, position = [], 8
+    while position < len(file):
+        length = int.from_bytes(file[position : position + 4], "big")
+        chunks.append((file[position + 4 : position + 8], file[position + 8 : position + 8 + length]))
+        position += 12 + length
+    return chunks
+
+
+def with_chunks(file: bytes, *chunks: Chunk) -> bytes:
+    """The PNG file with more chunks after its header."""
+    header, *others = png_chunks(file)
+    return png(header, *chunks, *others)
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    """A segment of a JPEG file."""
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def with_segments(file: bytes, segments: bytes) -> bytes:
+    """The JPEG file with more bytes after its first marker."""
+    return file[:2] + segments + file[2:]
+
+
+def with_scans(file: bytes, count: int) -> bytes:
+    """The progressive JPEG file with its last scan so many times more, without data but well-formed."""
+    start = file.rindex(b"\xff\xda")
+    length = int.from_bytes(file[start + 2 : start + 4], "big")
+    return file[:-2] + file[start : start + 2 + length] * count + file[-2:]
+
+
+def exif(entries: Sequence[tuple[int, int, int, bytes]], order: str = "<") -> bytes:
+    """EXIF of entries with tag, type, number of values and their four bytes."""
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    body = b"".join(struct.pack(f"{order}HHI4s", *entry) for entry in entries)
+    return head + struct.pack(f"{order}IH", 8, len(entries) & 0xFFFF) + body + bytes(4)

@@ -59,6 +59,11 @@ async def test_a_photo_of_a_cat_is_a_cat(client: AsyncClient, body: bytes, conte
     assert sum(item["probability"] for item in predictions) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("path", ["/health", "/live", "/metrics", "/info", "/openapi.json", "/"])
+async def test_monitors_may_ask_with_head(client: AsyncClient, path: str) -> None:
+    assert (await client.head(path)).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
     [
@@ -120,6 +125,6 @@ async def test_every_endpoint_and_every_error_is_described(client: AsyncClient) 
     paths = (await client.get("/openapi.json")).json()["paths"]
     assert set(paths) == {"/predict", "/health", "/live", "/metrics", "/info", "/"}
     described = set(paths["/predict"]["post"]["responses"])
-    assert described == {"200", "400", "401", "408", "413", "415", "422", "431", "500", "503", "504"}
+    assert described == {"200", "400", "401", "408", "413", "415", "422", "431", "500", "501", "503", "504"}
     of_bad_requests = {str(bad.status) for bad in bad_requests() if not bad.is_cut_off}
     assert of_bad_requests - described == {"404", "405"}, "another path and another method are no part of it"

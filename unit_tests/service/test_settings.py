@@ -22,13 +22,14 @@ _WRONG_VALUES = [
     ("batch_timeout_s", "nan", "less than or equal to 10"),
     ("micro_batch_size", "-1", "greater than or equal to 1"),
     ("request_timeout_s", "inf", "less than or equal to 3600"),
+    ("keep_alive_s", "0", "greater than 0"),
     ("max_requests", "0", "greater than or equal to 1"),
     ("worker_timeout_s", "0", "greater than 0"),
     ("stop_timeout_s", "-5", "greater than 0"),
     ("precision", "int8", "'float32', 'bfloat16' or 'float16'"),
     ("engine", "tensorrt", "'openvino', 'inductor' or 'eager'"),
     ("checkpoint", "/no/such/file.pth", "no such file"),
-    ("checkpoint", "weights.onnx", "must end in .ckpt, .pth or .safetensors"),
+    ("checkpoint", "/tmp", "is a folder, as FSDP and DeepSpeed write it; put it together"),
     ("labels", "Cat", "two or more different names"),
     ("labels", "Cat,Cat", "two or more different names"),
     ("labels", "Cat,", "two or more different names"),
@@ -55,6 +56,8 @@ def test_the_defaults_are_those_that_are_documented() -> None:
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert (settings.model, settings.checkpoint, settings.labels) == ("tf_efficientnet_lite0", None, ())
     assert (settings.image_size, settings.crop_fraction) == (224, 0.875)
+    assert settings.keep_alive_s > 60, "load balancers keep a connection for 60 s"
+    assert settings.max_image_pixels >= 8160 * 6144, "phones take such photos"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -63,7 +63,7 @@ def slowed(slowdown: Slowdown, file: str, name: str, work: Callable[[], None], f
 @pytest.mark.parametrize(
     ("stage", "file", "name"),
     [
-        ("decode", "images.py", "ImageReader.read"),
+        ("decode", "images/reader.py", "ImageReader.read"),
         ("batch", "transport/request_table.py", "RequestTable.copy_images"),
         ("predict", "model/classifier.py", "Classifier.predict"),
         ("encode", "predictions.py", "best_first"),

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from service.images import Pixels
-from service.model.weights import LoadedModel, WeightsError, load_model, outputs_by_label, weights_digest
+from service.model.errors import WeightsError
+from service.model.weights import LoadedModel, load_model, outputs_by_label, weights_digest
 from service.settings import Settings, load_settings
 from unit_tests.builders.classifiers import eager_classifier
 

@@ -46,7 +46,12 @@ def app() -> FastAPI:
     async def answer(image: ImageFromRequest) -> dict[str, object]:
         assert 25 < image.deadline_s - time.monotonic() < 30
         assert image.decoding.duration_s > 0
-        return {"pixels": base64.b64encode(image.pixels.tobytes()).decode()}
+        return {
+            "pixels": base64.b64encode(image.pixels.tobytes()).decode(),
+            "slot": image.slot,
+            "timing": str(image.decoding),
+            "asked": image.request.headers.get("x-asked"),
+        }
 
     return app
 
@@ -102,10 +107,10 @@ async def test_an_image_arrives_as_pixels(app: FastAPI, body: bytes, headers: di
         pytest.param(_image({"a": 1}), _JSON, 422, "'image' must be a string of base64, got an obj", id="field object"),
         pytest.param(_image(""), _JSON, 422, "the image is empty", id="field empty"),
         pytest.param(_image("@@@@"), _JSON, 400, "the field 'image' is not base64", id="no letters of base64"),
-        pytest.param(_image("abc"), _JSON, 400, "the field 'image' is not base64", id="base64 without padding"),
+        pytest.param(_image("abcde"), _JSON, 400, "the field 'image' is not base64", id="base64 that breaks off"),
         pytest.param(_image("äöüß"), _JSON, 400, "the field 'image' is not base64", id="base64 beyond ASCII"),
         pytest.param(_image("\ud800"), _JSON, 400, "the field 'image' is not base64", id="half a surrogate pair"),
-        pytest.param(_image("data:image/png;base64,AAAA"), _JSON, 400, "is not base64", id="data URL"),
+        pytest.param(_image("data:image/svg+xml,%3Csvg"), _JSON, 400, "is not base64", id="data URL, not base64"),
         pytest.param(json_body(b"hello"), _JSON, 415, "not an image of a supported type (JPEG,", id="no image"),
         pytest.param(json_body(_TIFF), _JSON, 415, "not an image of a supported type (JPEG,", id="TIFF"),
         pytest.param(json_body(cat_jpeg()[:20_000]), _JSON, 422, "the JPEG image is truncated", id="truncated JPEG"),
@@ -113,9 +118,9 @@ async def test_an_image_arrives_as_pixels(app: FastAPI, body: bytes, headers: di
         pytest.param(b"", _RAW, 422, "the image is empty (0 bytes)", id="no raw bytes"),
         pytest.param(json_body(_PNG), _RAW, 415, "not an image of a supported type", id="JSON called raw"),
         pytest.param(_PNG, "text/plain", 415, "content type 'text/plain' is not supported", id="text/plain"),
-        pytest.param(_PNG, "multipart/form-data; boundary=x", 415, "'multipart/form-data' is not", id="multipart"),
-        pytest.param(_PNG, "application/x-www-form-urlencoded", 415, "urlencoded' is not supported", id="form"),
-        pytest.param(_PNG, "", 415, "content type '' is not supported", id="empty content type"),
+        pytest.param(_PNG, "multipart/form-data; boundary=x", 400, "the body is not multipart/form-data", id="no form"),
+        pytest.param(b"image=abc", "application/x-www-form-urlencoded", 415, "not an image of a", id="form"),
+        pytest.param(b"", "", 422, "the image is empty (0 bytes)", id="nothing, called nothing"),
         pytest.param(
             encode(Image.new("1", (1250, 1000)), "PNG"), _RAW, 413, "1250x1000 = 1,250,000 pixels", id="many pixels"
         ),
@@ -129,6 +134,53 @@ async def test_a_bad_request_is_told_what_is_wrong(
     assert response.status_code == status, response.text
     assert response.json().keys() == {"detail"}
     assert detail in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "detail"),
+    [
+        (b"[]", _JSON, "the body must be a JSON object with the field 'image', got an array"),
+        (b"{}", _JSON, "the field 'image' is missing: it holds the base64 of an image file"),
+        (_image(None), _JSON, "the field 'image' must be a string of base64, got null"),
+        (_image({}), _JSON, "the field 'image' must be a string of base64, got an object"),
+        (_image(True), _JSON, "the field 'image' must be a string of base64, got a boolean"),
+        (
+            _PNG,
+            "text/plain",
+            "content type 'text/plain' is not supported; send application/json, application/octet-stream or image/*",
+        ),
+    ],
+)
+async def test_what_is_wrong_is_told_in_a_whole_sentence(
+    app: FastAPI, body: bytes, content_type: str, detail: str
+) -> None:
+    """As a client shows it to whoever wrote the request."""
+    response = await _post(app, body, {"content-type": content_type})
+    assert response.json() == {"detail": detail}
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+@pytest.mark.parametrize("is_declared", [True, False])
+async def test_a_body_of_the_largest_size_is_read(app: FastAPI, is_declared: bool, excess: int) -> None:
+    """Four thirds of the file and 1,024 bytes, which is enough for the JSON around it; a byte more is too large."""
+    content = b" " * (_MAX_IMAGE_BYTES * 4 // 3 + 1_024 + excess)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield content[:70_000]
+        yield content[70_000:]
+
+    response = await _post(app, content if is_declared else chunks(), {"content-type": _JSON})
+    assert response.status_code == (413 if excess else 400), response.text
+    assert response.json()["detail"].startswith("the request body is larger" if excess else "the body is not JSON")
+
+
+async def test_an_image_comes_with_its_slot_its_request_and_what_decoding_took(app: FastAPI) -> None:
+    """Each request has a slot of its own."""
+    for slot in (0, 1):
+        response = await _post(app, _PNG, {"content-type": _RAW, "x-asked": str(slot)})
+        answer = response.json()
+        assert (answer["slot"], answer["asked"]) == (slot, str(slot))
+        assert answer["timing"].startswith("decode;dur=")
 
 
 async def test_only_requests_that_become_an_image_are_on_the_way_to_a_batch(app: FastAPI) -> None:
@@ -204,9 +256,9 @@ async def test_a_body_that_is_declared_too_large_is_not_read(app: FastAPI) -> No
         read.append(1)
         yield b"{}"
 
-    response = await _post(app, body(), {"content-type": _JSON, "content-length": "134358"})
+    response = await _post(app, body(), {"content-type": _JSON, "content-length": "151025"})
     assert response.status_code == 413
-    assert response.json()["detail"] == "the request body is larger than 134,357 bytes"
+    assert response.json()["detail"] == "the request body is larger than 151,024 bytes"
     assert not read
 
 
@@ -222,8 +274,8 @@ async def test_a_chunked_body_is_read_up_to_the_limit_only(app: FastAPI) -> None
 
     response = await _post(app, body(), {"content-type": _JSON})
     assert response.status_code == 413
-    assert "larger than 134,357 bytes" in response.json()["detail"]
-    assert chunks_sent == 14
+    assert "larger than 151,024 bytes" in response.json()["detail"]
+    assert chunks_sent == 16
 
 
 async def test_a_chunked_body_within_the_limit_is_an_image(app: FastAPI) -> None:
@@ -253,3 +305,4 @@ async def test_a_client_that_goes_away_while_it_sends_is_no_error_of_ours(app: F
     scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": []}
     await app(scope, receive, send)
     assert sent[0]["status"] == 400
+    assert json.loads(sent[1]["body"]) == {"detail": "the request's body was not sent to its end"}

@@ -1,0 +1,55 @@
+"""GIF files: what stands before the first picture and isn't needed for it is left out.
+
+Pillow reads it in Python, byte by byte where it makes no sense.
+"""
+
+import io
+import re
+
+from PIL.GifImagePlugin import GifImageFile
+
+from service.images.errors import ImageTooLargeError
+from service.images.parts import ImageParts
+
+MAGIC = b"GIF8"
+# A comment or a colour profile has a block for each 255 bytes.
+_MAX_BLOCKS = 100_000
+_EXTENSION, _PICTURE = 0x21, 0x2C
+_GRAPHIC_CONTROL = 0xF9
+_NEXT = re.compile(rb"[^!,;]*")
+
+
+def read_parts(data: bytes) -> ImageParts:
+    """Open the file; of an animated one the first picture.
+
+    Raises
+    ------
+    ImageTooLargeError
+        For more blocks before the picture than any has.
+    """
+    plain = _plain(data)
+    return ImageParts(GifImageFile(io.BytesIO(plain)), plain, None)
+
+
+def _plain(data: bytes) -> bytes:
+    colours = data[10] if len(data) > 10 else 0
+    position = 13 + (3 << (colours & 7) + 1 if colours & 0x80 else 0)
+    head, control = data[:position], b""
+    blocks = 0
+    while (found := _NEXT.match(data, position)) and found.end() < len(data):
+        start = position = found.end()
+        if data[start] == _PICTURE:
+            return head + control + data[start:]
+        if data[start] != _EXTENSION or start + 1 >= len(data):
+            break
+        position += 2
+        size = 1
+        while size and position < len(data):
+            size = data[position]
+            position += size + 1
+            blocks += 1
+            if blocks > _MAX_BLOCKS:
+                raise ImageTooLargeError(f"the GIF file has more than {_MAX_BLOCKS:,} blocks before its picture")
+        if data[start + 1] == _GRAPHIC_CONTROL:
+            control = data[start:position]
+    return data[:position]

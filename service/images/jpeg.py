@@ -1,0 +1,110 @@
+"""JPEG files: only what the pixels need is given to Pillow, and how much there is of it has a limit.
+
+Pillow reads a file's head in Python, and libjpeg bounds nothing: some megabytes could hold a thread for minutes.
+"""
+
+import io
+import re
+
+from PIL import ImageChops
+from PIL.JpegImagePlugin import JpegImageFile
+
+from service.images.errors import ImageTooLargeError
+from service.images.orientation import transposition
+from service.images.parts import ImageParts
+
+MAGIC = b"\xff\xd8\xff"
+# A photo has some ten of each; extended XMP of many megabytes makes some hundred segments.
+_MAX_SEGMENTS = 2_000
+_MAX_SCANS = 100
+
+_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xD8), _SOI}
+_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+# APP0 (JFIF) and APP14 (Adobe) say which colours are meant.
+_DECORATION = {*range(0xE1, 0xEE), 0xEF, 0xFE}
+_MARKER = re.compile(rb"[^\xff]*\xff+")
+_MARKER_IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+# What can't be the rest of a scan that has been decoded to its end: bits of all kinds, and no marker.
+_NONSENSE = bytes(range(1, 255))
+
+
+def read_parts(data: bytes) -> ImageParts:
+    """Open the file, which may also be one of several pictures (MPO): the first counts.
+
+    Raises
+    ------
+    ImageTooLargeError
+        For more segments or scans than a photo has.
+    """
+    exif = xmp = b""
+    kept: list[memoryview] = [memoryview(data)[:2]]
+    position, components, is_progressive = 2, 0, False
+    for _ in range(_MAX_SEGMENTS):
+        marker = _MARKER.match(data, position)
+        if marker is None or marker.end() >= len(data):
+            break
+        position = marker.end() + 1
+        code = data[position - 1]
+        if code in _WITHOUT_LENGTH:
+            continue
+        start = position - 2
+        if code in (_SOS, _EOI):
+            # Of a file with one scan for all components libjpeg reads no second.
+            if is_progressive or data[position + 2 : position + 3] != bytes([components]):
+                _limit_scans(data, start)
+            kept.append(memoryview(data)[start:])
+            break
+        position += int.from_bytes(data[position : position + 2], "big")
+        if code == 0xE1:
+            content = data[start + 4 : position]
+            if content.startswith(b"Exif\0\0"):
+                exif = exif or content
+            elif content.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
+                xmp = xmp or content
+        elif code in _FRAME:
+            components, is_progressive = data[min(start + 9, len(data) - 1)], code in _PROGRESSIVE
+        if code not in _DECORATION:
+            kept.append(memoryview(data)[start:position])
+    else:
+        raise ImageTooLargeError(f"the JPEG file has more than {_MAX_SEGMENTS:,} segments; save it again without them")
+    # Most files need no copy.
+    plain = data if sum(map(len, kept)) == len(data) else b"".join(kept)
+    return ImageParts(JpegImageFile(io.BytesIO(plain)), plain, transposition(exif, xmp))
+
+
+def _limit_scans(data: bytes, start: int) -> None:
+    scans, marker = 0, _MARKER_IN_SCAN.search(data, start)
+    while marker is not None and data[marker.end() - 1] != _EOI:
+        if data[marker.end() - 1] == _SOS:
+            scans += 1
+            if scans > _MAX_SCANS:
+                raise ImageTooLargeError(f"the JPEG file has more than {_MAX_SCANS} scans; save it again with fewer")
+        length = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+        marker = _MARKER_IN_SCAN.search(data, marker.end() + length)
+
+
+def load_without_end(plain: bytes, size: tuple[int, int]) -> JpegImageFile | None:
+    """The picture of a file that lacks nothing but its end marker; None if it lacks more.
+
+    libjpeg doesn't tell: it fills with grey what is missing. So the file is decoded with two different ends. Only where
+    all pixels are there they come out alike.
+
+    Parameters
+    ----------
+    size:
+        What it may be scaled down to while it is decoded.
+    """
+    start = plain.find(b"\xff\xda")
+    if start < 0 or plain.find(b"\xff\xd9", start) >= 0:
+        return None
+    whole, other = (_load(plain.rstrip(b"\xff") + more + b"\xff\xd9", size) for more in (b"", _NONSENSE))
+    return whole if ImageChops.difference(whole, other).getbbox() is None else None
+
+
+def _load(file: bytes, size: tuple[int, int]) -> JpegImageFile:
+    image = JpegImageFile(io.BytesIO(file))
+    image.draft("RGB", size)
+    image.load()
+    return image
