@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Response
@@ -25,6 +26,12 @@ _WORKER_NICENESS = 10
 
 async def _admit() -> None:
     """Let all in: `service.web.admission` has checked the key. LitServe's own check takes a thread for each request."""
+
+
+def _step_back() -> None:
+    """Let the HTTP processes go first. A worker that is nicer already, or may not be so, serves all the same."""
+    with suppress(OSError):
+        os.nice(max(0, _WORKER_NICENESS - os.nice(0)))
 
 
 class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no types
@@ -49,7 +56,7 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         """Load the model in the worker. Torch is imported here: the server's parent process stays free of it."""
         # Ctrl-C reaches the whole process group; the parent drains what is in flight and then ends the workers.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        os.nice(_WORKER_NICENESS - os.nice(0))
+        _step_back()
         from service.model.startup import ready_classifier
 
         self._classifier = ready_classifier(self._settings, device)

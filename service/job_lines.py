@@ -50,10 +50,10 @@ def run_worker(
     """
     try:
         settings = load_settings(arguments, f"python -m {module}")
+        ensure_environment(settings, module, arguments)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    ensure_environment(settings, module, arguments)
     # Imported here: the process may start over above, which would load torch twice.
     from service.model.errors import WeightsError
     from service.model.startup import ready_classifier

@@ -11,14 +11,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.settings import SettingsError
 from service.stages import StageTimer
 
 _DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
-if not os.environ.get(_DIRECTORY_VARIABLE):
+if given := os.environ.get(_DIRECTORY_VARIABLE):
+    try:
+        Path(given).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{_DIRECTORY_VARIABLE}={given}: {error.strerror}; name a folder to write to") from None
+else:
     os.environ[_DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="classifier-metrics-")
     # Children are ended without their parent's exit handlers, so only the process that made the folder removes it.
     atexit.register(shutil.rmtree, os.environ[_DIRECTORY_VARIABLE], ignore_errors=True)

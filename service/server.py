@@ -90,15 +90,15 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until SIGTERM or Ctrl-C. Returns the process's exit status."""
     try:
         settings = load_settings(arguments, f"python -m {_MODULE}")
+        ensure_environment(settings, _MODULE, arguments)
+        logging.captureWarnings(True)
+        server = build_server(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    ensure_environment(settings, _MODULE, arguments)
     from service.transport.supervision import WorkerSupervisor
     from service.web.protocol import BoundedHttp
 
-    logging.captureWarnings(True)
-    server = build_server(settings)
     supervisor = WorkerSupervisor(server, server.table, settings.worker_timeout_s)
     _stop_on_signals(supervisor)
     status = 0

@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from service.environment import ensure_environment, is_satisfied, required_environment
-from service.settings import load_settings
+from service.settings import SettingsError, load_settings
 from unit_tests.builders.repository import ROOT
 
 _PROGRAM = """
@@ -81,3 +82,39 @@ def test_the_process_keeps_its_id_and_arguments(tmp_path: Path) -> None:
         "argv": ["one", "two words"],
         "environment": required_environment(load_settings([], "unit_tests")),
     }
+
+
+@pytest.fixture
+def nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A root that is read-only, without a folder for temporary files."""
+
+    def find_none() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(tempfile, "gettempdir", find_none)
+
+
+def test_shared_memory_takes_what_is_temporary_where_nothing_else_can_be_written(nothing_can_be_written: None) -> None:
+    assert required_environment(load_settings([], "unit_tests"))["TMPDIR"] == "/dev/shm"
+
+
+def test_without_that_it_is_a_sentence(nothing_can_be_written: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SettingsError, match="no folder for temporary files can be written to: mount one at /tmp, or"):
+        required_environment(load_settings([], "unit_tests"))
+
+
+def test_a_folder_for_temporary_files_is_left_as_it_is() -> None:
+    assert "TMPDIR" not in required_environment(load_settings([], "unit_tests"))
+
+
+def test_a_user_of_whom_only_a_number_is_known_has_home_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenShift starts containers so; OpenVINO asks for the home, torch for the name."""
+    for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)
+    required = required_environment(load_settings([], "unit_tests"))
+    assert (required["HOME"], required["USER"]) == (tempfile.gettempdir(), "54321")
+    for name in ("HOME", "USER"):
+        monkeypatch.setenv(name, required[name])
+    assert not {"HOME", "USER"} & required_environment(load_settings([], "unit_tests")).keys(), "once is enough"
