@@ -8,7 +8,10 @@ from servegate.api import HttpService, HttpTarget, OpenLoopTarget, WorkerTarget
 
 def describe_server(url: str) -> dict[str, str]:
     """What a running server says of itself."""
-    info = requests.get(f"{url}/info", timeout=10).json()["server"]
+    with requests.Session() as session:
+        # A proxy of the environment can't reach what listens here.
+        session.trust_env = False
+        info = session.get(f"{url}/info", timeout=10).json()["server"]
     return {f"server {name}": str(info[name]) for name in ("devices", "workers_per_device")}
 
 

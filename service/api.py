@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Response
@@ -27,6 +28,12 @@ _WORKER_NICENESS = 10
 
 async def _admit() -> None:
     """Let every request pass: `service.web.admission` has checked the key. LitServe's own check takes a thread each."""
+
+
+def _step_back() -> None:
+    """Let the HTTP processes go first. A worker that is nicer already, or may not be so, serves all the same."""
+    with suppress(OSError):
+        os.nice(max(0, _WORKER_NICENESS - os.nice(0)))
 
 
 class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no types
@@ -55,7 +62,7 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         if parent is not None:  # a test may call this in its own process
             assert parent.pid is not None, "it has been started"
             end_with_parent(parent.pid)
-        os.nice(_WORKER_NICENESS - os.nice(0))
+        _step_back()
         # Imported here: torch takes seconds and hundreds of megabytes, and the processes without a model need none of
         # it. The main process must not initialise CUDA either.
         from service.model.startup import ready_classifier

@@ -1,13 +1,15 @@
 """The environment variables that must be set before a process starts or imports what reads them."""
 
 import atexit
+import getpass
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that tells prometheus_client in which folder all processes of a server count."""
@@ -21,9 +23,51 @@ _KEEP_MEMORY = {
 }
 
 
+_SHARED_MEMORY = "/dev/shm"
+
+
 def required_environment(settings: Settings) -> dict[str, str]:
-    """The variables that glibc and OpenMP read once, when a process starts."""
-    return {**_KEEP_MEMORY, "OMP_NUM_THREADS": str(settings.threads_per_worker)}
+    """The variables that must be set before a process starts: glibc and OpenMP read theirs once.
+
+    Raises
+    ------
+    SettingsError
+        When there is no folder for temporary files.
+    """
+    temporary = _temporary_folder()
+    return {
+        **_KEEP_MEMORY,
+        "OMP_NUM_THREADS": str(settings.threads_per_worker),
+        **({"TMPDIR": temporary} if temporary == _SHARED_MEMORY else {}),
+        **_user(temporary),
+    }
+
+
+def _temporary_folder() -> str:
+    """Shared memory where nothing else can be written to, as in a container with a read-only root."""
+    try:
+        # The working directory is Python's last choice; it isn't meant for sockets and metrics.
+        if (folder := tempfile.gettempdir()) != str(Path.cwd()):
+            return folder
+    except FileNotFoundError:
+        pass
+    if os.access(_SHARED_MEMORY, os.W_OK):
+        return _SHARED_MEMORY
+    raise SettingsError("no folder for temporary files can be written to: mount one at /tmp, or set TMPDIR")
+
+
+def _user(temporary: str) -> dict[str, str]:
+    """Home and name for a user of whom only a number is known, as OpenShift starts containers: packages want them."""
+    user = {}
+    try:
+        Path.home()
+    except RuntimeError:
+        user["HOME"] = temporary
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        user["USER"] = str(os.getuid())
+    return user
 
 
 def ensure_environment(settings: Settings, module: str, arguments: Sequence[str]) -> None:
@@ -52,10 +96,16 @@ def share_metrics() -> None:
 
     Raises
     ------
+    SettingsError
+        When the folder that the variable names is not there and can't be made.
     RuntimeError
         When prometheus_client has been imported already, so that the variable would come too late.
     """
-    if os.environ.get(METRICS_FOLDER):
+    if given := os.environ.get(METRICS_FOLDER):
+        try:
+            Path(given).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"{METRICS_FOLDER}={given}: {error.strerror}; name a folder to write to") from None
         return
     if "prometheus_client" in sys.modules:
         raise RuntimeError(

@@ -101,10 +101,10 @@ def main(arguments: Sequence[str]) -> int:
     """Load the model and reply to jobs until stdin ends. Returns the process's exit status."""
     try:
         settings = load_settings(arguments, f"python -m {_MODULE}")
+        ensure_environment(settings, _MODULE, arguments)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    ensure_environment(settings, _MODULE, arguments)
     # Imported here: the process may have started over above, which would import torch twice and take seconds.
     from service.model.errors import WeightsError
     from service.model.startup import ready_classifier

@@ -13,16 +13,16 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until SIGTERM or Ctrl-C. Returns the process's exit status."""
     try:
         settings = load_settings(arguments, f"python -m {_MODULE}")
+        ensure_environment(settings, _MODULE, arguments)
+        share_metrics()
+        # Imported here: the process may have started over above, which would import all this twice, and
+        # prometheus_client must not be imported before share_metrics.
+        from service.app import serve
+
+        return serve(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    ensure_environment(settings, _MODULE, arguments)
-    share_metrics()
-    # Imported here: the process may have started over above, which would import all this twice, and prometheus_client
-    # must not be imported before share_metrics.
-    from service.app import serve
-
-    return serve(settings)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Every setting of the service, with its unit: environment (`CLASSIFIER_*`) and command line."""
 
+import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -11,6 +13,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_PREFIX = "CLASSIFIER_"
+_LOG = logging.getLogger(__name__)
+# What Kubernetes and Docker give every container for a service or a link called `classifier`, whoever has started it.
+_SERVICE_LINK = re.compile(
+    rf"{ENV_PREFIX}(?:(?:[A-Z0-9_]+_)?SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?)"
+    r"|(?:[A-Z0-9_]+_)?PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+_LINKED_PORT = re.compile(r"(?:tcp|udp|sctp)://")
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Device = Literal["cpu", "cuda"]
@@ -121,6 +130,11 @@ class Settings(BaseSettings):
     def _checkpoint_exists(cls, checkpoint: Path | None) -> Path | None:
         if checkpoint is None:
             return None
+        try:
+            # No shell has seen what a container's environment holds.
+            checkpoint = checkpoint.expanduser()
+        except RuntimeError:
+            raise ValueError("there is no home folder for ~ in this path; write it out") from None
         if not checkpoint.exists():
             raise ValueError("no such file")
         if checkpoint.is_dir():
@@ -220,6 +234,12 @@ def load_settings(arguments: Sequence[str], program: str) -> Settings:
         From argparse: status 2 for an unknown flag, 0 after ``--help``.
     """
     known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
+    links = sorted(filter(_is_service_link, os.environ))
+    if links:
+        _LOG.warning("ignored, since they are a container's service links and no settings: %s", ", ".join(links))
+        # pydantic-settings would read CLASSIFIER_PORT; nothing else here wants them.
+        for name in links:
+            del os.environ[name]
     unknown = sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
     if unknown:
         raise SettingsError(f"unknown environment variable {', '.join(unknown)}; known: {', '.join(sorted(known))}")
@@ -228,6 +248,11 @@ def load_settings(arguments: Sequence[str], program: str) -> Settings:
         return Settings(**command_line)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(dict(item), arguments) for item in error.errors())) from None
+
+
+def _is_service_link(name: str) -> bool:
+    is_port = name.startswith(ENV_PREFIX) and name.endswith("PORT")
+    return bool(_SERVICE_LINK.fullmatch(name) or (is_port and _LINKED_PORT.match(os.environ[name])))
 
 
 def _explain(error: dict[str, object], arguments: Sequence[str]) -> str:

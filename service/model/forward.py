@@ -39,7 +39,7 @@ _GPU_MICRO_BATCH = 64
 _COMPILE_TIMEOUT_S = 300.0
 _LOG_LINES_SHOWN = 5
 _ROOT = str(Path(__file__).parents[2])
-_SOURCES = ("compiled.py", "compiler.py", "network.py", "openvino_network.py", "weights.py")
+_SOURCES = ("compiled.py", "compiler.py", "network.py", "openvino_network.py", "state_dict.py", "weights.py")
 _PACKAGES = ("openvino", "timm", "torch", "torchvision")
 
 
@@ -131,6 +131,8 @@ def _load_compiled(
         "model": settings.model,
         "labels": len(settings.labels),
         "image_size": settings.image_size,
+        # Where it is left, a model of larger images is refused.
+        "image_size_is_chosen": "image_size" in settings.model_fields_set,
         "engine": engine,
         "precision": precision,
         "sizes": sizes,
@@ -140,7 +142,9 @@ def _load_compiled(
         # These files hold the normalisation and the compilers' options.
         "sources": {name: hashlib.sha256(Path(__file__).with_name(name).read_bytes()).hexdigest() for name in _SOURCES},
     }
-    jobs = [CompileJob(engine, size, str(device), precision, settings.model_dump_json()) for size in sizes]
+    jobs = [
+        CompileJob(engine, size, str(device), precision, settings.model_dump_json(exclude_unset=True)) for size in sizes
+    ]
     entry = find_or_build(cache_folder(), key, partial(_compile, jobs), wait_s=_COMPILE_TIMEOUT_S)
     try:
         packages = {size: entry / str(size) for size in sizes}

@@ -18,7 +18,7 @@ class Admission:
     max_requests:
         That this HTTP process lets in at a time.
     api_key:
-        What `X-API-Key` must be; empty for everybody.
+        What `X-API-Key` must be; empty for everybody. A line break at its end, as files have it, is no part of it.
     """
 
     def __init__(self, app: ASGIApp, path: str, max_requests: int, api_key: str) -> None:
@@ -26,7 +26,7 @@ class Admission:
         self._path = path
         self._most = max_requests
         self._inside = 0
-        self._api_key = api_key.encode()
+        self._api_key = api_key.strip().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it."""

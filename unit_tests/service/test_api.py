@@ -1,6 +1,7 @@
 """The hooks that LitServe calls in a worker turn decoded images into answers, in order."""
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import torch
 from fastapi import Response
 
 from servegate.load.server_timing import parse_server_timing
-from service.api import ImageClassifierAPI
+from service.api import ImageClassifierAPI, _step_back
 from service.app import build_server
 from service.images import Pixels
 from service.model.classifier import Classifier
@@ -154,3 +155,24 @@ def test_a_batch_takes_the_cores_of_workers_that_are_all_idle(free_others: int, 
     api._classifier = Listening()
     api.predict(np.zeros((1, 224, 224, 3), np.uint8), [{"stages": []}])
     assert seen == [use_all_cores]
+
+
+def test_a_worker_serves_where_it_may_not_step_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox denies it, or the server was started with a higher niceness than the workers'."""
+    asked: list[int] = []
+
+    def nice(increment: int) -> int:
+        asked.append(increment)
+        if increment < 0:
+            raise PermissionError
+        return 15
+
+    monkeypatch.setattr(os, "nice", nice)
+    _step_back()
+    assert asked == [0, 0]
+
+    def denied(increment: int) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "nice", denied)
+    _step_back()

@@ -96,6 +96,33 @@ def test_an_answer_that_breaks_off_is_no_server(answer: bytes, photo: Path, caps
         assert url in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("proxy", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    proxy: str, host: str, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It couldn't reach what listens here."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(proxy, "http://127.0.0.1:9")
+    answer = b'HTTP/1.0 200 OK\r\n\r\n{"predictions": [{"label": "Cat", "probability": 1}]}'
+    with _another_service(answer) as url:
+        assert main([str(photo), "--url", url.replace("127.0.0.1", host)]) == 0
+    assert "Cat 100.0%" in capsys.readouterr().out
+
+
+def test_a_proxy_of_the_environment_is_asked_for_another_machine(
+    photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be the only way there."""
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    answer = b'HTTP/1.0 200 OK\r\n\r\n{"predictions": [{"label": "Cat", "probability": 1}]}'
+    with _another_service(answer) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        assert main([str(photo), "--url", "http://classifier.example.org"]) == 0
+
+
 def test_without_a_file_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """Status 2 from the command line's parser."""
     with pytest.raises(SystemExit) as ended:

@@ -134,3 +134,23 @@ def test_the_dashboard_asks_only_for_metrics_that_there_are() -> None:
     asked = {name for expression in expressions for name in re.findall(r"classifier_\w+", expression)}
     assert len(asked) >= 6
     assert {re.sub("_(bucket|sum|count)$", "", name) for name in asked} <= there | _COUNTED_BY_REQUESTS
+
+
+def test_a_folder_that_is_given_and_not_there_is_made(tmp_path: Path) -> None:
+    """As a deployment's manifest names it, in an empty volume."""
+    folder = tmp_path / "metrics" / "classifier"
+    program = (
+        "from service.environment import share_metrics; share_metrics()\n"
+        "from service import metrics; metrics.observe_batch_size(3); print(metrics.exposition().decode())"
+    )
+    assert "classifier_batch_size_sum 3.0" in _python(program, {"PROMETHEUS_MULTIPROC_DIR": str(folder)})
+    assert list(folder.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence() -> None:
+    program = (
+        "from service.environment import share_metrics\nfrom service.settings import SettingsError\n"
+        "try:\n    share_metrics()\nexcept SettingsError as error:\n    print(error)"
+    )
+    sentence = _python(program, {"PROMETHEUS_MULTIPROC_DIR": "/proc/no/folder"})
+    assert re.fullmatch("PROMETHEUS_MULTIPROC_DIR=/proc/no/folder: .*; name a folder to write to", sentence)

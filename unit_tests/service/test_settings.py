@@ -145,6 +145,62 @@ def test_an_unknown_variable_is_refused(name: str, monkeypatch: pytest.MonkeyPat
         _load()
 
 
+_SERVICE_LINKS = {
+    "CLASSIFIER_PORT": "tcp://10.0.171.239:8000",
+    "CLASSIFIER_SERVICE_HOST": "10.0.171.239",
+    "CLASSIFIER_SERVICE_PORT": "8000",
+    "CLASSIFIER_SERVICE_PORT_HTTP": "8000",
+    "CLASSIFIER_PORT_8000_TCP": "tcp://10.0.171.239:8000",
+    "CLASSIFIER_PORT_8000_TCP_PROTO": "tcp",
+    "CLASSIFIER_PORT_8000_TCP_PORT": "8000",
+    "CLASSIFIER_PORT_8000_TCP_ADDR": "10.0.171.239",
+    "CLASSIFIER_PORT_53_UDP": "udp://10.0.171.239:53",
+    # Of a second service, called classifier-canary.
+    "CLASSIFIER_CANARY_PORT": "tcp://10.0.171.240:8000",
+    "CLASSIFIER_CANARY_SERVICE_HOST": "10.0.171.240",
+    "CLASSIFIER_CANARY_SERVICE_PORT_HTTP": "8000",
+    "CLASSIFIER_CANARY_PORT_8000_TCP_ADDR": "10.0.171.240",
+}
+
+
+def test_the_service_links_of_kubernetes_are_no_settings(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are ignored with a line in the log, and a flag still counts."""
+    for name, value in _SERVICE_LINKS.items():
+        monkeypatch.setenv(name, value)
+    assert _load().port == 8000
+    assert len(caplog.records) == 1
+    assert all(name in caplog.records[0].message for name in _SERVICE_LINKS)
+    assert _load("--port", "9000").port == 9000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLASSIFIER_PORTS", "1"),
+        ("CLASSIFIER_SERVICE", "x"),
+        ("CLASSIFIER_PORT_8000", "1"),
+        ("CLASSIFIER_API_PORT", "9"),
+    ],
+)
+def test_what_only_resembles_a_service_link_is_unknown(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"unknown environment variable {name};"):
+        _load()
+
+
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell has seen what a container's environment holds."""
+    (tmp_path / "best.ckpt").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLASSIFIER_CHECKPOINT", "~/best.ckpt")
+    assert _load("--labels", "Cat,Dog").checkpoint == tmp_path / "best.ckpt"
+    monkeypatch.setenv("CLASSIFIER_CHECKPOINT", "~nobody-of-this-name/best.ckpt")
+    with pytest.raises(SettingsError, match="there is no home folder for ~ in this path; write it out"):
+        _load("--labels", "Cat,Dog")
+
+
 @pytest.mark.parametrize("arguments", [("--no-such-flag",), ("--max-batch", "3"), ("photo.jpg",)])
 def test_an_unknown_flag_is_refused(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """Status 2 with the usage; an abbreviation is no flag either."""

@@ -57,7 +57,7 @@ def test_after_a_wrong_answer_there_is_no_figure(arm: str) -> None:
 
 def test_a_stall_of_both_arms_is_no_block() -> None:
     """One of either arm alone is one, and of three the midmean takes them all in."""
-    base, head = record([1, 1, 0, 0, 1, 1, 0, 3]), record([2, 2, 0, 0, 0, 4, 6, 0])
+    base, head = record([1, 1, 0, 0, 1, 1, 0, 3]), record([2, 2, 0, 0, 4, 0, 6, 0])
     assert pair_figure(CELL, base, head, 1.0).blocks == pytest.approx((LOG_2,) * 3)
 
 

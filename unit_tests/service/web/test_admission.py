@@ -96,11 +96,13 @@ async def test_without_the_right_key_nobody_is_let_in(given: str | None) -> None
     assert refused.json() == {"detail": "the header X-API-Key is missing or wrong"}
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"], ids=["", "a line", "a line of Windows"])
 @pytest.mark.parametrize("key", ["secret", "sécret"])
-async def test_the_right_key_opens(key: str) -> None:
+async def test_the_right_key_opens(key: str, end: str) -> None:
+    """A key that was read from a file may have the end of its line."""
     application = _Application()
     application.go_on.set()
-    async with _client(application, api_key=key) as client:
+    async with _client(application, api_key=key + end) as client:
         assert (await client.post("/predict", headers={b"X-API-Key": key.encode()})).status_code == 200
 
 
