@@ -97,8 +97,9 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     from service.transport.supervision import WorkerSupervisor
-    from service.web.protocol import BoundedHttp
+    from service.web.protocol import BoundedHttp, raise_file_limit
 
+    max_connections = raise_file_limit()
     supervisor = WorkerSupervisor(server, server.table, settings.worker_timeout_s)
     _stop_on_signals(supervisor)
     status = 0
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
             access_log=False,
             server_header=False,
             timeout_keep_alive=settings.keep_alive_s,
-            http=partial(BoundedHttp, head_timeout_s=settings.request_timeout_s),
+            http=partial(BoundedHttp, head_timeout_s=settings.request_timeout_s, max_connections=max_connections),
         )
     except KeyboardInterrupt:
         status = 130
