@@ -24,7 +24,7 @@ from service.web.admission import Admission
 from service.web.head import HeadAsGet
 from service.web.image_request import Intake
 from service.web.openapi import describe
-from service.web.protocol import BoundedHttp
+from service.web.protocol import BoundedHttp, raise_file_limit
 
 _METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -80,7 +80,7 @@ def _add_endpoints(app: FastAPI) -> None:
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C, and leave no process behind. Returns the process's exit status."""
     logging.captureWarnings(True)
-    server = build_server(settings)
+    server, max_connections = build_server(settings), raise_file_limit()
     supervisor = WorkerSupervisor(server, server.table, settings.worker_timeout_s)
     _stop_on_signals(supervisor)
     _prepare_forks()
@@ -96,7 +96,7 @@ def serve(settings: Settings) -> int:
             access_log=False,
             server_header=False,
             timeout_keep_alive=settings.keep_alive_s,
-            http=partial(BoundedHttp, head_timeout_s=settings.request_timeout_s),
+            http=partial(BoundedHttp, head_timeout_s=settings.request_timeout_s, max_connections=max_connections),
         )
     except KeyboardInterrupt:
         status = 130

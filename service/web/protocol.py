@@ -6,6 +6,7 @@ protocol, and takes a compressed body for a plain one. Bodies have their limits 
 
 import asyncio
 import json
+import resource
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +14,23 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 65_536
+_MOST_FILES = 65_536
+# For what is no connection: logs, metrics, pipes to the workers.
+_RESERVED_FILES = 100
+
+
+def raise_file_limit() -> int:
+    """Let this process and its children have as many open files as the system allows; how many may be connections.
+
+    Without a file for the next connection, asyncio spins and uvloop drops what comes without an answer.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    usable = _MOST_FILES if soft == resource.RLIM_INFINITY else soft
+    return max(usable - _RESERVED_FILES, usable // 2)
 
 
 class _CodedBodyError(Exception):
@@ -28,11 +46,14 @@ class BoundedHttp(HttpToolsProtocol):
     ----------
     head_timeout_s:
         From the connection, or from the first byte after a request, to the end of the headers.
+    max_connections:
+        Of this process; each further one is answered with 503 and closed.
     """
 
-    def __init__(self, *, head_timeout_s: float, **of_uvicorn: Any) -> None:
+    def __init__(self, *, head_timeout_s: float, max_connections: int, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
         self._head_timeout_s = head_timeout_s
+        self._max_connections = max_connections
         self._is_in_head = True
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -40,7 +61,10 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Wait for the first head."""
         super().connection_made(transport)
-        self._wait_for_head()
+        if len(self.connections) > self._max_connections:
+            self._refuse(503, f"{self._max_connections} connections are open, no more fit in; try again later")
+        else:
+            self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
         """A part of a head or of a body, or of several."""
@@ -131,5 +155,7 @@ class BoundedHttp(HttpToolsProtocol):
         if not self._is_answering:  # else this would be taken for the other request's answer
             body = json.dumps({"detail": detail}).encode()
             head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+            if status == 503:
+                head += "retry-after: 1\r\n"
             self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
         self.transport.close()

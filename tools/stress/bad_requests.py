@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from PIL import Image
 
 from perf_tests.photos import cat_jpeg
-from tools.stress.image_files import cat_png, encode, json_body, quadrants
+from tools.stress.image_files import (
+    cat_png,
+    encode,
+    json_body,
+    quadrants,
+    segment,
+    with_chunks,
+    with_scans,
+    with_segments,
+)
 
 MAX_IMAGE_BYTES = 2_000_000
 """What a server must be told for two of the kinds; they would be larger with its default."""
@@ -89,6 +98,10 @@ def _bodies() -> Iterator[tuple[str, bytes, int]]:
     yield "a PNG with a wrong byte", _base64(bytes(corrupt)), 422
     yield "a TIFF", _base64(encode(quadrants(), "TIFF")), 415
     yield "an SVG", _base64(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 415
+    scans = with_scans(encode(quadrants(), "JPEG", progressive=True), 3_000)
+    yield "thousands of scans", _base64(scans), 413
+    yield "thousands of segments", _base64(with_segments(cat_jpeg(), segment(0xFE, b"") * 100_000)), 413
+    yield "thousands of PNG chunks", _base64(with_chunks(png, *[(b"tEXt", b"a\0b")] * 60_000)), 413
     yield "too many pixels", _base64(encode(Image.new("1", (9_000, 9_000)), "PNG")), 413
     yield "a file of too many bytes", _base64(cat_jpeg() + b"\0" * MAX_IMAGE_BYTES), 413
 

@@ -6,6 +6,7 @@ no killed worker had in hand.
 
 import argparse
 import asyncio
+import base64
 import random
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from PIL import Image
 from perf_tests.photos import cat_jpeg
 from servegate.processes.server import ServerProcess
 from tools.stress.bad_requests import MAX_IMAGE_BYTES, BadRequest, bad_requests
-from tools.stress.image_files import cat, encode, json_body
+from tools.stress.image_files import cat, cat_png, encode, exif, json_body, segment, with_segments
 from tools.stress.server_processes import workers_of
 
 _ROOT = Path(__file__).parents[2]
@@ -154,6 +155,12 @@ async def _good_requests(url: str) -> list[GoodRequest]:
     photos += [photo.resize((60, 40)), Image.new("RGB", (50, 50), "navy")]
     sent = [(json_body(encode(photo, "PNG")), "application/json") for photo in photos]
     sent += [(cat_jpeg(), "image/jpeg"), (encode(photos[3], "WEBP"), "application/octet-stream")]
+    # As other clients send them: a form, base64 in lines, no type, EXIF of many entries, the end marker lost.
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="cat.png"\r\n\r\n%s\r\n--x--\r\n'
+    lines = b'{"image": "data:image/png;base64,%s"}' % base64.encodebytes(cat_png()).replace(b"\n", b"\\n")
+    entries = segment(0xE1, b"Exif\0\0" + exif([(0x9000, 7, 4, b"abcd")] * 5_000)) * 10
+    sent += [(form % encode(photos[4], "PNG"), "multipart/form-data; boundary=x"), (lines, "text/json")]
+    sent += [(with_segments(cat_jpeg(), entries), ""), (cat_jpeg()[:-2], "binary/octet-stream")]
     good = []
     async with aiohttp.ClientSession() as session:
         for body, content_type in sent:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import resource
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -10,12 +11,13 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service.web.protocol import MAX_HEAD_BYTES, BoundedHttp
+from service.web.protocol import MAX_HEAD_BYTES, BoundedHttp, raise_file_limit
 
 pytestmark = pytest.mark.anyio
 
 _GET = b"GET / HTTP/1.1\r\nHost: test\r\n"
 _SOON_S = 0.3
+_MOST_CONNECTIONS = 4
 
 
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,7 +37,7 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 async def port(anyio_backend: str) -> AsyncIterator[int]:
     """Where an application is served."""
-    http = partial(BoundedHttp, head_timeout_s=_SOON_S)
+    http = partial(BoundedHttp, head_timeout_s=_SOON_S, max_connections=_MOST_CONNECTIONS)
     config = uvicorn.Config(
         _app,
         port=0,
@@ -226,3 +228,54 @@ async def test_a_tunnel_is_refused(client: _Client) -> None:
 async def test_chunks_are_chunks_however_they_are_spelt(client: _Client, coding: str) -> None:
     client.writer.write(f"POST / HTTP/1.1\r\nTransfer-Encoding:{coding}\r\n\r\n5\r\nhello\r\n0\r\n\r\n".encode())
     assert await client.answer() == (200, "hello")
+
+
+async def test_a_connection_too_many_is_told_so_and_the_others_go_on(port: int) -> None:
+    """It takes no file that something else needs, and its end makes no room that isn't there."""
+    clients = [_Client(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(_MOST_CONNECTIONS)]
+    for client in clients:
+        client.writer.write(_GET + b"\r\n")
+        assert await client.answer() == (200, "fine")
+    for _ in range(3):
+        refused = _Client(*await asyncio.open_connection("127.0.0.1", port))
+        status, body = await refused.answer()
+        assert (status, json.loads(body)["detail"]) == (
+            503,
+            "4 connections are open, no more fit in; try again later",
+        )
+        assert await refused.is_closed()
+        refused.writer.close()
+    clients[0].writer.write(_GET + b"\r\n")
+    assert await clients[0].answer() == (200, "fine")
+    clients[0].writer.close()
+    await clients[0].writer.wait_closed()
+    await asyncio.sleep(0.1)
+    late = _Client(*await asyncio.open_connection("127.0.0.1", port))
+    late.writer.write(_GET + b"\r\n")
+    assert await late.answer() == (200, "fine")
+    for client in (*clients[1:], late):
+        client.writer.close()
+        await client.writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised", "connections"),
+    [
+        (1_024, 1_048_576, 65_536, 65_436),
+        (1_024, 4_096, 4_096, 3_996),
+        (256, 256, None, 156),
+        (64, 64, None, 32),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 65_436),
+        (1_024, resource.RLIM_INFINITY, 65_536, 65_436),
+        (100_000, 100_000, None, 99_900),
+    ],
+)
+def test_as_many_files_as_the_system_allows_may_be_connections(
+    soft: int, hard: int, raised: int | None, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Less what the process needs for itself."""
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+    assert raise_file_limit() == connections
+    assert limits == ([] if raised is None else [(raised, hard)])
