@@ -73,7 +73,7 @@ async def test_monitors_may_ask_with_head(client: AsyncClient, path: str) -> Non
         (cat_jpeg()[:9_000], "image/jpeg", 422),
         (b"no image", "image/png", 415),
         (cat_jpeg(), "text/plain", 415),
-        (b" " * 27_000_000, "application/json", 413),
+        (b" " * 31_000_000, "application/json", 413),
     ],
 )
 async def test_a_bad_request_has_its_own_status(

@@ -41,7 +41,7 @@ _BAD_REQUESTS = [
     (encode(quadrants(), "TIFF"), "image/tiff", 415),
     (cat_jpeg(), "text/plain", 415),
     (encode(Image.new("1", (9_000, 9_000)), "PNG"), "image/png", 413),
-    (b" " * 27_000_000, "application/json", 413),
+    (b" " * 31_000_000, "application/json", 413),
 ]
 
 
