@@ -18,6 +18,7 @@ setup: $(READY) ## install the pinned packages and the project into .venv
 
 $(READY): $(LOCKS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import importlib.util, sys; sys.exit(0 if importlib.util.find_spec("ensurepip") else "needs ensurepip, which Debian has in a package of its own: apt install python3-venv")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(LOCKS:%=--requirement %)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

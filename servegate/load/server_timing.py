@@ -7,20 +7,21 @@ them skip them: `cpu`, its CPU time in ms, for a stage that works and doesn't on
 served at a time; `end`, when it ended, in seconds of Unix time, by which pauses can be taken out of it.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from servegate.errors import MeasurementError
 from servegate.records import StageTime
 
 HEADER = "Server-Timing"
 
 _TOKEN = r"[\w!#$%&'*+.^`|~-]+"
-_PARAMETER = rf';\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|{_TOKEN})\s*'
-_METRIC = re.compile(rf"[\s,]*({_TOKEN})\s*((?:{_PARAMETER})*)(?:,|$)")
-_PARAMETERS = re.compile(_PARAMETER)
+_METRIC = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,"]|")+')
+_NAME = re.compile(rf"\s*({_TOKEN})\s*(?:;|$)")
+# CDNs write values that the standard wants in quotes: desc=cache hit.
+_PARAMETERS = re.compile(rf';\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 
 
 @dataclass(frozen=True)
@@ -45,41 +46,26 @@ class StageSpan:
 
 
 def parse_server_timing(header: str) -> list[StageSpan]:
-    """The stages that the header gives a duration for.
-
-    Raises
-    ------
-    MeasurementError
-        When it is not written as the standard says, or a number in it is none.
-    """
+    """The stages that the header gives a duration for; what can't be read, as proxies and CDNs add it, is skipped."""
     spans = []
-    position, end = 0, len(header.rstrip(" \t,"))
-    while position < end:
-        metric = _METRIC.match(header, position)
-        if metric is None:
-            raise MeasurementError(f"the service's {HEADER} header can't be read from {header[position:][:80]!r} on")
-        position = metric.end()
-        parameters = {name.lower(): value.strip('"') for name, value in _PARAMETERS.findall(metric[2])}
-        if "dur" in parameters:
-            spans.append(_span(metric[1], parameters, header))
-    return spans
+    for metric in _METRIC.findall(header):
+        name = _NAME.match(metric)
+        if name is not None:
+            parameters = {key.lower(): value.strip(' \t"') for key, value in _PARAMETERS.findall(metric)}
+            spans.append(_span(name[1], parameters))
+    return [span for span in spans if span is not None]
 
 
-def _span(name: str, parameters: dict[str, str], header: str) -> StageSpan:
+def _span(name: str, parameters: dict[str, str]) -> StageSpan | None:
     try:
-        cpu, end = parameters.get("cpu"), parameters.get("end")
-        span = StageSpan(
-            name,
-            duration_s=float(parameters["dur"]) / 1e3,
-            cpu_s=None if cpu is None else float(cpu) / 1e3,
-            shared=int(parameters.get("shared", "1")),
-            ended_at_s=None if end is None else float(end),
-        )
-    except ValueError as error:
-        raise MeasurementError(f"a number of the service's {HEADER} header is none ({error}): {header!r}") from error
-    if span.shared < 1:
-        raise MeasurementError(f"a stage of the service's {HEADER} header is shared by less than one: {header!r}")
-    return span
+        numbers = {key: float(parameters[key]) for key in ("dur", "cpu", "end") if key in parameters}
+        shared = int(parameters.get("shared", "1"))
+    except ValueError:
+        return None
+    if "dur" not in numbers or shared < 1 or not all(map(math.isfinite, numbers.values())):
+        return None
+    cpu_s = numbers["cpu"] / 1e3 if "cpu" in numbers else None
+    return StageSpan(name, numbers["dur"] / 1e3, cpu_s, shared, numbers.get("end"))
 
 
 def mean_stages(requests: Sequence[Sequence[StageSpan]]) -> dict[str, StageTime]:

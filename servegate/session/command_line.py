@@ -38,6 +38,10 @@ def check_command_line(config: pytest.Config, settings: Settings) -> None:
         return
     _check_platform()
     command = " ".join(["pytest", *paths, *filter(None, [settings.mode_option])])
+    if not config.pluginmanager.hasplugin("benchmark"):
+        raise SettingsError(
+            f"performance tests report by pytest-benchmark; write: {command}  (without -p no:benchmark)"
+        )
     if getattr(config.option, "numprocesses", None) or getattr(config.option, "dist", "no") != "no":
         raise SettingsError(f"performance tests run one after the other; write: {command}  (without -n and --dist)")
     for name in ("benchmark_disable", "benchmark_skip"):

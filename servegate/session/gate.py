@@ -60,7 +60,7 @@ class Gate:
     selected: Sequence[Cell] = ()
     results: dict[Cell, CellResult] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
-    _errors: dict[str, Exception] = field(default_factory=dict)
+    _errors: dict[str, BaseException] = field(default_factory=dict)
     _servers: SessionServers = field(default_factory=SessionServers)
     _start_s: float = field(default_factory=time.monotonic)
 
@@ -77,7 +77,8 @@ class Gate:
         if cell not in self.results:
             try:
                 self._measure(target, get_fixture)
-            except Exception as error:  # measuring again would meet it again, whatever it was
+            # Measuring again would meet it again, whatever it was; pytest.fail and its like are no Exception.
+            except BaseException as error:
                 self._errors[target.name] = error
                 raise
             self._describe_slowing(target)

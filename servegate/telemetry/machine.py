@@ -41,6 +41,9 @@ def read_fingerprint(packages: Sequence[str], settings: Mapping[str, str]) -> Fi
     )
 
 
+_ARM = ("CPU implementer", "CPU part", "CPU variant")
+
+
 def _cpu_model() -> str:
     """Linux's name of the first CPU, with its family and model: a hypervisor may call two generations by one name."""
     if _CPUINFO.exists():
@@ -51,6 +54,9 @@ def _cpu_model() -> str:
         if name := facts.get("model name"):
             generation = [f"{key.removeprefix('cpu ')} {facts[key]}" for key in ("cpu family", "model") if key in facts]
             return f"{name} ({' '.join(generation)})" if generation else name
+        # Linux on ARM has no name, but the numbers of who made it and which it is.
+        if arm := [f"{key.removeprefix('CPU ')} {facts[key]}" for key in _ARM if key in facts]:
+            return f"{platform.machine()} ({' '.join(arm)})"
     return platform.processor() or platform.machine()
 
 

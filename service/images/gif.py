@@ -15,7 +15,7 @@ MAGIC = b"GIF8"
 # A comment or a colour profile has a block for each 255 bytes.
 _MAX_BLOCKS = 100_000
 _EXTENSION, _PICTURE = 0x21, 0x2C
-_GRAPHIC_CONTROL = 0xF9
+_GRAPHIC_CONTROL, _DISPOSAL = 0xF9, 0x1C
 _NEXT = re.compile(rb"[^!,;]*")
 
 
@@ -51,5 +51,10 @@ def _plain(data: bytes) -> bytes:
             if blocks > _MAX_BLOCKS:
                 raise ImageTooLargeError(f"the GIF file has more than {_MAX_BLOCKS:,} blocks before its picture")
         if data[start + 1] == _GRAPHIC_CONTROL:
-            control = data[start:position]
+            control = _without_disposal(data[start:position])
     return data[:position]
+
+
+def _without_disposal(control: bytes) -> bytes:
+    """What is done to the canvas for the second picture: Pillow makes room for that before the size can be checked."""
+    return control[:3] + bytes([control[3] & ~_DISPOSAL]) + control[4:] if len(control) > 3 else control

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from service.images import gif, jpeg, png
+from service.images import gif, jpeg, png, webp
 from service.images.colours import flatten, is_plain_rgb
 from service.images.errors import CorruptImageError, EmptyImageError, ImageTooLargeError, UnsupportedImageError
-from service.images.orientation import transposition
 from service.images.parts import ImageParts
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -67,13 +66,12 @@ class ImageReader:
         """
         if not data:
             raise EmptyImageError("the image is empty (0 bytes)")
+        if webp.is_webp(data):
+            self._check_size(*webp.read_size(data))
         parts = _open(data)
         image = parts.image
         width, height = image.size
-        if width * height > self.max_pixels:
-            raise ImageTooLargeError(
-                f"the image has {width}x{height} = {width * height:,} pixels; at most {self.max_pixels:,} are allowed"
-            )
+        self._check_size(width, height)
         if any(tile.codec_name == "bmp_rle" for tile in image.tile):
             # Pillow unpacks it in Python, pixel by pixel: one kilobyte could hold this process up for seconds.
             raise UnsupportedImageError("run-length coded BMP files are not supported; send it uncompressed, or as PNG")
@@ -82,6 +80,12 @@ class ImageReader:
         except _DECODE_ERRORS as error:
             raise CorruptImageError(f"the {image.format} image is truncated or corrupt: {error}") from None
         return np.asarray(crop if parts.upright is None else crop.transpose(parts.upright))
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self.max_pixels:
+            raise ImageTooLargeError(
+                f"the image has {width}x{height} = {width * height:,} pixels; at most {self.max_pixels:,} are allowed"
+            )
 
     def _load(self, parts: ImageParts) -> Image.Image:
         if parts.image.format != "JPEG":
@@ -121,7 +125,9 @@ class ImageReader:
 
 
 def _open(data: bytes) -> ImageParts:
-    read_parts = next((read for magic, read in _READ_PARTS.items() if data.startswith(magic)), _read_by_pillow)
+    read_parts = next((read for magic, read in _READ_PARTS.items() if data.startswith(magic)), _read_bmp)
+    if webp.is_webp(data):
+        read_parts = webp.read_parts
     try:
         return read_parts(data)
     except UnidentifiedImageError:
@@ -132,7 +138,5 @@ def _open(data: bytes) -> ImageParts:
         raise CorruptImageError(f"the image's header is corrupt: {error}") from None
 
 
-def _read_by_pillow(data: bytes) -> ImageParts:
-    image = Image.open(io.BytesIO(data), formats=("WEBP", "BMP"))
-    exif, xmp = image.info.get("exif", b""), image.info.get("xmp", b"")
-    return ImageParts(image, data, transposition(exif, xmp))
+def _read_bmp(data: bytes) -> ImageParts:
+    return ImageParts(Image.open(io.BytesIO(data), formats=("BMP",)), data, None)

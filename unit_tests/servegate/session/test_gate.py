@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,11 +77,13 @@ def test_cells_that_were_not_selected_are_not_measured() -> None:
     assert list(gate.results) == [API_8]
 
 
-def test_an_error_of_a_group_is_each_of_its_cells_error_and_it_is_not_measured_again() -> None:
+@pytest.mark.parametrize("error", [ProcessError("was not ready"), pytest.fail.Exception("was not ready")])
+def test_an_error_of_a_group_is_each_of_its_cells_error_and_it_is_not_measured_again(error: Any) -> None:
+    """Also what pytest.fail raises in a target, which is no Exception."""
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1, API_8, MODEL_8))
-    api = CountingTarget("api", error=ProcessError("was not ready"))
+    api = CountingTarget("api", error=error)
     for cell in (API_1, API_8):
-        with pytest.raises(ProcessError, match="was not ready"):
+        with pytest.raises(type(error), match="was not ready"):
             measure(gate, api, cell)
     assert api.started == 1
     assert measure(gate, CountingTarget("model"), MODEL_8).verdict.status is Status.PASS

@@ -180,6 +180,7 @@ class TestUsage:
             ("perf_tests -n 2 --benchmark-compare", "write: pytest perf_tests --benchmark-compare  (without -n"),
             ("perf_tests --dist loadgroup", "write: pytest perf_tests  (without -n and --dist)"),
             ("perf_tests --benchmark-disable", "write: pytest perf_tests  (without --benchmark-disable)"),
+            ("perf_tests -p no:benchmark", "write: pytest perf_tests  (without -p no:benchmark)"),
             ("perf_tests --benchmark-skip", "write: pytest perf_tests  (without --benchmark-skip)"),
             ("perf_tests --benchmark-compare=0001", "is found by itself; write: pytest perf_tests --benchmark-compare"),
             (

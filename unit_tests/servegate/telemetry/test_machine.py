@@ -67,6 +67,11 @@ def test_only_the_gpus_that_cuda_may_use_count(nvml: StandInNvml, monkeypatch: p
             "cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n\nmodel\t\t: 3\n",
             "AMD EPYC (family 26 model 2)",
         ),
+        (
+            "processor\t: 0\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n",
+            f"{platform.machine()} (implementer 0x41 part 0xd0c variant 0x3)",
+        ),
+        ("processor\t: 0\nCPU implementer\t: 0x41\n", f"{platform.machine()} (implementer 0x41)"),
         ("processor\t: 0\nBogoMIPS\t: 50.00\n", platform.processor() or platform.machine()),
         (None, platform.processor() or platform.machine()),
     ],
@@ -74,7 +79,7 @@ def test_only_the_gpus_that_cuda_may_use_count(nvml: StandInNvml, monkeypatch: p
 def test_the_cpus_name_is_linuxs_or_else_the_architecture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str | None, cpu_model: str
 ) -> None:
-    """With its generation, which some names don't tell. Linux on ARM has no model name; others have no such file."""
+    """With its generation, which some names don't tell. Linux on ARM has numbers alone; others have no such file."""
     file = tmp_path / "cpuinfo"
     if cpuinfo is not None:
         file.write_text(cpuinfo)

@@ -1,5 +1,7 @@
 """No file costs more time or memory than a large photo."""
 
+import resource
+import struct
 import subprocess
 import sys
 import time
@@ -110,6 +112,34 @@ def test_more_pixels_than_pillow_likes_are_read_where_they_are_allowed(file_form
     assert ImageReader(max_pixels=180_000_000).read(file).max() == 0
     with pytest.raises(ImageTooLargeError, match="at most 179,999,999 are allowed"):
         ImageReader(max_pixels=179_999_999).read(file)
+
+
+def _webp(kind: bytes, head: bytes) -> bytes:
+    chunk = kind + struct.pack("<I", len(head)) + head
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
+_GIF_HEAD = struct.pack("<6sHHBBB", b"GIF89a", 40_000, 40_000, 0, 0, 0)
+_GIF_PICTURE = struct.pack("<BHHHHB", 0x2C, 0, 0, 40_000, 40_000, 0) + b"\2\0;"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *(_GIF_HEAD + b"\x21\xf9\4" + bytes([disposal << 2]) + b"\0\0\0\0" + _GIF_PICTURE for disposal in range(4)),
+        _GIF_HEAD.replace(struct.pack("<HH", 40_000, 40_000), b"\1\0\1\0") + _GIF_PICTURE,
+        _webp(b"VP8X", bytes(4) + b"\xff\x3f\0" * 2),
+        _webp(b"VP8L", b"\x2f\xff\xff\xff\x0f"),
+        _webp(b"VP8 ", b"\x10\0\0\x9d\x01\x2a\xff\x3f\xff\x3f"),
+    ],
+    ids=[*(f"GIF, disposal {disposal}" for disposal in range(4)), "GIF, frame", "VP8X", "VP8L", "VP8"],
+)
+def test_no_room_is_made_for_more_pixels_than_allowed(file: bytes) -> None:
+    """Pillow makes it when it opens these formats."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ImageTooLargeError, match="pixels; at most 52,000,000 are allowed"):
+        READER.read(file)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
 def test_the_photo_of_a_50_megapixel_phone_is_allowed() -> None:
