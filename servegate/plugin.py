@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from servegate.errors import ServegateError
-from servegate.session.options import add_options, is_any_given, performance_paths
+from servegate.session.options import add_options, advise, is_any_given, performance_paths
 
 if TYPE_CHECKING:
     from servegate.session.hooks import CellReporter
@@ -41,7 +41,7 @@ def perf_cell(request: pytest.FixtureRequest, benchmark: Any) -> "CellReporter":
         benchmark.skipped = True  # or pytest-benchmark would complain, too
         raise pytest.UsageError(
             f"{request.node.nodeid} is a performance test, but none of perf_paths stands on the command line; "
-            "write: pytest perf_tests"
+            + advise(request.config, "pytest perf_tests")
         )
     reporter: CellReporter = hooks.report_cell(request, benchmark)
     return reporter

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.session.options import file_of_argument, performance_paths
+from servegate.session.options import advise, file_of_argument, performance_paths
 from servegate.session.settings import Settings
 
 _PROC = Path("/proc/self/stat")
@@ -33,7 +33,8 @@ def check_command_line(config: pytest.Config, settings: Settings) -> None:
         if settings.mode_option:
             folder = " ".join(os.path.relpath(path, settings.root) for path in settings.files.paths)
             raise SettingsError(
-                f"{settings.mode_option} without a performance test; write: pytest {folder} {settings.mode_option}"
+                f"{settings.mode_option} without a performance test; "
+                + advise(config, f"pytest {folder} {settings.mode_option}")
             )
         return
     _check_platform()

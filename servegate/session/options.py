@@ -295,6 +295,17 @@ def performance_paths(config: pytest.Config) -> list[str]:
     return [argument for argument in config.args if _lies_in(file_of_argument(argument).resolve(), folders)]
 
 
+def advise(config: pytest.Config, command: str) -> str:
+    """What to write instead of a command line that leads to no performance test."""
+    paths, _ = PATHS.read(config)
+    if any((config.rootpath / path).exists() for path in paths):
+        return f"write: {command}"
+    return (
+        f"perf_paths ({' '.join(paths)}) are looked for below this run's root, {config.rootpath}; "
+        "leave out --rootdir and -c, or let them name those of the project"
+    )
+
+
 def file_of_argument(argument: str) -> Path:
     """The path of `perf_tests/test_api.py::test_api[8]`."""
     return Path(argument.partition("::")[0])

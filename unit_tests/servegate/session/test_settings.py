@@ -199,6 +199,21 @@ class TestUsage:
         assert "Traceback" not in result.stdout.str() + result.stderr.str()
         assert tiny_project.measured == []
 
+    @pytest.mark.parametrize("option", ["-c", "--rootdir"])
+    @pytest.mark.parametrize("mode", [[], ["--benchmark-compare"]])
+    def test_another_root_is_named_and_not_the_command_that_was_typed(
+        self, tiny_project: TinyProject, tmp_path: Path, option: str, mode: list[str]
+    ) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "pytest.ini").write_text("[pytest]\n")
+        value = elsewhere / "pytest.ini" if option == "-c" else elsewhere
+        result = tiny_project.run("perf_tests", option, str(value), *mode)
+        said = result.stdout.str() + result.stderr.str()
+        assert f"are looked for below this run's root, {elsewhere}; leave out --rootdir and -c" in said
+        assert "write: pytest perf_tests" not in said
+        assert tiny_project.measured == []
+
     @pytest.mark.parametrize(
         "path", ["perf_tests", "./perf_tests", "unit_tests/../perf_tests", "perf_tests/test_cells.py"]
     )
