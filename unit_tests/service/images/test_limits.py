@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.images import ImageReader, ImageTooLargeError
+from service.images import CorruptImageError, ImageReader, ImageTooLargeError
 from tools.stress.image_files import (
     cat,
     encode,
@@ -68,6 +68,13 @@ def test_more_parts_than_an_image_needs_are_refused_at_once(file: bytes, what: s
     start_s = time.thread_time()
     with pytest.raises(ImageTooLargeError, match=f"file has more than {what}"):
         READER.read(file)
+    assert time.thread_time() - start_s < _DEADLINE_S
+
+
+def test_what_follows_the_end_of_a_jpeg_without_a_picture_is_not_read() -> None:
+    start_s = time.thread_time()
+    with pytest.raises(CorruptImageError, match="ends before its picture begins"):
+        READER.read(b"\xff\xd8\xff\xd9" + segment(0xFE, b"") * 1_000_000)
     assert time.thread_time() - start_s < _DEADLINE_S
 
 
