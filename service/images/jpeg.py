@@ -43,7 +43,7 @@ def read_parts(data: bytes) -> ImageParts:
     exif = xmp = b""
     kept: list[memoryview] = [memoryview(data)[:2]]
     position, components, is_progressive = 2, 0, False
-    is_plain, end = True, 2
+    is_whole, is_plain, end = True, False, 2
     for _ in range(_MAX_SEGMENTS):
         marker = _MARKER.match(data, position)
         if marker is None or marker.end() >= len(data):
@@ -60,7 +60,7 @@ def read_parts(data: bytes) -> ImageParts:
             if is_progressive or data[position + 2 : position + 3] != bytes([components]):
                 _limit_scans(data, start)
             kept.append(memoryview(data)[start:])
-            is_plain = is_plain and start == end
+            is_plain = is_whole and start == end
             break
         position += int.from_bytes(data[position : position + 2], "big")
         if code == 0xE1:
@@ -73,7 +73,7 @@ def read_parts(data: bytes) -> ImageParts:
             components, is_progressive = data[min(start + 9, len(data) - 1)], code in _PROGRESSIVE
         if code not in _DECORATION:
             kept.append(memoryview(data)[start:position])
-            is_plain = is_plain and start == end
+            is_whole = is_whole and start == end
             end = position
     else:
         raise ImageTooLargeError(f"the JPEG file has more than {_MAX_SEGMENTS:,} segments; save it again without them")
