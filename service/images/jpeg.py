@@ -9,7 +9,7 @@ import re
 from PIL import ImageChops
 from PIL.JpegImagePlugin import JpegImageFile
 
-from service.images.errors import ImageTooLargeError
+from service.images.errors import CorruptImageError, ImageTooLargeError
 from service.images.orientation import transposition
 from service.images.parts import ImageParts
 
@@ -37,10 +37,13 @@ def read_parts(data: bytes) -> ImageParts:
     ------
     ImageTooLargeError
         For more segments or scans than a photo has.
+    CorruptImageError
+        For a file without a picture.
     """
     exif = xmp = b""
     kept: list[memoryview] = [memoryview(data)[:2]]
     position, components, is_progressive = 2, 0, False
+    is_whole, is_plain, end = True, False, 2
     for _ in range(_MAX_SEGMENTS):
         marker = _MARKER.match(data, position)
         if marker is None or marker.end() >= len(data):
@@ -50,11 +53,14 @@ def read_parts(data: bytes) -> ImageParts:
         if code in _WITHOUT_LENGTH:
             continue
         start = position - 2
-        if code in (_SOS, _EOI):
+        if code == _EOI:
+            raise CorruptImageError("the JPEG image is truncated or corrupt: it ends before its picture begins")
+        if code == _SOS:
             # Of a file with one scan for all components libjpeg reads no second.
             if is_progressive or data[position + 2 : position + 3] != bytes([components]):
                 _limit_scans(data, start)
             kept.append(memoryview(data)[start:])
+            is_plain = is_whole and start == end
             break
         position += int.from_bytes(data[position : position + 2], "big")
         if code == 0xE1:
@@ -67,10 +73,12 @@ def read_parts(data: bytes) -> ImageParts:
             components, is_progressive = data[min(start + 9, len(data) - 1)], code in _PROGRESSIVE
         if code not in _DECORATION:
             kept.append(memoryview(data)[start:position])
+            is_whole = is_whole and start == end
+            end = position
     else:
         raise ImageTooLargeError(f"the JPEG file has more than {_MAX_SEGMENTS:,} segments; save it again without them")
     # Most files need no copy.
-    plain = data if sum(map(len, kept)) == len(data) else b"".join(kept)
+    plain = data if is_plain else b"".join(kept)
     return ImageParts(JpegImageFile(io.BytesIO(plain)), plain, transposition(exif, xmp))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.images import ImageReader, ImageTooLargeError
+from service.images import CorruptImageError, ImageReader, ImageTooLargeError
 from tools.stress.image_files import (
     cat,
     encode,
@@ -67,6 +67,22 @@ def test_more_parts_than_an_image_needs_are_refused_at_once(file: bytes, what: s
     """With the limit in the sentence."""
     start_s = time.thread_time()
     with pytest.raises(ImageTooLargeError, match=f"file has more than {what}"):
+        READER.read(file)
+    assert time.thread_time() - start_s < _DEADLINE_S
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        b"\xff\xd8\xff\xd9" + segment(0xFE, b"") * 1_000_000,
+        b"\xff\xd8\xff\xdb\0\2" + bytes(5_000_000),
+        b"\xff\xd8\xff\xdb\0\2" + b"\xff" * 5_000_000,
+    ],
+    ids=["segments after the end", "zeros", "fill bytes"],
+)
+def test_a_jpeg_without_a_picture_is_not_read_to_its_end(file: bytes) -> None:
+    start_s = time.thread_time()
+    with pytest.raises(CorruptImageError):
         READER.read(file)
     assert time.thread_time() - start_s < _DEADLINE_S
 
