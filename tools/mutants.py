@@ -4,7 +4,7 @@ mutmut changes the code in one place at a time, and tests must fail for it: of t
 `[tool.mutmut]`, those that run the changed function. A mutant that no test notices survives, also one that means the
 same as the code; survivors are listed.
 
-    make mutants ARGS="'service.images*'"     one module's mutants alone, and only those
+    make mutants ARGS="'service.images.jpeg*'"     one module's mutants alone, and only those
 """
 
 import argparse

@@ -111,7 +111,7 @@ def bad_requests() -> list[BadRequest]:
     good = json_body(cat_jpeg())
     file = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n' + cat_jpeg() + b"\r\n"
     form_type, chunked = "multipart/form-data; boundary=x", "Transfer-Encoding: chunked"
-    endless = _chunked(*[b" " * 100_000] * 30)
+    endless = _chunked(*[b" " * 100_000] * 40)
     return [
         *(BadRequest(name, _post(body), status) for name, body, status in _bodies()),
         BadRequest("a content type that isn't supported", _post(cat_jpeg(), content_type="text/plain"), 415),
