@@ -292,6 +292,8 @@ def performance_paths(config: pytest.Config) -> list[str]:
     """The arguments of this run that lead to performance tests."""
     paths, _ = PATHS.read(config)
     folders = [(config.rootpath / path).resolve() for path in paths]
+    # A project without performance tests, as `pytest` alone in its root, measures nothing.
+    folders = [folder for folder in folders if folder.exists()]
     return [argument for argument in config.args if _lies_in(file_of_argument(argument).resolve(), folders)]
 
 

@@ -41,3 +41,11 @@ def test_where_processes_cannot_be_paused_performance_tests_say_so_and_others_ru
     assert "servegate pauses the processes that it compares" in result.stderr.str()
     assert "run performance tests on Linux or macOS" in result.stderr.str()
     assert tiny_project.measured == []
+
+
+def test_a_run_in_a_project_without_performance_tests_measures_nothing(pytester: pytest.Pytester) -> None:
+    """`pytest` alone, in the root: the folder of performance tests would lie below it, if there were one."""
+    pytester.makepyfile("import sys\n\ndef test_unit():\n    assert 'servegate.session.hooks' not in sys.modules\n")
+    result = pytester.runpytest_subprocess("-p", "no:xdist")
+    result.assert_outcomes(passed=1)
+    assert "servegate: " not in result.stdout.str()
