@@ -1,6 +1,7 @@
 """What all unit tests have in common: no settings from outside."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,8 @@ from service.settings import ENV_PREFIX
 
 def pytest_configure() -> None:
     """Let each test process count metrics with the processes that it starts; xdist's workers inherit the variable."""
+    if "prometheus_client" in sys.modules:
+        return  # mutation testing forks a process that has done this, and the fork keeps its folder
     os.environ.pop(METRICS_FOLDER, None)
     share_metrics()
 
