@@ -14,9 +14,10 @@ from servegate.measure.targets import Conditions, MeasurementTarget, SessionServ
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
 from servegate.session.settings import Settings
+from servegate.storage.arms import open_arms
 from servegate.storage.baselines import Baseline
-from servegate.storage.commits import export_commit, find_equivalent
-from servegate.storage.environments import environment_python
+from servegate.storage.carried import naming_perf_carry
+from servegate.storage.commits import find_equivalent
 
 # Verdicts of the stored baseline that must be confirmed side by side.
 _UNCLEAR = frozenset({Status.REGRESSED, Status.INCONCLUSIVE})
@@ -170,11 +171,15 @@ class Gate:
         settings, judging, project = self.settings, self.settings.judging, self.settings.project
         self._servers.stop()
         self.progress(f"{target.name}: {reference[:12]} is put beside the working tree")
-        with export_commit(settings.root, reference) as folder:
-            python = environment_python(settings.root, folder, project.lock, same=project.same_env)
+        with (
+            open_arms(
+                settings.root, reference, project.recipe, carried=project.carried, progress=self.progress
+            ) as arms,
+            naming_perf_carry(),
+        ):
             side_by_side = SideBySide(
-                Checkout("base", folder, python),
-                Checkout.working_tree(settings.root),
+                arms.base,
+                arms.head,
                 judging.schedule,
                 progress=lambda text: self.progress(f"{target.name}: {text}"),
             )

@@ -15,6 +15,7 @@ from servegate.session.settings import (
     ProjectSettings,
     Settings,
 )
+from servegate.storage.environments import EnvironmentRecipe
 
 API_1, API_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency", 8)
 MODEL_8 = Cell("model", "batch", 8)
@@ -50,7 +51,7 @@ SETTINGS = Settings(
         report=None,
         history=None,
     ),
-    project=ProjectSettings(service="service", lock="requirements.lock", packages=(), same_env=False),
+    project=ProjectSettings(service="service", packages=(), recipe=EnvironmentRecipe("requirements.lock"), carried=()),
 )
 
 

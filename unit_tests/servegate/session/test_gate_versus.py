@@ -14,9 +14,10 @@ from servegate.records import BurstRecord, Cell, Checkout, Sample, Status, Verdi
 from servegate.session.gate import Gate
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import identify
+from unit_tests.builders.folders import Tree, read_tree
 from unit_tests.builders.gate_settings import API_1, API_8, SETTINGS, judging
 from unit_tests.builders.samples import STORED, make_sample
-from unit_tests.builders.targets import FakeTarget
+from unit_tests.builders.targets import FakeTarget, no_session_server
 
 
 class Service(FakeTarget):
@@ -34,6 +35,7 @@ class Service(FakeTarget):
         self.side_by_side_per_s = side_by_side_per_s or {}
         self.events: list[str] = []
         self.folders: dict[str, Path] = {}
+        self.files: dict[str, Tree] = {}
         self._error = error
         self._failing = failing
 
@@ -49,6 +51,7 @@ class Service(FakeTarget):
             raise self._error
         self.events.append(f"compared {checkout.name}")
         self.folders[checkout.name] = checkout.folder
+        self.files[checkout.name] = read_tree(checkout.folder)
         yield _Process(self, checkout.name)
 
 
@@ -128,8 +131,9 @@ def test_a_slowdown_is_confirmed_against_the_files_of_the_baselines_commit(proje
     assert verdict.status is Status.REGRESSED
     assert "side by side" in verdict.reason
     assert "drift" not in verdict.reason
-    assert service.folders["head"] == project
-    assert service.folders["base"] != project
+    versions = {name: files["service/version.txt"].content for name, files in service.files.items()}
+    assert versions == {"base": b"1", "head": b"2"}
+    assert service.folders["head"].parent == service.folders["base"].parent
     assert not service.folders["base"].exists()
 
 
@@ -177,6 +181,23 @@ def test_versus_a_base_that_does_not_start_there_is_nothing_to_compare_with(proj
     verdicts = run(service, project, versus="HEAD")
     assert {verdict.status for verdict in verdicts.values()} == {Status.NO_BASELINE}
     assert "the base can't be measured: No module named service.model_worker" in verdicts[API_1].reason
+
+
+def test_versus_a_base_that_misses_an_ignored_file_the_reason_names_the_option(project: Path) -> None:
+    error = ProcessError("FileNotFoundError: [Errno 2] No such file or directory: 'weights.npz'")
+    verdict = run(Service({}, error=error), project, versus="HEAD")[API_1]
+    assert verdict.status is Status.NO_BASELINE
+    assert "perf_carry = " in verdict.reason
+
+
+def test_what_perf_carry_names_is_in_both_arms(project: Path) -> None:
+    (project / ".gitignore").write_text("weights.npz\n")
+    (project / "weights.npz").write_text("weights")
+    service = Service({}, {"base": 100.0, "head": 50.0})
+    carried = replace(SETTINGS.project, carried=("weights.npz",))
+    settings = judging(replace(SETTINGS, root=project, project=carried), versus="HEAD", looks=(2, 3))
+    Gate(settings, None, progress=lambda _: None, selected=[API_1]).measure(service, API_1, no_session_server)
+    assert [files["weights.npz"].content for files in service.files.values()] == [b"weights", b"weights"]
 
 
 def test_the_time_budget_bounds_the_whole_run_and_not_each_target(project: Path) -> None:
