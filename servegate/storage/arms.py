@@ -72,10 +72,11 @@ def open_arms(
     with tempfile.TemporaryDirectory(prefix="arms-", dir=guard().folder) as folder:
         base, head = Path(folder) / "base", Path(folder) / "head"
         try:
-            base.mkdir()
-            export_commit(repository, commit, base, needed=project)
+            # The head first: the folder may lie in the working tree, and what is in it would be copied.
             head.mkdir()
             copy_work_tree(repository, head, needed=project)
+            base.mkdir()
+            export_commit(repository, commit, base, needed=project)
             if not (base / project).is_dir():
                 raise CheckoutError(f"the commit {reference} has no folder {project}")
             carry(root, carried, (base / project, head / project))

@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 from servegate.errors import CheckoutError
@@ -36,7 +37,8 @@ def export_commit(repository: Repository, commit: str, folder: Path, needed: str
         files, submodules = _list_tracked(repository, folder, index)
     _fill_pointers(repository, folder, files, commit, needed)
     for name, pinned in submodules.items():
-        _export_submodule(repository, name, pinned, folder, needed)
+        with _raising_below(needed, name):
+            _export_submodule(repository, name, pinned, folder)
 
 
 def copy_work_tree(repository: Repository, folder: Path, needed: str = "") -> None:
@@ -63,14 +65,16 @@ def copy_work_tree(repository: Repository, folder: Path, needed: str = "") -> No
     files = [name for name in (*tracked, *untracked) if _is_file(work_tree, name)]
     for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(work_tree / name, folder / name, follow_symlinks=False)
+        with suppress(FileNotFoundError):  # a temporary file that another program has removed meanwhile
+            shutil.copy(work_tree / name, folder / name, follow_symlinks=False)
     _fill_pointers(repository, folder, files, "HEAD", needed)
     for name in (*nested, *submodules):
-        if (work_tree / name / ".git").exists():
-            (folder / name).mkdir(parents=True)
-            copy_work_tree(Repository.around(work_tree / name, f"{repository.path}{name}/"), folder / name)
-        elif (work_tree / name).is_dir():
-            _export_submodule(repository, name, submodules[name], folder, needed)
+        with _raising_below(needed, name):
+            if (work_tree / name / ".git").exists():
+                (folder / name).mkdir(parents=True)
+                copy_work_tree(Repository.around(work_tree / name, f"{repository.path}{name}/"), folder / name)
+            elif (work_tree / name).is_dir():
+                _export_submodule(repository, name, submodules[name], folder)
 
 
 def _is_file(work_tree: Path, name: str) -> bool:
@@ -81,10 +85,16 @@ def _is_file(work_tree: Path, name: str) -> bool:
     return not any((work_tree / parent).is_symlink() for parent in PurePath(name).parents)
 
 
-def _export_submodule(repository: Repository, name: str, commit: str, folder: Path, needed: str) -> None:
+def _export_submodule(repository: Repository, name: str, commit: str, folder: Path) -> None:
     (folder / name).mkdir(parents=True, exist_ok=True)
+    export_commit(repository.find_submodule(folder, name, commit), commit, folder / name)
+
+
+@contextmanager
+def _raising_below(needed: str, name: str) -> Iterator[None]:
+    """Let an error pass for what lies in the needed folder alone."""
     try:
-        export_commit(repository.find_submodule(folder, name, commit), commit, folder / name)
+        yield
     except CheckoutError:
         if name.startswith(needed):
             raise

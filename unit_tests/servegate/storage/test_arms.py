@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import CheckoutError
+from servegate.processes.guard import guard
 from servegate.storage.arms import open_arms
 from servegate.storage.environments import EnvironmentRecipe
 from unit_tests.builders.folders import read_tree
@@ -96,6 +97,14 @@ class TestAlike:
         write(project, "service/version.txt/new.txt", "new")
         with arms_of(project) as (_, head):
             assert (head / "service" / "version.txt" / "new.txt").read_text() == "new"
+
+    def test_a_folder_for_temporary_files_in_the_project_is_not_copied_into_itself(
+        self, project: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (project / "tmp").mkdir()
+        monkeypatch.setattr(guard(), "folder", project / "tmp")
+        with arms_of(project) as (_, head):
+            assert not list(head.glob("tmp/**/version.txt"))
 
     def test_both_are_removed_at_the_end_and_the_project_is_left_as_it_was(self, project: Path) -> None:
         before = read_tree(project)

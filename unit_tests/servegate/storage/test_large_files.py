@@ -72,6 +72,9 @@ def test_the_filter_of_git_lfs_is_not_run(with_pointer: Path) -> None:
 
 
 def test_a_content_that_is_not_here_is_named_with_the_command_that_fetches_it(with_pointer: Path) -> None:
+    with pytest.raises(CheckoutError, match=r"of service/weights.npz, .*: git lfs fetch origin HEAD$"):
+        _weights(with_pointer)
+    (with_pointer / "service" / "weights.npz").write_bytes(WEIGHTS)
     commit = git(with_pointer, "rev-parse", "HEAD")
     with pytest.raises(CheckoutError, match=rf"of service/weights.npz, .*: git lfs fetch origin {commit}$"):
         _weights(with_pointer)

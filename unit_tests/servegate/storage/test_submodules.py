@@ -70,6 +70,11 @@ def test_a_base_whose_submodule_was_removed_since_still_has_it(with_submodule: P
         assert not (arms.head.folder / "vendor").exists()
 
 
+def test_a_linked_work_tree_finds_the_repositorys_submodules(with_submodule: Path, tmp_path: Path) -> None:
+    git(with_submodule, "worktree", "add", "--quiet", str(tmp_path / "linked"))
+    assert _words(tmp_path / "linked") == ("1", "1")
+
+
 def test_a_submodule_of_a_submodule_is_there(with_submodule: Path, library: Path, tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     shutil.copytree(library, inner)
@@ -109,6 +114,18 @@ def test_a_submodule_outside_the_project_may_be_missing(with_submodule: Path, tm
     with open_arms(clone / "service", "HEAD", SHARED) as arms:
         assert (arms.base.folder / "version.txt").read_text() == "2"
         assert (arms.head.folder / "version.txt").read_text() == "2"
+
+
+def test_a_submodule_outside_the_project_is_there_where_it_can_be(with_submodule: Path) -> None:
+    """Also one that lacks something itself."""
+    vendor = with_submodule / "vendor" / "words"
+    (vendor / ".gitattributes").write_text("*.npz filter=lfs\n")
+    (vendor / "some.npz").write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 3\n")
+    with open_arms(with_submodule / "service", "HEAD", SHARED) as arms:
+        for arm in (arms.base, arms.head):
+            assert (arm.folder.parent / "vendor" / "words" / "words.txt").read_text() == "1"
+    with pytest.raises(CheckoutError, match=r"vendor/words/some.npz, .*: git -C vendor/words/ lfs fetch origin HEAD"):
+        _words(with_submodule)
 
 
 def test_a_repository_within_the_project_that_is_no_submodule_is_copied(project: Path) -> None:
