@@ -75,8 +75,8 @@ def _list_ignored(root: Path, path: str) -> Iterator[str]:
         raise CheckoutError(f"perf_carry: {path} must lie in the project, {root}")
     if not os.path.lexists(root / path):
         raise CheckoutError(f"perf_carry: there is no {path} in {root}")
-    options = ("--others", "--ignored", "--exclude-standard", "--directory")
-    listed = run_git(root, "ls-files", "-z", *options, "--", f":(literal){PurePath(path)}")
+    pathspec = f":(literal){PurePath(path)}"
+    listed = run_git(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", pathspec)
     if not listed:
         raise CheckoutError(
             f"perf_carry: git does not ignore {path}, so each arm has it as its commit does; leave it out"
@@ -86,7 +86,7 @@ def _list_ignored(root: Path, path: str) -> Iterator[str]:
 
 
 def _list_files(root: Path, name: str) -> Iterator[str]:
-    """The file itself, or all in a folder; links to folders are followed, and histories of git left out."""
+    """The file itself, or all files behind a link to a folder or in a repository, of which git lists no files."""
     if not (root / name).is_dir():
         yield name
         return

@@ -32,7 +32,7 @@ def export_commit(repository: Repository, commit: str, folder: Path, needed: str
         # An index of its own leaves the repository's alone. `git archive` would leave out what is marked export-ignore,
         # and tar files need care with links that lead out of the folder.
         index = Path(temporary) / "index"
-        repository.run(folder, "read-tree", "--no-sparse-checkout", commit, index=index)
+        repository.run(folder, "read-tree", commit, index=index)
         repository.run(folder, *WITHOUT_FILTER, "checkout-index", "--all", index=index)
         files, submodules = _list_tracked(repository, folder, index)
     _fill_pointers(repository, folder, files, commit, needed)

@@ -40,6 +40,14 @@ def test_files_and_folders_are_given_to_both_arms_read_only(with_ignored: Path) 
     assert not {"weights.npz", "data/words/en.txt"} & _carried(with_ignored)[0].keys()
 
 
+def test_a_path_is_a_name_and_no_pattern(with_ignored: Path) -> None:
+    (with_ignored / "*.npz").write_text("odd name")
+    base, head = _carried(with_ignored, "*.npz")
+    assert base == head
+    assert base["*.npz"].content == b"odd name"
+    assert "weights.npz" not in base
+
+
 def test_an_arm_that_writes_all_the_same_does_not_reach_the_projects_own_file(with_ignored: Path) -> None:
     with open_arms(
         with_ignored, "HEAD", EnvironmentRecipe("", is_shared=True), carried=["weights.npz", "data"]
@@ -57,8 +65,10 @@ def test_what_lies_elsewhere_behind_links_is_copied(with_ignored: Path, tmp_path
     (tmp_path / "elsewhere" / "large.txt").write_text("large")
     (with_ignored / "linked.npz").symlink_to(tmp_path / "elsewhere")
     (with_ignored / "data" / "large.txt").symlink_to(tmp_path / "elsewhere" / "large.txt")
+    (with_ignored / "data" / "linked").symlink_to(tmp_path / "elsewhere")
     base, head = _carried(with_ignored, "linked.npz", "data")
     assert base == head
+    assert base["linked.npz/large.txt"] == base["data/linked/large.txt"]
     assert base["linked.npz/large.txt"] == base["data/large.txt"] == ("-r--r--r--", b"large")
 
 
