@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +13,14 @@ from servegate.judging.policy import Policy
 from servegate.judging.screen import screen_group
 from servegate.judging.slowing import describe_slowing
 from servegate.measure.process_by_process import measure_group
-from servegate.measure.side_by_side import Compared, SideBySide
+from servegate.measure.side_by_side import Compared
 from servegate.measure.targets import Conditions, MeasurementTarget, SessionServers
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
+from servegate.session.put_beside import put_beside
 from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
-from servegate.storage.commits import export_commit, find_equivalent
-from servegate.storage.environments import environment_python
+from servegate.storage.commits import find_equivalent
 
 # Verdicts of the stored baseline that must be confirmed side by side.
 _UNCLEAR = frozenset({Status.REGRESSED, Status.INCONCLUSIVE})
@@ -168,88 +167,51 @@ class Gate:
         return verdicts
 
     def _confirm(self, targets: Sequence[MeasurementTarget]) -> None:
-        """Compare targets with the baseline's commit side by side; where that can't be done, the screen decides."""
+        """Compare with the baseline's commit side by side; where that can't be done, the screen decides."""
         assert self.baseline is not None, "without a baseline nothing is unclear"
-        screened, project = dict(self.results), self.settings.project
+        project = self.settings.project
+        screened = [
+            result for target in targets for result in self._results_of(target) if result.verdict.change is not None
+        ]
         try:
             reference = find_equivalent(self.settings.root, self.baseline.checkout, project.service, project.lock)
-            compared = self._put_beside(targets, reference)
+            compared = self._put_beside(targets, [result.cell for result in screened], reference)
         except (ReferenceCheckoutError, CheckoutError) as error:
-            for target in targets:
-                self._not_confirmed(target, error)
-            return
+            compared = _nothing_compared(targets, error)
         for target in targets:
-            failure = compared.errors.get(target.name)
-            if isinstance(failure, ReferenceCheckoutError):
-                self._not_confirmed(target, failure)
-            else:
+            if not isinstance(compared.errors.get(target.name), ReferenceCheckoutError):
                 self._take(target, compared)
-        for cell, before in screened.items():
-            result = self.results[cell]
-            if result.verdict.status is Status.PASS and before.verdict.status is Status.REGRESSED:
-                reason = f"{result.verdict.reason}; the machine is slower today than when the baseline was stored"
-                self.results[cell] = replace(result, verdict=replace(result.verdict, reason=reason))
-            elif result.verdict.status in (Status.BASE_FAILED, Status.NO_BASELINE):
-                self.results[cell] = _add_evidence(before, f"not confirmed side by side: {result.verdict.reason}")
-            elif not result.pairs:
-                # As when the run's time is over: the screen's samples are all that there is.
-                self.results[cell] = replace(before, verdict=result.verdict)
-
-    def _not_confirmed(self, target: MeasurementTarget, error: Exception) -> None:
-        for result in self._results_of(target):
-            self.results[result.cell] = _add_evidence(result, f"not confirmed side by side: {error}")
+        for before in screened:
+            failure = compared.errors.get(before.cell.group)
+            self.results[before.cell] = _confirmed(before, self.results[before.cell], failure)
 
     def _compare(self, targets: Sequence[MeasurementTarget], reference: str) -> None:
         """Judge targets side by side with another commit, and by nothing else."""
         try:
-            compared = self._put_beside(targets, reference)
+            compared = self._put_beside(targets, self.selected, reference)
         except (ReferenceCheckoutError, CheckoutError) as error:
-            for target in targets:
-                self._keep_base_failure(target, error)
-            return
+            compared = _nothing_compared(targets, error)
         for target in targets:
             failure = compared.errors.get(target.name)
             if isinstance(failure, ReferenceCheckoutError):
-                self._keep_base_failure(target, failure)
+                verdict = Verdict(self._status_without_base(failure), str(failure))
+                for cell in self._cells_of(target):
+                    self._keep(target, cell, (), verdict)
             else:
                 self._take(target, compared)
 
-    def _keep_base_failure(self, target: MeasurementTarget, error: ServegateError) -> None:
-        for cell in self._cells_of(target):
-            self._keep(target, cell, (), Verdict(self._status_without_base(error), str(error)))
-
-    def _status_without_base(self, error: ServegateError) -> Status:
+    def _status_without_base(self, error: ReferenceCheckoutError) -> Status:
         """A comparison that was asked for and did not happen fails the run."""
         if isinstance(error, NothingToCompareError):
             return Status.NOT_JUDGED
         return Status.NO_BASELINE if self.settings.judging.versus is None else Status.BASE_FAILED
 
-    def _put_beside(self, targets: Sequence[MeasurementTarget], reference: str) -> Compared:
-        settings, judging, project = self.settings, self.settings.judging, self.settings.project
+    def _put_beside(self, targets: Sequence[MeasurementTarget], cells: Sequence[Cell], reference: str) -> Compared:
         self._servers.stop()
         self.progress(f"{reference[:12]} is put beside the working tree")
-        with export_commit(settings.root, reference) as folder:
-            self._check_comparable(folder, reference)
-            python = environment_python(settings.root, folder, project.lock, same=project.same_env)
-            side_by_side = SideBySide(
-                Checkout("base", folder, python),
-                Checkout.working_tree(settings.root),
-                judging.schedule,
-                progress=self.progress,
-            )
-            left_s = self._start_s + judging.budget_s - time.monotonic()
-            cells = [(target, self._cells_of(target)) for target in targets]
-            return side_by_side.compare(cells, self.policy, left_s)
-
-    def _check_comparable(self, base: Path, reference: str) -> None:
-        settings = self.settings
-        tests = [path.relative_to(settings.root) for path in settings.files.paths]
-        for what, paths in (("service", [Path(settings.project.service)]), ("performance tests", tests)):
-            if not any((base / path).exists() for path in paths):
-                named = " ".join(map(str, paths))
-                raise NothingToCompareError(
-                    f"there is nothing to compare with: the commit {reference[:12]} has no {what} ({named})"
-                )
+        left_s = self._start_s + self.settings.judging.budget_s - time.monotonic()
+        chosen = [(target, [cell for cell in cells if cell.group == target.name]) for target in targets]
+        return put_beside(self.settings, reference, chosen, self.policy, left_s, self.progress)
 
     def _take(self, target: MeasurementTarget, compared: Compared) -> None:
         """Keep what a comparison found out about a target."""
@@ -257,10 +219,10 @@ class Gate:
             self._errors[target.name] = compared.errors[target.name]
             return
         self.groups += [group for group in compared.groups if group.name == target.name]
-        for cell in self._cells_of(target):
-            comparison = compared.cells[cell]
-            self._keep(target, cell, [pair.head for pair in comparison.pairs], comparison.verdict)
-            self.results[cell] = replace(self.results[cell], pairs=comparison.pairs)
+        for cell, comparison in compared.cells.items():
+            if cell.group == target.name:
+                self._keep(target, cell, [pair.head for pair in comparison.pairs], comparison.verdict)
+                self.results[cell] = replace(self.results[cell], pairs=comparison.pairs)
 
     def _keep(self, target: MeasurementTarget, cell: Cell, samples: Sequence[Sample], verdict: Verdict) -> None:
         self.results[cell] = CellResult(
@@ -291,5 +253,20 @@ def _is_unclear(result: CellResult) -> bool:
     return result.verdict.status in _UNCLEAR
 
 
-def _add_evidence(result: CellResult, line: str) -> CellResult:
-    return replace(result, verdict=replace(result.verdict, evidence=(*result.verdict.evidence, line)))
+def _nothing_compared(targets: Sequence[MeasurementTarget], error: ServegateError) -> Compared:
+    """A comparison for which the other commit could not be had."""
+    failure = error if isinstance(error, ReferenceCheckoutError) else ReferenceCheckoutError(str(error))
+    return Compared({}, (), {target.name: failure for target in targets})
+
+
+def _confirmed(screened: CellResult, compared: CellResult, failure: Exception | None) -> CellResult:
+    """What stands of a cell that the stored baseline could not clear, once it was to be compared side by side."""
+    before, now = screened.verdict, compared.verdict
+    if failure is not None or now.status is Status.BASE_FAILED:
+        evidence = (*before.evidence, f"not confirmed side by side: {failure or now.reason}")
+        return replace(screened, verdict=replace(before, evidence=evidence))
+    if now.status is Status.PASS and before.status is Status.REGRESSED:
+        reason = f"{now.reason}; the machine is slower today than when the baseline was stored"
+        return replace(compared, verdict=replace(now, reason=reason))
+    # Without a pair, as when the run's time is over, the screen's samples are all that there is.
+    return compared if compared.pairs else replace(screened, verdict=now)
