@@ -12,6 +12,7 @@ ServegateError
 ├── MissingExtraError      a package of one of servegate's extras isn't installed
 ├── CheckoutError          the working tree or its git history is not as needed
 └── ReferenceCheckoutError              the other checkout of a comparison side by side can't be measured
+    └── NothingToCompareError           it has no service or no performance tests yet
 """
 
 
@@ -61,3 +62,7 @@ class CheckoutError(ServegateError):
 
 class ReferenceCheckoutError(ServegateError):
     """The other checkout of a comparison side by side can't be measured; this one is not to blame."""
+
+
+class NothingToCompareError(ReferenceCheckoutError):
+    """The other checkout has no service or no performance tests yet: nothing can have become worse."""

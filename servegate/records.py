@@ -227,6 +227,7 @@ class Status(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
     INVALID = "INVALID"
     NO_BASELINE = "NO_BASELINE"
+    BASE_FAILED = "BASE_FAILED"
     NOT_JUDGED = "not judged"
     INFORMS = "informs"
 

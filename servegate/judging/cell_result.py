@@ -8,6 +8,14 @@ from servegate.records import Cell, Sample, Verdict
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A cell's verdict side by side, and the pairs that it is by."""
+
+    verdict: Verdict
+    pairs: tuple[PairFigure, ...]
+
+
+@dataclass(frozen=True)
 class CellResult:
     """A cell's measurements and its verdict.
 
@@ -23,6 +31,8 @@ class CellResult:
         Name of the group whose best throughput bounds that of this cell's group; None where no group does.
     rate_is_given:
         Whether the load sets the rate. Throughput then shows the load, and not what the service can do.
+    excludes:
+        The slowdown that PASS excludes at 95 %, as a share; None where nothing is judged.
     """
 
     cell: Cell
@@ -32,3 +42,4 @@ class CellResult:
     pairs: Sequence[PairFigure] = ()
     ceiling: str | None = None
     rate_is_given: bool = False
+    excludes: float | None = None

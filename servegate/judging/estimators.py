@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Any
 
+import numpy as np
 from scipy import special
 
 from servegate.records import Change
@@ -12,9 +14,16 @@ from servegate.records import Change
 _INTERVAL_CONFIDENCE = 0.975  # one-sided at both ends: a 95 % interval
 
 
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+# A standard error of 0, as of equal observations, has no t; one of a billionth decides alike.
+_LEAST_STANDARD_ERROR = 1e-9
+
+
 @dataclass(frozen=True)
 class MeanDifference:
-    """A mean difference with its standard error; their quotient follows Student's t if nothing changed.
+    """Mean differences with their standard errors; their quotients follow Student's t if nothing changed.
+
+    All are arrays of one shape, without an axis for a single difference.
 
     Attributes
     ----------
@@ -26,32 +35,55 @@ class MeanDifference:
         Of the t distribution that difference / standard_error follows.
     """
 
-    difference: float
-    standard_error: float
-    degrees_of_freedom: int
+    difference: Floats
+    standard_error: Floats
+    degrees_of_freedom: Floats
 
-    def p_lower(self) -> float:
+    def p_lower(self) -> Floats:
         """Probability of a difference this low or lower without a change."""
-        if self.standard_error == 0:
-            return 1.0 if self.difference >= 0 else 0.0
-        return float(special.stdtr(self.degrees_of_freedom, self.difference / self.standard_error))
+        return _array(special.stdtr(self.degrees_of_freedom, self.difference / self._standard_error))
 
-    def p_higher(self) -> float:
+    def p_higher(self) -> Floats:
         """Probability of a difference this high or higher without a change."""
-        return MeanDifference(-self.difference, self.standard_error, self.degrees_of_freedom).p_lower()
+        return _array(special.stdtr(self.degrees_of_freedom, -self.difference / self._standard_error))
 
-    def lower_bound(self, confidence: float) -> float:
-        """The change lies above this with the given one-sided confidence."""
-        return self.difference - float(special.stdtrit(self.degrees_of_freedom, confidence)) * self.standard_error
-
-    def upper_bound(self, confidence: float) -> float:
-        """The change lies below this with the given one-sided confidence."""
-        return self.difference + float(special.stdtrit(self.degrees_of_freedom, confidence)) * self.standard_error
+    def half_width(self, confidence: Floats | float) -> Floats:
+        """How far the change reaches to either side of the difference, each with this one-sided confidence."""
+        return _array(special.stdtrit(self.degrees_of_freedom, confidence) * self.standard_error)
 
     def as_change(self) -> Change:
-        """The relative change with its 95 % interval, where the observations are logarithms."""
-        low, high = (bound(_INTERVAL_CONFIDENCE) for bound in (self.lower_bound, self.upper_bound))
-        return Change(math.expm1(self.difference), math.expm1(low), math.expm1(high))
+        """The relative change of a single difference with its 95 % interval, where observations are logarithms."""
+        half_width = self.half_width(_INTERVAL_CONFIDENCE)
+        estimates = (self.difference, self.difference - half_width, self.difference + half_width)
+        return Change(*(math.expm1(float(value)) for value in estimates))
+
+    def where(self, chosen: np.ndarray[Any, np.dtype[np.bool_]], other: "MeanDifference") -> "MeanDifference":
+        """Return these differences where they are chosen, and the other's elsewhere."""
+        return MeanDifference(
+            np.where(chosen, self.difference, other.difference),
+            np.where(chosen, self.standard_error, other.standard_error),
+            np.where(chosen, self.degrees_of_freedom, other.degrees_of_freedom),
+        )
+
+    def at(self, place: int) -> "MeanDifference":
+        """The single difference at a place of the last axis."""
+        return MeanDifference(
+            self.difference[..., place], self.standard_error[..., place], self.degrees_of_freedom[..., place]
+        )
+
+    @property
+    def _standard_error(self) -> Floats:
+        return np.maximum(self.standard_error, _LEAST_STANDARD_ERROR)
+
+
+def single_difference(difference: float, standard_error: float, degrees_of_freedom: float) -> MeanDifference:
+    """One difference without an axis."""
+    return MeanDifference(np.array(difference), np.array(standard_error), np.array(degrees_of_freedom))
+
+
+def _array(values: object) -> Floats:
+    array: Floats = np.asarray(values)
+    return array
 
 
 # A trimmed mean of a normal sample varies at most so much more than its mean: 1.35 for the median of three
@@ -84,7 +116,7 @@ def predict_mean(stored: Sequence[float], new: Sequence[float]) -> MeanDifferenc
     """
     if len(stored) < 2 or not new:
         raise ValueError(f"needs two stored observations and a new one, got {len(stored)} and {len(new)}")
-    return MeanDifference(
+    return single_difference(
         difference=trimmed_mean(new, _trimmed_of_new(new)) - trimmed_mean(stored, _trimmed_of_stored(stored)),
         standard_error=robust_spread(stored) * math.sqrt(_TRIMMED_VARIANCE * (1 / len(stored) + 1 / len(new))),
         degrees_of_freedom=len(stored) - 2 * _trimmed_of_stored(stored) - 1,
@@ -99,21 +131,6 @@ def trimmed_mean(values: Sequence[float], trimmed: int) -> float:
 def midmean(values: Sequence[float]) -> float:
     """Mean of the middle half: as robust against a quarter of outliers at either end, and sharper than the median."""
     return trimmed_mean(values, len(values) // 4)
-
-
-def midmean_variance(values: Sequence[float]) -> float:
-    """Variance of the midmean of at least two values: the winsorised sum of squares over h (h - 1), h values kept.
-
-    References
-    ----------
-    J. W. Tukey and D. H. McLaughlin, Less vulnerable confidence and significance procedures for location based on a
-    single sample: trimming/winsorization 1 (Sankhya A 25, 1963).
-    """
-    trimmed = len(values) // 4
-    kept = len(values) - 2 * trimmed
-    winsorised = _winsorised(values, trimmed)
-    centre = fmean(winsorised)
-    return sum((value - centre) ** 2 for value in winsorised) / (kept * (kept - 1))
 
 
 def robust_spread(values: Sequence[float]) -> float:
@@ -142,53 +159,10 @@ def _trimmed_of_new(values: Sequence[float]) -> int:
     return max(1, int(_TRIMMED_SHARE * len(values))) if len(values) >= 3 else 0
 
 
-# Fresh processes of one code differ by about this much whatever their blocks say, as a share of throughput.
-_BETWEEN_PROCESSES = 0.01
-_PRIOR_DEGREES = 6
-
-
-def mean_of_pairs(differences: Sequence[float], variances: Sequence[float]) -> MeanDifference:
-    """The paired t statistic, weighted, with a moderated variance.
-
-    Few pairs estimate their own variance badly, but each pair's blocks say how far its figure can be trusted. A pair's
-    variance v_i is taken as halfway between what its own blocks give and the mean of all pairs, plus 1 % squared for
-    what blocks can't see. The mean is weighted by w_i = 1 / v_i: a pair that was measured while others used the machine
-    says less than a calm one. How far all these variances are right is the factor that the pairs' own spread estimates,
-    s^2 = sum(w_i (y_i - mean)^2) / (n - 1), averaged with a prior of 1 on 6 degrees of freedom: (6 + (n - 1) s^2) /
-    (n + 5). As pairs come in, their own spread takes over.
-
-    Parameters
-    ----------
-    differences:
-        New minus old of each pair, at least two.
-    variances:
-        Of each difference as the pair's own blocks give it, see `midmean_variance`.
-
-    References
-    ----------
-    G. K. Smyth, Linear models and empirical Bayes methods for assessing differential expression in microarray
-    experiments (Statistical Applications in Genetics and Molecular Biology 3, 2004): the moderated t statistic.
-    J. Hartung and G. Knapp, A refined method for the meta-analysis of controlled clinical trials with binary outcome
-    (Statistics in Medicine 20, 2001): the weighted variance of a weighted mean.
-    """
-    if len(differences) < 2 or len(differences) != len(variances):
-        raise ValueError(f"needs two pairs, each with a variance; got {len(differences)} and {len(variances)}")
-    typical = fmean(variances)
-    weights = [1 / ((own + typical) / 2 + _BETWEEN_PROCESSES**2) for own in variances]
-    mean = fmean(differences, weights)
-    own_degrees = len(differences) - 1
-    own_factor = (
-        sum(weight * (value - mean) ** 2 for weight, value in zip(weights, differences, strict=True)) / own_degrees
-    )
-    degrees_of_freedom = _PRIOR_DEGREES + own_degrees
-    factor = (_PRIOR_DEGREES + own_degrees * own_factor) / degrees_of_freedom
-    return MeanDifference(mean, math.sqrt(factor / sum(weights)), degrees_of_freedom)
-
-
 def paired_mean(differences: Sequence[float]) -> MeanDifference:
     """The paired t statistic of at least two differences."""
     spread = stdev(differences)
-    return MeanDifference(fmean(differences), spread / math.sqrt(len(differences)), len(differences) - 1)
+    return single_difference(fmean(differences), spread / math.sqrt(len(differences)), len(differences) - 1)
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:

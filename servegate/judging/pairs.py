@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from statistics import fmean, variance
 
 from servegate.errors import MeasurementError
-from servegate.judging.estimators import midmean, midmean_variance
+from servegate.judging.estimators import midmean
 from servegate.judging.stages import PartsOfPair
 from servegate.records import BurstRecord, Cell, Sample
 
@@ -18,7 +19,8 @@ class PairFigure:
     log_ratio:
         log(throughput of head / throughput of base): the replicate that tests run on; NaN after a wrong answer.
     blocks:
-        The blocks whose midmean it is.
+        The log ratios of the blocks whose mean it is. The mean counts the service's own stalls, which a robust figure
+        would hide.
     base, head:
         What each arm measured.
     seconds:
@@ -38,7 +40,7 @@ class PairFigure:
         """With as many digits as have a meaning; throughput of each burst."""
         return {
             "log_ratio": round(self.log_ratio, 5) if math.isfinite(self.log_ratio) else None,
-            "blocks": [round(block, 4) for block in self.blocks if math.isfinite(block)],
+            "blocks": [round(block, 4) for block in self.blocks],
             "base_per_s": [float(f"{rate:.4g}") for rate in self.base.rates_per_s],
             "head_per_s": [float(f"{rate:.4g}") for rate in self.head.rates_per_s],
             "seconds": round(self.seconds, 1),
@@ -52,8 +54,13 @@ class PairFigure:
 
     @property
     def variance(self) -> float:
-        """Of the log ratio, as its blocks give it; at least two."""
-        return midmean_variance(self.blocks)
+        """Variance of the log ratio as the blocks predict it; at least two blocks."""
+        return variance(self.blocks) / len(self.blocks)
+
+    @property
+    def robust_log_ratio(self) -> float:
+        """The mean of the middle half of the blocks: without the machine's stalls, and without the service's own."""
+        return midmean(self.blocks)
 
 
 def pair_figure(cell: Cell, base: BurstRecord, head: BurstRecord, seconds: float) -> PairFigure:
@@ -66,18 +73,20 @@ def pair_figure(cell: Cell, base: BurstRecord, head: BurstRecord, seconds: float
     """
     if base.sample.failures or head.sample.failures:
         return PairFigure(math.nan, (), base.sample, head.sample, seconds)
-    blocks = tuple(
-        _log_rate(head, start) - _log_rate(base, start)
-        for start in range(0, len(head.units), 2)
-        # A stall of both arms leaves nothing to compare.
-        if any(head.units[start : start + 2]) or any(base.units[start : start + 2])
-    )
-    log_ratio = midmean(blocks) if 4 * len(blocks) > len(head.units) else math.nan
-    if not math.isfinite(log_ratio):
+    starts = range(0, len(head.units), 2)
+    # A stall of both arms leaves nothing to compare.
+    blocks = [start for start in starts if _units(base, start) or _units(head, start)]
+    stalled = [start for start in blocks if not (_units(base, start) and _units(head, start))]
+    if 2 * len(blocks) <= len(starts) or 2 * len(stalled) >= len(blocks):
         raise MeasurementError(f"{cell}: nothing happened in most bursts; a server stands still, or is far too slow")
-    return PairFigure(log_ratio, blocks, base.sample, head.sample, seconds)
+    log_ratios = tuple(math.log(_rate(head, start) / _rate(base, start)) for start in blocks)
+    return PairFigure(fmean(log_ratios), log_ratios, base.sample, head.sample, seconds)
 
 
-def _log_rate(record: BurstRecord, start: int) -> float:
-    units, seconds = sum(record.units[start : start + 2]), sum(record.seconds[start : start + 2])
-    return math.log(units / seconds) if units else -math.inf
+def _units(record: BurstRecord, start: int) -> float:
+    return sum(record.units[start : start + 2])
+
+
+def _rate(record: BurstRecord, start: int) -> float:
+    # A stall that lasts both bursts counts as half a unit: slow, and not infinitely so.
+    return max(_units(record, start), 0.5) / sum(record.seconds[start : start + 2])

@@ -2,8 +2,7 @@
 
 A pair of fresh processes, one an arm, is the replicate. Within a pair the arms take turns in bursts, never both at a
 time, in balanced blocks (ABBA or BAAB, half of each), so that whatever drifts over a block cancels. A block's figure is
-the log ratio of the arms' throughput in their two bursts each, a pair's figure for a cell the mean of the middle half
-of its blocks: a stall of seconds spoils one block and moves it little.
+the log ratio of the arms' throughput in their two bursts each, a pair's figure for a cell the mean of its blocks.
 """
 
 import math
@@ -14,16 +13,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from servegate.errors import ReferenceCheckoutError, ServegateError
-from servegate.judging.estimators import geometric_mean
-from servegate.judging.judge import Policy, describe_failures, judge_pairs, why_invalid
+from servegate.judging.cell_result import Comparison
+from servegate.judging.comparison import ComparisonJudge
+from servegate.judging.group_result import GroupResult
 from servegate.judging.pairs import PairFigure, pair_figure
-from servegate.judging.stages import compare_stages, describe_stages, name_stages
+from servegate.judging.policy import Policy
 from servegate.measure.process_by_process import describe_duration
 from servegate.measure.targets import BurstLoad, Launchable, LaunchedProcess, PausableTarget
-from servegate.records import Cell, Checkout, Status, Verdict
-
-_LEAST_PAIRS = 2
-_OUT_OF_TIME = Verdict(Status.INCONCLUSIVE, "the run's time budget had ended before this could be compared")
+from servegate.records import Cell, Checkout
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,20 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A cell's verdict, and the pairs that it is by."""
+class Compared:
+    """What a comparison found out.
 
-    verdict: Verdict
-    pairs: tuple[PairFigure, ...]
+    Attributes
+    ----------
+    cells, groups:
+        Their verdicts.
+    errors:
+        By group, why it couldn't be measured; its cells have no verdict then.
+    """
+
+    cells: Mapping[Cell, Comparison]
+    groups: Sequence[GroupResult]
+    errors: Mapping[str, ServegateError]
 
 
 @dataclass(frozen=True)
@@ -69,46 +75,43 @@ class SideBySide:
     progress: Callable[[str], None] = lambda _: None
 
     def compare(
-        self, target: Launchable, cells: Sequence[Cell], policy: Policy, budget_s: float
-    ) -> dict[Cell, Comparison]:
-        """Compare cells pair by pair until each is decided, or the last look or the time budget is reached.
+        self, targets: Sequence[tuple[Launchable, Sequence[Cell]]], policy: Policy, budget_s: float
+    ) -> Compared:
+        """Compare the cells of several targets pair by pair, until all are decided or no time is left.
 
-        A cell that is decided at a look is not measured again. What comes back is in the order of the cells.
+        All targets are measured within each pair, since each learns from the others how far fresh processes differ.
+        A cell that is decided at a look is not measured again.
 
         Parameters
         ----------
+        targets:
+            Each with its cells; a target's cells are one group.
         budget_s:
             Seconds after which no further pair begins; without any left nothing is measured.
-
-        Raises
-        ------
-        ReferenceCheckoutError
-            When the base doesn't start or can't be measured.
-        ServegateError
-            When the head doesn't start or can't be measured.
         """
-        if budget_s <= 0:
-            return {cell: Comparison(_OUT_OF_TIME, ()) for cell in cells}
+        judge = ComparisonJudge(policy, [cell for _, cells in targets for cell in cells])
+        errors: dict[str, ServegateError] = {}
         start_s = time.monotonic()
-        figures: dict[Cell, list[PairFigure]] = {cell: [] for cell in cells}
-        decided: dict[Cell, Comparison] = {}
-        for pair in range(1, policy.looks[-1] + 1):
-            undecided = [cell for cell in cells if cell not in decided]
-            if not undecided:
-                break
-            here = _describe_pair(policy, pair, time.monotonic() - start_s)
+        for pair in range(1, policy.looks[-1] + 1 if budget_s > 0 else 1):
             pair_start_s = time.monotonic()
-            for cell, figure in self.measure_pair(target, undecided, here).items():
-                figures[cell].append(figure)
+            here = _describe_pair(policy, pair, pair_start_s - start_s)
+            for target, cells in targets:
+                group = cells[0].group
+                open_cells = judge.open_cells(group)
+                if open_cells:
+                    try:
+                        judge.add(self.measure_pair(target, open_cells, f"{here}: {group}"))
+                    except ServegateError as error:
+                        errors[group] = error
+                        judge.drop(group)
             now_s = time.monotonic()
             last = pair == policy.looks[-1] or now_s + (now_s - pair_start_s) > start_s + budget_s
-            for cell in undecided:
-                verdict = _judge(policy, figures[cell], at_look=pair in policy.looks, last=last)
-                if verdict is not None:
-                    decided[cell] = Comparison(verdict, tuple(figures[cell]))
-            if last:
+            if pair in policy.looks or last:
+                judge.look(last=last)
+            if last or not judge.is_any_open:
                 break
-        return {cell: decided[cell] for cell in cells}
+        cells_compared = {cell: found for cell, found in judge.compared_cells().items() if cell.group not in errors}
+        return Compared(cells_compared, judge.compared_groups(), errors)
 
     def measure_pair(self, target: Launchable, cells: Sequence[Cell], here: str = "one pair") -> dict[Cell, PairFigure]:
         """Start one fresh process a checkout, both at a time, and compare them on every cell.
@@ -183,46 +186,6 @@ def _describe_pair(policy: Policy, pair: int, elapsed_s: float) -> str:
     if pair > 1:
         here += f", {describe_duration(elapsed_s / (pair - 1) * (look - pair + 1))} to the next verdicts"
     return here
-
-
-def _judge(policy: Policy, figures: Sequence[PairFigure], *, at_look: bool, last: bool) -> Verdict | None:
-    base, head = [figure.base for figure in figures], [figure.head for figure in figures]
-    invalid = why_invalid(policy, head)
-    if invalid:
-        return Verdict(Status.INVALID, invalid)
-    wrong = describe_failures(base)
-    if wrong:
-        now_per_s = geometric_mean([sample.mean_throughput_per_s for sample in head])
-        return Verdict(Status.NO_BASELINE, f"the base can't serve this cell: {wrong}", now_per_s=now_per_s)
-    invalid = why_invalid(policy, base)
-    if invalid:
-        return Verdict(Status.INVALID, f"in the base, {invalid}")
-    if not (at_look or last):
-        return None
-    if len(figures) < _LEAST_PAIRS:
-        return Verdict(Status.INCONCLUSIVE, f"the time budget ended after {len(figures)} pair of fresh processes")
-    verdict = judge_pairs(
-        policy, [figure.log_ratio for figure in figures], [figure.variance for figure in figures], last=last
-    )
-    if verdict is None:
-        return None
-    verdict = _with_stages(verdict, figures, policy.margin)
-    return replace(
-        verdict,
-        now_per_s=geometric_mean([sample.mean_throughput_per_s for sample in head]),
-        baseline_per_s=geometric_mean([sample.mean_throughput_per_s for sample in base]),
-    )
-
-
-def _with_stages(verdict: Verdict, figures: Sequence[PairFigure], margin: float) -> Verdict:
-    """The stages' changes in the evidence; of a cell that changed, the one that moved in the reason."""
-    changes = compare_stages([figure.parts for figure in figures])
-    if not changes:
-        return verdict
-    reason = verdict.reason
-    if verdict.status in (Status.REGRESSED, Status.IMPROVED):
-        reason += f"; {name_stages(changes, margin)}"
-    return replace(verdict, reason=reason, evidence=(*verdict.evidence, f"stages   {describe_stages(changes, margin)}"))
 
 
 def balanced_blocks(blocks: int, order: random.Random) -> list[str]:

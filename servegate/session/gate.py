@@ -1,28 +1,33 @@
-"""What a run measures and judges: a group when its first test asks, and then each cell's own result."""
+"""What a run measures and judges: all judged targets when the first test asks, then each cell's own result."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from servegate.errors import CheckoutError, ReferenceCheckoutError
+import pytest
+
+from servegate.errors import CheckoutError, NothingToCompareError, ReferenceCheckoutError, ServegateError
 from servegate.judging.cell_result import CellResult
-from servegate.judging.judge import Policy, judge
+from servegate.judging.group_result import GroupResult
+from servegate.judging.policy import Policy
+from servegate.judging.screen import screen_group
 from servegate.judging.slowing import describe_slowing
 from servegate.measure.process_by_process import measure_group
-from servegate.measure.side_by_side import SideBySide
+from servegate.measure.side_by_side import Compared
 from servegate.measure.targets import Conditions, MeasurementTarget, SessionServers
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
+from servegate.session.put_beside import put_beside
 from servegate.session.settings import Settings
-from servegate.storage.arms import open_arms
 from servegate.storage.baselines import Baseline
-from servegate.storage.carried import naming_perf_carry
 from servegate.storage.commits import find_equivalent
 
 # Verdicts of the stored baseline that must be confirmed side by side.
 _UNCLEAR = frozenset({Status.REGRESSED, Status.INCONCLUSIVE})
-_FAILING = frozenset({Status.REGRESSED, Status.INVALID})
+_FAILING = frozenset({Status.REGRESSED, Status.INVALID, Status.BASE_FAILED})
 _FAILING_STRICT = _FAILING | {Status.INCONCLUSIVE, Status.NO_BASELINE}
+# The run ends at once with these, whatever else is to be measured.
+_ENDS_THE_RUN = (KeyboardInterrupt, SystemExit, pytest.exit.Exception)
 
 # Gives the value of a fixture of the test that asks.
 GetFixture = Callable[[str], ServerProcess]
@@ -45,12 +50,19 @@ class Gate:
     ----------
     baseline:
         None when there is none for this class of machine, or nothing is judged.
+    reference:
+        The commit that every judged cell is compared with side by side, without a look at stored figures; None where
+        the stored baseline screens.
     progress:
         Called with a line of text whenever something new begins.
+    targets:
+        What the collected tests measure, in the order of their groups.
     selected:
         The cells whose tests were collected.
     results:
-        By cell, of the groups that were measured.
+        By cell, of what was measured.
+    groups:
+        The groups that were compared side by side.
     details:
         What the measured processes said of themselves.
     """
@@ -58,31 +70,31 @@ class Gate:
     settings: Settings
     baseline: Baseline | None
     progress: Callable[[str], None]
+    reference: str | None = None
+    targets: Sequence[MeasurementTarget] = ()
     selected: Sequence[Cell] = ()
     results: dict[Cell, CellResult] = field(default_factory=dict)
+    groups: list[GroupResult] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
     _errors: dict[str, BaseException] = field(default_factory=dict)
     _servers: SessionServers = field(default_factory=SessionServers)
     _start_s: float = field(default_factory=time.monotonic)
 
     def measure(self, target: MeasurementTarget, cell: Cell, get_fixture: GetFixture) -> CellResult:
-        """The cell's result; the first call for a target measures and judges all its selected cells.
+        """The cell's result; the first call for a judged target measures and judges them all.
 
         Raises
         ------
         ServegateError
             When measuring the target failed; the same for each of its cells.
         """
+        if cell not in self.results and target.name not in self._errors:
+            if target.name in self.settings.informing:
+                self._measure([target], get_fixture)
+            else:
+                self._measure_judged(get_fixture)
         if target.name in self._errors:
             raise self._errors[target.name]
-        if cell not in self.results:
-            try:
-                self._measure(target, get_fixture)
-            # Measuring again would meet it again, whatever it was; pytest.fail and its like are no Exception.
-            except BaseException as error:
-                self._errors[target.name] = error
-                raise
-            self._describe_slowing(target)
         return self.results[cell]
 
     @property
@@ -90,15 +102,37 @@ class Gate:
         """The verdicts that fail a test in this run."""
         return _FAILING_STRICT if self.settings.judging.is_strict else _FAILING
 
-    def _measure(self, target: MeasurementTarget, get_fixture: GetFixture) -> None:
-        cells, versus = [cell for cell in self.selected if cell.group == target.name], self.settings.judging.versus
-        if versus is not None and target.name not in self.settings.informing:
-            try:
-                self._compare(target, cells, versus)
-            except ReferenceCheckoutError as error:
-                for cell in cells:
-                    self._keep(target, cell, (), Verdict(Status.NO_BASELINE, str(error)))
+    @property
+    def policy(self) -> Policy:
+        """The judge's policy for what this run judges."""
+        judged = [cell for cell in self.selected if cell.group not in self.settings.informing]
+        groups = {cell.group for cell in judged}
+        return self.settings.judging.policy(groups=max(1, len(groups)), cells=max(1, len(judged)))
+
+    def _measure_judged(self, get_fixture: GetFixture) -> None:
+        targets = [target for target in self.targets if target.name not in self.settings.informing]
+        if self.reference is not None:
+            self._compare(targets, self.reference)
             return
+        self._measure(targets, get_fixture)
+        unclear = [target for target in targets if any(map(_is_unclear, self._results_of(target)))]
+        if unclear and self.settings.judging.confirm:
+            self._confirm(unclear)
+        for target in targets:
+            self._describe_slowing(target)
+
+    def _measure(self, targets: Sequence[MeasurementTarget], get_fixture: GetFixture) -> None:
+        """Measure targets process by process, and judge them by the stored baseline."""
+        for target in targets:
+            try:
+                self._measure_target(target, get_fixture)
+            except _ENDS_THE_RUN:
+                raise
+            # Measuring again would meet it again, whatever it was; pytest.fail and its like are no Exception.
+            except BaseException as error:
+                self._errors[target.name] = error
+
+    def _measure_target(self, target: MeasurementTarget, get_fixture: GetFixture) -> None:
         measuring = self.settings.measuring
         conditions = Conditions(
             head=Checkout.working_tree(self.settings.root),
@@ -109,88 +143,130 @@ class Gate:
         )
         measurement = measure_group(
             target,
-            cells,
+            self._cells_of(target),
             conditions,
-            processes=1 if versus is not None else measuring.processes,
+            processes=1 if self.reference is not None else measuring.processes,
             seconds=measuring.seconds,
             progress=self.progress,
         )
         self.details.update(measurement.details)
-        for cell, samples in measurement.samples.items():
-            self._keep(target, cell, samples, self._screen(cell, samples))
-        unclear = [cell for cell in cells if self.results[cell].verdict.status in _UNCLEAR]
-        if unclear and self.settings.judging.confirm:
-            self._confirm(target, unclear)
+        for cell, verdict in self._screen(target, measurement.samples).items():
+            self._keep(target, cell, measurement.samples[cell], verdict)
+
+    def _screen(self, target: MeasurementTarget, samples: Mapping[Cell, Sequence[Sample]]) -> dict[Cell, Verdict]:
+        stored: Mapping[str, Sequence[float]] = self.baseline.throughput_per_s if self.baseline else {}
+        verdicts = screen_group(self.policy, stored, samples)
+        is_informing, is_judged = target.name in self.settings.informing, self.settings.judging.is_judged
+        for cell, verdict in verdicts.items():
+            if is_informing and not any(sample.failures for sample in samples[cell]):
+                verdicts[cell] = replace(verdict, status=Status.INFORMS)
+            elif verdict.status is Status.NO_BASELINE and not is_judged:
+                verdicts[cell] = replace(
+                    verdict, status=Status.NOT_JUDGED, reason="run with --benchmark-compare to judge"
+                )
+        return verdicts
+
+    def _confirm(self, targets: Sequence[MeasurementTarget]) -> None:
+        """Compare with the baseline's commit side by side; where that can't be done, the screen decides."""
+        assert self.baseline is not None, "without a baseline nothing is unclear"
+        project = self.settings.project
+        screened = [
+            result for target in targets for result in self._results_of(target) if result.verdict.change is not None
+        ]
+        try:
+            reference = find_equivalent(self.settings.root, self.baseline.checkout, project.service, project.lock)
+            compared = self._put_beside(targets, [result.cell for result in screened], reference)
+        except (ReferenceCheckoutError, CheckoutError) as error:
+            compared = _nothing_compared(targets, error)
+        for target in targets:
+            if not isinstance(compared.errors.get(target.name), ReferenceCheckoutError):
+                self._take(target, compared)
+        for before in screened:
+            failure = compared.errors.get(before.cell.group)
+            self.results[before.cell] = _confirmed(before, self.results[before.cell], failure)
+
+    def _compare(self, targets: Sequence[MeasurementTarget], reference: str) -> None:
+        """Judge targets side by side with another commit, and by nothing else."""
+        try:
+            compared = self._put_beside(targets, self.selected, reference)
+        except (ReferenceCheckoutError, CheckoutError) as error:
+            compared = _nothing_compared(targets, error)
+        for target in targets:
+            failure = compared.errors.get(target.name)
+            if isinstance(failure, ReferenceCheckoutError):
+                verdict = Verdict(self._status_without_base(failure), str(failure))
+                for cell in self._cells_of(target):
+                    self._keep(target, cell, (), verdict)
+            else:
+                self._take(target, compared)
+
+    def _status_without_base(self, error: ReferenceCheckoutError) -> Status:
+        """A comparison that was asked for and did not happen fails the run."""
+        if isinstance(error, NothingToCompareError):
+            return Status.NOT_JUDGED
+        return Status.NO_BASELINE if self.settings.judging.versus is None else Status.BASE_FAILED
+
+    def _put_beside(self, targets: Sequence[MeasurementTarget], cells: Sequence[Cell], reference: str) -> Compared:
+        self._servers.stop()
+        self.progress(f"{reference[:12]} is put beside the working tree")
+        left_s = self._start_s + self.settings.judging.budget_s - time.monotonic()
+        chosen = [(target, [cell for cell in cells if cell.group == target.name]) for target in targets]
+        return put_beside(self.settings, reference, chosen, self.policy, left_s, self.progress)
+
+    def _take(self, target: MeasurementTarget, compared: Compared) -> None:
+        """Keep what a comparison found out about a target."""
+        if target.name in compared.errors:
+            self._errors[target.name] = compared.errors[target.name]
+            return
+        self.groups += [group for group in compared.groups if group.name == target.name]
+        for cell, comparison in compared.cells.items():
+            if cell.group == target.name:
+                self._keep(target, cell, [pair.head for pair in comparison.pairs], comparison.verdict)
+                self.results[cell] = replace(self.results[cell], pairs=comparison.pairs)
 
     def _keep(self, target: MeasurementTarget, cell: Cell, samples: Sequence[Sample], verdict: Verdict) -> None:
-        ceiling = None if target.ceiling is None else target.ceiling.name
         self.results[cell] = CellResult(
-            cell, target.unit, samples, verdict, ceiling=ceiling, rate_is_given=target.rate_is_given
+            cell,
+            target.unit,
+            samples,
+            verdict,
+            ceiling=None if target.ceiling is None else target.ceiling.name,
+            rate_is_given=target.rate_is_given,
+            excludes=self.policy.of_cell(cell).excluded if verdict.change is not None else None,
         )
 
     def _describe_slowing(self, target: MeasurementTarget) -> None:
-        for cell, result in self.results.items():
-            slowing = describe_slowing(result.samples) if cell.group == target.name else None
-            if slowing and result.verdict.status in _UNCLEAR:
+        for result in self._results_of(target):
+            slowing = describe_slowing(result.samples)
+            if slowing and _is_unclear(result):
                 reason = f"{result.verdict.reason}; {slowing}"
-                self.results[cell] = replace(result, verdict=replace(result.verdict, reason=reason))
+                self.results[result.cell] = replace(result, verdict=replace(result.verdict, reason=reason))
 
-    def _screen(self, cell: Cell, samples: Sequence[Sample]) -> Verdict:
-        stored: Mapping[str, Sequence[float]] = self.baseline.throughput_per_s if self.baseline else {}
-        verdict = judge(self._policy, stored.get(str(cell)), samples)
-        if cell.group in self.settings.informing:
-            wrong = any(sample.failures for sample in samples)
-            return verdict if wrong else replace(verdict, status=Status.INFORMS)
-        if verdict.status is not Status.NO_BASELINE or self.settings.judging.is_judged:
-            return verdict
-        return Verdict(Status.NOT_JUDGED, "run with --benchmark-compare to judge", now_per_s=verdict.now_per_s)
+    def _cells_of(self, target: MeasurementTarget) -> list[Cell]:
+        return [cell for cell in self.selected if cell.group == target.name]
 
-    def _confirm(self, target: MeasurementTarget, cells: Sequence[Cell]) -> None:
-        """Compare the cells with the baseline's commit side by side; where that can't be done, the screen decides."""
-        assert self.baseline is not None, "without a baseline nothing is unclear"
-        screened, project = {cell: self.results[cell] for cell in cells}, self.settings.project
-        try:
-            reference = find_equivalent(self.settings.root, self.baseline.checkout, project.service, project.lock)
-            self._compare(target, cells, reference)
-        except (ReferenceCheckoutError, CheckoutError) as error:
-            for cell, result in screened.items():
-                evidence = (*result.verdict.evidence, f"not confirmed side by side: {error}")
-                self.results[cell] = replace(result, verdict=replace(result.verdict, evidence=evidence))
-            return
-        for cell, result in screened.items():
-            compared = self.results[cell]
-            reason = compared.verdict.reason
-            if compared.verdict.status is Status.PASS and result.verdict.status is Status.REGRESSED:
-                reason += "; the machine is slower today than when the baseline was stored"
-            verdict = replace(compared.verdict, reason=reason)
-            # Without a pair, as when the run's time is over, the screen's samples are all that there is.
-            self.results[cell] = replace(compared if compared.pairs else result, verdict=verdict)
+    def _results_of(self, target: MeasurementTarget) -> list[CellResult]:
+        return [self.results[cell] for cell in self._cells_of(target) if cell in self.results]
 
-    def _compare(self, target: MeasurementTarget, cells: Sequence[Cell], reference: str) -> None:
-        """Judge the cells side by side with another commit."""
-        settings, judging, project = self.settings, self.settings.judging, self.settings.project
-        self._servers.stop()
-        self.progress(f"{target.name}: {reference[:12]} is put beside the working tree")
-        with (
-            open_arms(
-                settings.root, reference, project.recipe, carried=project.carried, progress=self.progress
-            ) as arms,
-            naming_perf_carry(),
-        ):
-            side_by_side = SideBySide(
-                arms.base,
-                arms.head,
-                judging.schedule,
-                progress=lambda text: self.progress(f"{target.name}: {text}"),
-            )
-            left_s = self._start_s + judging.budget_s - time.monotonic()
-            compared = side_by_side.compare(target, cells, self._policy, left_s)
-        for cell, comparison in compared.items():
-            samples = [pair.head for pair in comparison.pairs]
-            self._keep(target, cell, samples, comparison.verdict)
-            self.results[cell] = replace(self.results[cell], pairs=comparison.pairs)
 
-    @property
-    def _policy(self) -> Policy:
-        gated = [cell for cell in self.selected if cell.group not in self.settings.informing]
-        return self.settings.judging.policy(gated_cells=max(1, len(gated)))
+def _is_unclear(result: CellResult) -> bool:
+    return result.verdict.status in _UNCLEAR
+
+
+def _nothing_compared(targets: Sequence[MeasurementTarget], error: ServegateError) -> Compared:
+    """A comparison for which the other commit could not be had."""
+    failure = error if isinstance(error, ReferenceCheckoutError) else ReferenceCheckoutError(str(error))
+    return Compared({}, (), {target.name: failure for target in targets})
+
+
+def _confirmed(screened: CellResult, compared: CellResult, failure: Exception | None) -> CellResult:
+    """What stands of a cell that the stored baseline could not clear, once it was to be compared side by side."""
+    before, now = screened.verdict, compared.verdict
+    if failure is not None or now.status is Status.BASE_FAILED:
+        evidence = (*before.evidence, f"not confirmed side by side: {failure or now.reason}")
+        return replace(screened, verdict=replace(before, evidence=evidence))
+    if now.status is Status.PASS and before.status is Status.REGRESSED:
+        reason = f"{now.reason}; the machine is slower today than when the baseline was stored"
+        return replace(compared, verdict=replace(now, reason=reason))
+    # Without a pair, as when the run's time is over, the screen's samples are all that there is.
+    return compared if compared.pairs else replace(screened, verdict=now)

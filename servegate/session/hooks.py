@@ -138,6 +138,8 @@ class SessionHooks:
                     f"{owners[item.stash[_CELL]]} and {item.nodeid} both report {item.stash[_CELL]}; one test is enough"
                 )
         self.session.gate.selected = list(owners)
+        groups = dict.fromkeys(cell.group for cell in owners)
+        self.session.gate.targets = [self._targets[group] for group in groups]
 
     def report_cell(self, request: pytest.FixtureRequest, benchmark: Any) -> "CellReporter":
         """The value of the `perf_cell` fixture.
@@ -179,7 +181,7 @@ class SessionHooks:
         if not session.gate.results:
             return
         results = list(session.gate.results.values())
-        details, versus = session.complete_fingerprint.details, self._settings.judging.versus
+        details, versus = session.complete_fingerprint.details, session.gate.reference
         write_summary(terminalreporter, results, session.gate.baseline, details, versus)
         for note in session.notes:
             terminalreporter.write_line(note)

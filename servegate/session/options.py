@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from servegate.errors import SettingsError
+from servegate.judging.policy import parse_margins
 from servegate.load.workload import KEY_VARIABLE
 
 MIN_ACCEPTED_PROCESSES = 8
@@ -149,7 +150,7 @@ def _address(text: str) -> str:
 def _looks(text: str) -> tuple[int, ...]:
     looks = tuple(int(part) for part in text.split())
     if not looks or looks[0] < 2 or any(one >= other for one, other in pairwise(looks)):
-        raise ValueError("must be whole numbers that rise, from 2 on, as in: 3 5 8 12 20")
+        raise ValueError("must be whole numbers that rise, from 2 on, as in: 4 6 9 14 22")
     return looks
 
 
@@ -172,7 +173,11 @@ OPTIONS = (
     CELLS,
     Option("perf_informing", "", "groups that are shown but not judged", _words, metavar="GROUPS"),
     Option(
-        "perf_margin_percent", "3", "smallest change of throughput that is accused", _number(0.1, 90), metavar="PERCENT"
+        "perf_margin_percent",
+        "2",
+        "slowdown of a group that is to be found; others by group and cell, as in: 2 api=3 api[64]=4",
+        parse_margins,
+        metavar="PERCENT",
     ),
     Option(
         "perf_error_percent",
@@ -183,7 +188,7 @@ OPTIONS = (
     ),
     Option(
         "perf_budget_minutes",
-        "30",
+        "45",
         "time after which a run begins no further pair",
         _number(0, 6000),
         metavar="MINUTES",
@@ -247,7 +252,7 @@ OPTIONS = (
     ),
     Option(
         "perf_pairs",
-        "3 5 8 12 20",
+        "4 6 9 14 22",
         "numbers of pairs of fresh processes after which a comparison is judged",
         _looks,
         metavar="'N N...'",
@@ -255,7 +260,7 @@ OPTIONS = (
     Option(
         "perf_burst_seconds", "0.25", "time of load in a burst of a comparison", _number(0.05, 600), metavar="SECONDS"
     ),
-    Option("perf_blocks", "8", "blocks of four bursts for a cell in a pair", _whole_number(2, 1000), metavar="N"),
+    Option("perf_blocks", "4", "blocks of four bursts for a cell in a pair", _whole_number(2, 1000), metavar="N"),
     Option("perf_load_engine", "builtin", "the program that makes a closed loop's load", choices=("builtin", "locust")),
     Option("perf_locust_workers", "2", "Locust workers that are started here", _whole_number(0, 1000), metavar="N"),
     Option("perf_locust_remote_workers", "0", "Locust workers that others start", _whole_number(0, 1000), metavar="N"),

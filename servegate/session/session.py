@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from servegate.errors import BaselineError, NoBaselineError, ServegateError, SettingsError
+from servegate.errors import BaselineError, CheckoutError, NoBaselineError, ServegateError, SettingsError
 from servegate.records import Fingerprint
 from servegate.report.folder import write_report
 from servegate.report.results import RunFacts, results_document
 from servegate.session.gate import Gate
 from servegate.session.settings import Settings
+from servegate.storage.accepted import find_accepted
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
 from servegate.storage.commits import identify, read_head, require_clean, resolve_commit
 from servegate.storage.history import append_run
@@ -42,6 +43,7 @@ class GateSession:
         self._baseline_path = baseline_path(settings.files.baselines, self.fingerprint.machine_class)
         self._stored = StoredFile.at(self._baseline_path)
         self.gate = Gate(settings, self._find_baseline(), progress)
+        self.gate.reference = settings.judging.versus or self._find_accepted()
         self._config = config
         self._began = datetime.now(UTC)
         self._commit, self._is_changed = read_head(settings.root)
@@ -59,9 +61,25 @@ class GateSession:
         try:
             return read_baseline(self.settings.files.baselines, self.fingerprint.machine_class)
         except NoBaselineError as error:
+            self.notes.append(str(error))
+            return None
+
+    def _find_accepted(self) -> str | None:
+        """The accepted commit to compare with, where results are to be judged and this class has no figures."""
+        settings, project = self.settings, self.settings.project
+        if self.gate.baseline is not None or not settings.judging.is_judged or settings.measuring.deployed is not None:
+            return None
+        try:
+            accepted = find_accepted(settings.root, settings.files.baselines, project.service, project.lock)
+        except CheckoutError as error:
             self.notes.append(f"NO_BASELINE: {error}")
+            return None
+        if accepted is None:
+            self.notes.append("NO_BASELINE: no baseline was ever committed in this repository")
             self.notes.append("accept one on this machine with: make accept  (pytest perf_tests --perf-accept)")
             return None
+        self.notes.append(f"compared side by side with the commit that was accepted last: {accepted}")
+        return accepted.commit
 
     @property
     def complete_fingerprint(self) -> Fingerprint:
@@ -128,8 +146,8 @@ class GateSession:
 
     def _compared_with(self) -> dict[str, str] | None:
         baseline, root = self.gate.baseline, self.settings.root
-        if self.settings.judging.versus is not None:
-            return {"kind": "commit", "reference": self.settings.judging.versus}
+        if self.gate.reference is not None:
+            return {"kind": "commit", "reference": self.gate.reference}
         if baseline is None:
             return None
         shown = baseline.path.relative_to(root) if baseline.path.is_relative_to(root) else baseline.path

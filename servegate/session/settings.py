@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.judging.judge import Policy
+from servegate.judging.policy import Policy
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.side_by_side import Schedule
 from servegate.session import options
 from servegate.session.options import CELLS, MIN_ACCEPTED_PROCESSES
 from servegate.storage.environments import EnvironmentRecipe
+
+# Of the run's error level; the other half is for other figures than throughput.
+_SHARE_OF_THROUGHPUT = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,10 @@ class JudgingSettings:
         The commit to compare with side by side, instead of the stored baseline; None for that.
     confirm:
         Whether what the stored baseline can't clear is compared side by side with its commit.
-    margin, error_level, looks:
+    margin, margins, looks:
         As in `Policy`.
+    error_level:
+        Probability that a run of identical code is accused, whatever figure it is of.
     schedule:
         How a pair is measured.
     budget_s:
@@ -71,20 +76,29 @@ class JudgingSettings:
     versus: str | None
     confirm: bool
     margin: float
+    margins: Mapping[str, float]
     error_level: float
     looks: tuple[int, ...]
     schedule: Schedule
     budget_s: float
 
-    def policy(self, gated_cells: int) -> Policy:
-        """The judge's policy for this many gated cells."""
-        return Policy(margin=self.margin, error_level=self.error_level, gated_cells=gated_cells, looks=self.looks)
+    def policy(self, *, groups: int, cells: int) -> Policy:
+        """The judge's policy for the throughput of so many groups and cells."""
+        return Policy(
+            margin=self.margin,
+            margins=self.margins,
+            error_level=_SHARE_OF_THROUGHPUT * self.error_level,
+            groups=groups,
+            cells=cells,
+            looks=self.looks,
+        )
 
     @property
     def rule(self) -> dict[str, object]:
         """How the run judges, as its document records it."""
         return {
             "margin": self.margin,
+            "margins": dict(self.margins),
             "error_level": self.error_level,
             "looks": list(self.looks),
             "strict": self.is_strict,
@@ -210,7 +224,8 @@ class Settings:
                 is_strict=is_strict,
                 versus=versus,
                 confirm=value["perf_confirm"] and deployed is None,
-                margin=value["perf_margin_percent"] / 100,
+                margin=value["perf_margin_percent"][0],
+                margins=_margins(*read["perf_margin_percent"], cells),
                 error_level=value["perf_error_percent"] / 100,
                 looks=value["perf_pairs"],
                 schedule=Schedule(value["perf_burst_seconds"], value["perf_blocks"]),
@@ -244,7 +259,7 @@ class Settings:
             mode += f", the service at {measuring.deployed.url}"
         if judging.is_strict:
             mode += ", strict"
-        return f"servegate: {mode}; {how}; margin {judging.margin:.0%}, error {judging.error_level:g}"
+        return f"servegate: {mode}; {how}; margin {100 * judging.margin:g} %, error {judging.error_level:g}"
 
     @property
     def mode_option(self) -> str:
@@ -254,6 +269,17 @@ class Settings:
         if self.judging.versus is not None:
             return f"--perf-versus {self.judging.versus}"
         return "--benchmark-compare" if self.judging.is_judged else ""
+
+
+def _margins(
+    margins: tuple[float, Mapping[str, float]], source: str, cells: Mapping[str, tuple[int, ...]]
+) -> Mapping[str, float]:
+    _, named = margins
+    known = {*cells, *(f"{group}[{value}]" for group, values in cells.items() for value in values)}
+    unknown = sorted(named.keys() - known)
+    if unknown:
+        raise SettingsError(f"{source}: {', '.join(unknown)} is no group or cell of perf_cells, as api or api[64]")
+    return named
 
 
 def _processes(asked: int, source: str, *, is_accepting: bool) -> int:

@@ -172,6 +172,18 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
+def read_checkout(document: Any) -> tuple[str, CommitIdentity]:
+    """The class of machine and the commit of a baseline, of whatever version.
+
+    Raises
+    ------
+    KeyError, TypeError
+        When the document is none.
+    """
+    record = document[_RECORD] if _RECORD in document else document[_RECORD_BEFORE_RENAMING]
+    return str(record["machine_class"]), CommitIdentity(**record["checkout"])
+
+
 def _parse(path: Path, document: Any, machine_class: str) -> Baseline:
     record = document.get(_RECORD, document.get(_RECORD_BEFORE_RENAMING)) if isinstance(document, dict) else None
     if not isinstance(record, dict):

@@ -5,10 +5,9 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path, PurePath
 
-from servegate.errors import CheckoutError, ProcessError, ReferenceCheckoutError
+from servegate.errors import CheckoutError, ProcessError, ReferenceCheckoutError, ServegateError
 from servegate.storage.git import run_git
 
 _WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
@@ -49,24 +48,14 @@ def carry(root: Path, paths: Sequence[str], folders: Sequence[Path]) -> None:
                     target.hardlink_to(copy)
 
 
-@contextmanager
-def naming_perf_carry() -> Iterator[None]:
-    """Let the error of a service that misses a file name the option.
-
-    Raises
-    ------
-    ReferenceCheckoutError, ProcessError
-        As the body does, with the advice at the end.
-    """
-    try:
-        yield
-    except (ReferenceCheckoutError, ProcessError) as error:
-        if not _MISSES_A_FILE.search(str(error)):
-            raise
-        raise type(error)(
-            f"{error}\nit misses a file. Each arm has the files of its commit, or those that git would add to one; "
-            "what git ignores but the service needs, name in the ini file: perf_carry = FILE FOLDER/"
-        ) from error
+def advise_to_carry(error: ServegateError) -> ServegateError:
+    """The error of a process, which names `perf_carry` if the process misses a file; any other error as it is."""
+    if not isinstance(error, ReferenceCheckoutError | ProcessError) or not _MISSES_A_FILE.search(str(error)):
+        return error
+    return type(error)(
+        f"{error}\nit misses a file. Each arm has the files of its commit, or those that git would add to one; "
+        "what git ignores but the service needs, name in the ini file: perf_carry = FILE FOLDER/"
+    )
 
 
 def _list_ignored(root: Path, path: str) -> Iterator[str]:

@@ -128,3 +128,12 @@ def resolve_commit(root: Path, reference: str) -> str:
         raise CheckoutError(
             f"there is no commit {reference!r} in {root}; a shallow clone lacks older ones: git fetch --unshallow"
         ) from None
+
+
+def has_path(root: Path, commit: str, path: Path) -> bool:
+    """Whether a commit that is here has a file or folder, named from `root`."""
+    try:
+        run_git(root, "cat-file", "-e", f"{commit}:./{path.as_posix()}")
+    except GitFailedError:
+        return False
+    return True

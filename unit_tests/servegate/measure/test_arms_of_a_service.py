@@ -1,5 +1,6 @@
 """A service that reads a file which git ignores, started from the folders of a comparison."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from servegate.load.workload import Workload
 from servegate.measure.http_targets import HttpService, HttpTarget
 from servegate.measure.targets import LaunchedProcess
 from servegate.storage.arms import Arms, open_arms
-from servegate.storage.carried import naming_perf_carry
+from servegate.storage.carried import advise_to_carry
 from servegate.storage.environments import EnvironmentRecipe
 from unit_tests.builders.tiny_project import git
 
@@ -56,15 +57,13 @@ def start_both(arms: Arms) -> None:
 
 
 def test_what_perf_carry_names_lets_both_arms_start(service: Path) -> None:
-    with open_arms(service, "HEAD", EnvironmentRecipe(""), carried=["weights.txt"]) as arms, naming_perf_carry():
+    with open_arms(service, "HEAD", EnvironmentRecipe(""), carried=["weights.txt"]) as arms:
         start_both(arms)
 
 
 def test_without_it_the_error_shows_the_log_and_names_the_option(service: Path) -> None:
-    message = r"(?s)ended with status 1 before it was ready.*FileNotFoundError.*'weights.txt'.*perf_carry = "
-    with (
-        open_arms(service, "HEAD", EnvironmentRecipe("")) as arms,
-        pytest.raises(ProcessError, match=message),
-        naming_perf_carry(),
-    ):
+    with open_arms(service, "HEAD", EnvironmentRecipe("")) as arms, pytest.raises(ProcessError) as caught:
         start_both(arms)
+    shown = str(advise_to_carry(caught.value))
+    message = r"(?s)ended with status 1 before it was ready.*FileNotFoundError.*'weights.txt'.*perf_carry = "
+    assert re.search(message, shown), shown

@@ -7,7 +7,7 @@ import pytest
 
 from servegate.errors import CheckoutError, MeasurementError, ProcessError, ReferenceCheckoutError, ServegateError
 from servegate.storage.arms import open_arms
-from servegate.storage.carried import naming_perf_carry
+from servegate.storage.carried import advise_to_carry
 from servegate.storage.environments import EnvironmentRecipe
 from unit_tests.builders.folders import Tree, read_tree
 from unit_tests.builders.tiny_project import git
@@ -142,14 +142,14 @@ def test_a_wrong_path_is_named_with_the_option(with_ignored: Path, path: str, me
     "log", ["FileNotFoundError: [Errno 2] weights.npz", "sh: cannot open weights.npz: No such file or directory"]
 )
 def test_the_error_of_a_service_that_misses_a_file_names_the_option(kind: type[ServegateError], log: str) -> None:
-    with pytest.raises(kind, match=r"(?s)ended with status 1.*perf_carry = "), naming_perf_carry():
-        raise kind(f"the server ended with status 1\n{log}")
+    advised = advise_to_carry(kind(f"the server ended with status 1\n{log}"))
+    assert type(advised) is kind
+    assert str(advised).startswith(f"the server ended with status 1\n{log}\n")
+    assert "perf_carry = " in str(advised)
 
 
 @pytest.mark.parametrize(
     "error", [ProcessError("ImportError: no torch"), MeasurementError("No such file or directory")]
 )
 def test_any_other_error_stays_as_it_is(error: ServegateError) -> None:
-    with pytest.raises(type(error)) as caught, naming_perf_carry():
-        raise error
-    assert caught.value is error
+    assert advise_to_carry(error) is error

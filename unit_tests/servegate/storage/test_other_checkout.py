@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import CheckoutError
-from servegate.storage.commits import find_equivalent, identify, resolve_commit
+from servegate.storage.commits import find_equivalent, has_path, identify, resolve_commit
 from unit_tests.builders.tiny_project import git
 
 
@@ -44,3 +44,10 @@ def test_a_commit_with_another_service_or_lock_does_not_serve(project: Path, par
 def test_a_project_without_a_lock_file_is_found_by_its_service(project: Path, lock: str) -> None:
     wanted = replace(identify(project, "service", lock), commit="0" * 40)
     assert find_equivalent(project, wanted, "service", lock) == git(project, "rev-parse", "HEAD")
+
+
+def test_what_a_commit_has_is_known_without_its_files(project: Path) -> None:
+    """Also from a folder of the repository."""
+    for name, is_there in (("service", True), ("service/version.txt", True), ("service/api.py", False)):
+        assert has_path(project, "HEAD", Path(name)) is is_there
+    assert has_path(project / "service", "HEAD", Path("version.txt"))

@@ -1,0 +1,123 @@
+"""What counts as a change, and how much a run may err: set before anything is measured."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from servegate.records import Cell
+
+# A group is accused from an estimate of half its margin on; then a true change of the margin is found in most runs, and
+# PASS can exclude one and a half margins. A cell has twice the noise of its group and a fraction of the error level.
+_GROUP_ACCUSED, _GROUP_EXCLUDED = 0.5, 1.5
+_CELL_ACCUSED, _CELL_EXCLUDED = 1.5, 5.0
+# Of the error level; the cells stand behind their groups with the rest.
+_SHARE_OF_GROUPS = 0.8
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What is judged of one throughput, as shares of it.
+
+    Attributes
+    ----------
+    accused_from:
+        The smallest estimated change that is accused.
+    excluded:
+        The slowdown that PASS excludes, and the widest that its 95 % interval may reach to either side.
+    """
+
+    accused_from: float
+    excluded: float
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What counts as a change.
+
+    Attributes
+    ----------
+    margin:
+        The slowdown of a group that is to be found, as a share of throughput.
+    margins:
+        Other margins, by the name of a group (`api`) or of a cell (`api[64]`). A cell without one has its group's.
+    error_level:
+        Probability that the throughput of a run of identical code is accused, over all groups and cells.
+    groups, cells:
+        How many the run judges.
+    looks:
+        Numbers of pairs of fresh processes at which a comparison side by side is judged. They are fixed in advance,
+        and the error probability is split over them.
+    client_ceiling_cores:
+        A client that uses more than this of its one core is the bottleneck.
+    """
+
+    margin: float = 0.02
+    margins: Mapping[str, float] = field(default_factory=dict)
+    error_level: float = 0.005
+    groups: int = 1
+    cells: int = 1
+    looks: tuple[int, ...] = (4, 6, 9, 14, 22)
+    client_ceiling_cores: float = 0.9
+
+    def margin_of(self, group: str) -> float:
+        """The margin of a group."""
+        return self.margins.get(group, self.margin)
+
+    def of_group(self, group: str) -> Thresholds:
+        """Return a group's thresholds."""
+        margin = self.margin_of(group)
+        return Thresholds(_GROUP_ACCUSED * margin, _GROUP_EXCLUDED * margin)
+
+    def of_cell(self, cell: Cell) -> Thresholds:
+        """Return a cell's thresholds."""
+        margin = self.margins.get(f"{cell.group}[{cell.value}]", self.margin_of(cell.group))
+        return Thresholds(_CELL_ACCUSED * margin, _CELL_EXCLUDED * margin)
+
+    @property
+    def group_error_level(self) -> float:
+        """Probability that one group is accused of a change that it doesn't have (Bonferroni over the groups)."""
+        return self.error_level * _SHARE_OF_GROUPS / self.groups
+
+    @property
+    def cell_error_level(self) -> float:
+        """Probability that one cell is accused of a change that it doesn't have (Bonferroni over the cells)."""
+        return self.error_level * (1 - _SHARE_OF_GROUPS) / self.cells
+
+    def look_share(self, pairs: int, *, last: bool) -> float:
+        """The share of every error probability that a look after so many pairs may spend; all looks together: 1.
+
+        It is spent in proportion to the pairs; the last look takes the rest. The looks' probabilities are added up
+        (Bonferroni), so this holds however they depend on each other.
+
+        References
+        ----------
+        K. Kim and D. L. DeMets, Design and analysis of group sequential tests based on the type I error spending rate
+        function (Biometrika 74, 1987): the power family, here with power 1.
+        """
+        before = max((look for look in self.looks if look < pairs), default=0)
+        return ((self.looks[-1] if last else pairs) - before) / self.looks[-1]
+
+
+def parse_margins(text: str) -> tuple[float, dict[str, float]]:
+    """Read `2 api=3 api[64]=4`, in percent: the margin, and those of groups and cells.
+
+    Raises
+    ------
+    ValueError
+        For anything else, and for a margin outside 0.1 to 90 %.
+    """
+    first, *others = text.split()
+    named = {}
+    for other in others:
+        name, _, percent = other.partition("=")
+        if not re.fullmatch(r"[^\s=\[\]]+(\[\d+\])?", name):
+            raise ValueError(f"{other!r} must look like api=3 or api[64]=4")
+        named[name] = _share(percent)
+    return _share(first), named
+
+
+def _share(percent: str) -> float:
+    value = float(percent)
+    if not 0.1 <= value <= 90:
+        raise ValueError("must be from 0.1 to 90")
+    return value / 100
