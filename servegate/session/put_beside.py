@@ -49,9 +49,9 @@ def put_beside(
 
 
 def _check_comparable(settings: Settings, base: Path, reference: str) -> None:
-    tests = [path.relative_to(settings.root) for path in settings.files.paths]
+    tests = [path.relative_to(settings.root) for path in settings.files.paths if path.is_relative_to(settings.root)]
     for what, paths in (("service", [Path(settings.project.service)]), ("performance tests", tests)):
-        if not any((base / path).exists() for path in paths):
+        if paths and not any((base / path).exists() for path in paths):
             named = " ".join(map(str, paths))
             raise NothingToCompareError(
                 f"there is nothing to compare with: the commit {reference[:12]} has no {what} ({named})"
