@@ -51,9 +51,9 @@ def put_beside(
 
 def _check_comparable(settings: Settings, reference: str) -> None:
     commit = resolve_commit(settings.root, reference)
-    tests = [path.relative_to(settings.root) for path in settings.files.paths]
+    tests = [path.relative_to(settings.root) for path in settings.files.paths if path.is_relative_to(settings.root)]
     for what, paths in (("service", [Path(settings.project.service)]), ("performance tests", tests)):
-        if not any(has_path(settings.root, commit, path) for path in paths):
+        if paths and not any(has_path(settings.root, commit, path) for path in paths):
             named = " ".join(map(str, paths))
             raise NothingToCompareError(
                 f"there is nothing to compare with: the commit {reference[:12]} has no {what} ({named})"

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from servegate.judging.cell_result import CellResult
-from servegate.judging.judge import Policy, judge, judge_pairs
+from servegate.judging.comparison import ComparisonJudge
 from servegate.judging.pairs import PairFigure
+from servegate.judging.policy import Policy
+from servegate.judging.screen import screen_group
 from servegate.records import Cell, Fingerprint, GpuUse, StageTime, Status, Verdict
 from servegate.report.results import RunFacts, results_document
 from unit_tests.builders.samples import make_sample, make_samples
@@ -23,18 +25,20 @@ SLOWER_STAGES = {**STAGES, "decode": StageTime(2.5, 2.375)}
 def screened(cell: Cell, per_s: float) -> CellResult:
     """A cell that the stored baseline judged."""
     samples = make_samples([per_s, per_s * 1.01])
-    return CellResult(cell, "images", samples, judge(Policy(), STORED, samples))
+    return CellResult(cell, "images", samples, screen_group(Policy(), {str(cell): STORED}, {cell: samples})[cell])
 
 
 def compared(cell: Cell, log_ratio: float) -> CellResult:
     """A cell that was compared side by side in three pairs."""
     base, head = make_sample(100.0, gpu=GPU), make_sample(100.0 * (1 + log_ratio), client_cpu_cores=0.3, gpu=GPU)
     base, head = replace(base, stages=STAGES), replace(head, stages=SLOWER_STAGES)
-    pairs = [PairFigure(log_ratio + 0.001 * number, (0.0, 0.01), base, head, 1.0) for number in range(3)]
-    verdict = judge_pairs(Policy(), [pair.log_ratio for pair in pairs], [1e-5] * 3, last=True)
-    assert verdict is not None
-    verdict = replace(verdict, now_per_s=100.0 * (1 + log_ratio), baseline_per_s=100.0)
-    return CellResult(cell, "requests", [head] * 3, verdict, pairs)
+    judge = ComparisonJudge(Policy(), [cell])
+    for number in range(3):
+        ratio = log_ratio + 0.001 * number
+        judge.add({cell: PairFigure(ratio, (ratio - 0.005, ratio + 0.005), base, head, 1.0)})
+    judge.look(last=True)
+    comparison = judge.compared_cells()[cell]
+    return CellResult(cell, "requests", [head] * 3, comparison.verdict, comparison.pairs)
 
 
 RESULTS = (

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from servegate.judging.cell_result import CellResult
-from servegate.judging.judge import Policy, judge
+from servegate.judging.policy import Policy
+from servegate.judging.screen import screen_group
 from servegate.records import Cell, GpuUse, Sample, Status, Verdict
 from servegate.report.terminal import write_summary
 from servegate.storage.baselines import Baseline
@@ -27,7 +28,7 @@ CEILINGS = {"api": "model", "latency": "model"}
 
 
 def judged(cell: Cell, samples: Sequence[Sample]) -> CellResult:
-    verdict = judge(Policy(), STORED, samples)
+    verdict = screen_group(Policy(), {str(cell): STORED}, {cell: samples})[cell]
     return CellResult(cell, UNITS[cell.group], samples, verdict, ceiling=CEILINGS.get(cell.group))
 
 
