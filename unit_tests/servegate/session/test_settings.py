@@ -8,6 +8,7 @@ import pytest
 from servegate.errors import SettingsError
 from servegate.judging.policy import Policy
 from servegate.session.options import MIN_ACCEPTED_PROCESSES
+from servegate.storage.environments import EnvironmentRecipe
 from unit_tests.builders.gate_settings import INI, read_settings
 from unit_tests.builders.tiny_project import TinyProject
 
@@ -31,8 +32,20 @@ class TestReading:
             "requirements.lock",
             (),
         )
+        assert settings.project.recipe == EnvironmentRecipe("requirements.lock", command="", is_shared=False)
+        assert settings.project.carried == ()
         assert (settings.judging.is_judged, settings.judging.is_strict, settings.is_accepting) == (False, False, False)
         assert settings.judging.policy(groups=2, cells=8) == Policy(groups=2, cells=8)
+
+    def test_the_other_commits_environment_and_files_are_the_projects(self, pytester: pytest.Pytester) -> None:
+        """A command keeps its spaces and braces."""
+        command = "VENV={folder} make-environment --lock {lock}  # ${HOME}"
+        ini = f"[pytest]\nperf_lock = uv.lock\nperf_environment = {command}\nperf_carry = weights.npz data/\n"
+        project = read_settings(pytester, "--perf-same-env", ini=ini).project
+        assert project.recipe == EnvironmentRecipe("uv.lock", command, is_shared=True)
+        assert project.carried == ("weights.npz", "data/")
+        given = read_settings(pytester, "--perf-carry=model/ words.txt", ini=ini).project
+        assert given.carried == ("model/", "words.txt")
 
     def test_pytest_ini_replaces_the_defaults(self, pytester: pytest.Pytester) -> None:
         more = (
