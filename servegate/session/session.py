@@ -40,6 +40,7 @@ class GateSession:
         if settings.measuring.deployed is not None:
             self.fingerprint = replace(self.fingerprint, place=settings.measuring.deployed.name)
         self.notes: list[str] = []
+        self._why_no_baseline = ""
         self._baseline_path = baseline_path(settings.files.baselines, self.fingerprint.machine_class)
         self._stored = StoredFile.at(self._baseline_path)
         self.gate = Gate(settings, self._find_baseline(), progress)
@@ -61,7 +62,7 @@ class GateSession:
         try:
             return read_baseline(self.settings.files.baselines, self.fingerprint.machine_class)
         except NoBaselineError as error:
-            self.notes.append(str(error))
+            self._why_no_baseline = str(error)
             return None
 
     def _find_accepted(self) -> str | None:
@@ -72,13 +73,13 @@ class GateSession:
         try:
             accepted = find_accepted(settings.root, settings.files.baselines, project.service, project.lock)
         except CheckoutError as error:
-            self.notes.append(f"NO_BASELINE: {error}")
-            return None
+            self._why_no_baseline += f"; nor is there an accepted commit to compare with: {error}"
+            accepted = None
         if accepted is None:
-            self.notes.append("NO_BASELINE: no baseline was ever committed in this repository")
+            self.notes.append(f"NO_BASELINE: {self._why_no_baseline}")
             self.notes.append("accept one on this machine with: make accept  (pytest perf_tests --perf-accept)")
             return None
-        self.notes.append(f"compared side by side with the commit that was accepted last: {accepted}")
+        self.notes.append(f"{self._why_no_baseline}; compared side by side with the commit accepted last: {accepted}")
         return accepted.commit
 
     @property
