@@ -15,6 +15,7 @@ from servegate.storage.history import SCHEMA
 _BY_WEIGHT = (
     Status.REGRESSED,
     Status.INVALID,
+    Status.BASE_FAILED,
     Status.INCONCLUSIVE,
     Status.NO_BASELINE,
     Status.IMPROVED,

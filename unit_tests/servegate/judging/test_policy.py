@@ -29,6 +29,13 @@ def test_a_group_and_a_cell_may_have_a_margin_of_their_own() -> None:
     assert (policy.margin_of("model"), policy.margin_of("api")) == (0.02, 0.04)
 
 
+def test_no_threshold_is_more_than_all() -> None:
+    """A margin so wide that nothing fails, as to try the way through a run."""
+    policy = Policy(margin=0.9)
+    assert policy.of_group("api") == near(0.45, 0.99)
+    assert policy.of_cell(CELL) == near(0.99, 0.99)
+
+
 def test_groups_have_four_fifths_of_the_error_level_and_cells_the_rest() -> None:
     """All of them together have it whole."""
     policy = Policy(error_level=0.005, groups=2, cells=8)
