@@ -23,6 +23,8 @@ class CellResult:
         Name of the group whose best throughput bounds that of this cell's group; None where no group does.
     rate_is_given:
         Whether the load sets the rate. Throughput then shows the load, and not what the service can do.
+    excludes:
+        The slowdown that PASS excludes at 95 %, as a share of throughput; None where no such verdict was sought.
     """
 
     cell: Cell
@@ -32,3 +34,4 @@ class CellResult:
     pairs: Sequence[PairFigure] = ()
     ceiling: str | None = None
     rate_is_given: bool = False
+    excludes: float | None = None
