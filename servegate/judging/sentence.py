@@ -1,7 +1,6 @@
 """The run's first sentence: what changed and how sure that is, over all groups and cells."""
 
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
 
 from servegate.judging.arms import describe_arms
 from servegate.judging.causes import describe_causes, find_causes
@@ -34,13 +33,15 @@ def describe_findings(
     failing:
         The verdicts that fail this run.
     """
-    statuses = {result.verdict.status for result in chain(groups, cells)}
+    of_cells = {result.verdict.status for result in cells}
+    statuses = of_cells | {group.verdict.status for group in groups}
     regressed, improved, invalid, missing = (
         find_subjects(groups, cells, status)
         for status in (Status.REGRESSED, Status.IMPROVED, Status.INVALID, Status.NO_BASELINE)
     )
     unclear = find_subjects(groups, cells, Status.INCONCLUSIVE)
-    passed = not statuses & set(failing)
+    # Only a cell has a test that can fail.
+    passed = not of_cells & set(failing)
     clauses = [
         describe_arms(arms),
         _explain(regressed or improved, cells, slower=bool(regressed)),

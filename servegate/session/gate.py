@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from servegate.errors import CheckoutError, ReferenceCheckoutError
 from servegate.judging.cell_result import CellResult
+from servegate.judging.group_result import GroupResult
 from servegate.judging.judge import Policy, judge
+from servegate.judging.sentence import describe_findings
 from servegate.judging.slowing import describe_slowing
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import SideBySide
@@ -50,8 +52,12 @@ class Gate:
         The cells whose tests were collected.
     results:
         By cell, of the groups that were measured.
+    groups:
+        By name, of those that were compared side by side.
     details:
         What the measured processes said of themselves.
+    arms:
+        The same of `base` and `head` where they were compared side by side.
     """
 
     settings: Settings
@@ -59,7 +65,9 @@ class Gate:
     progress: Callable[[str], None]
     selected: Sequence[Cell] = ()
     results: dict[Cell, CellResult] = field(default_factory=dict)
+    groups: dict[str, GroupResult] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
+    arms: dict[str, dict[str, str]] = field(default_factory=dict)
     _errors: dict[str, BaseException] = field(default_factory=dict)
     _servers: SessionServers = field(default_factory=SessionServers)
     _start_s: float = field(default_factory=time.monotonic)
@@ -88,6 +96,12 @@ class Gate:
     def failing(self) -> frozenset[Status]:
         """The verdicts that fail a test in this run."""
         return _FAILING_STRICT if self.settings.judging.is_strict else _FAILING
+
+    @property
+    def sentence(self) -> str:
+        """What the run has found so far; it has measured a cell at least."""
+        groups, cells = list(self.groups.values()), list(self.results.values())
+        return describe_findings(groups, cells, arms=self.arms, failing=self.failing)
 
     def _measure(self, target: MeasurementTarget, get_fixture: GetFixture) -> None:
         cells, versus = [cell for cell in self.selected if cell.group == target.name], self.settings.judging.versus
