@@ -50,7 +50,9 @@ _PROBE = """<script>addEventListener('load', () => {
       overlaps.push(`${one.textContent.trim().slice(0, 40)} | ${other.textContent.trim().slice(0, 40)}`);
   }));
   document.querySelectorAll('svg').forEach(svg => compare([...svg.querySelectorAll('text')]));
-  compare([...document.querySelectorAll('h1, h2, p, details, figure, .wide, body > pre')]);
+  compare([...document.querySelectorAll('h1, h2, p, details, figure, table.changes, .wide, body > pre')]);
+  const cut = [...document.querySelectorAll('table.changes :is(th, td)')].filter(cell =>
+    cell.scrollWidth > cell.clientWidth + 1).map(cell => cell.textContent.trim());
   parent.postMessage(JSON.stringify({
     height: document.documentElement.scrollHeight,
     bottoms: Object.fromEntries(['h1', 'table', 'p.key'].map(name => [name, document.querySelector(name)])
@@ -58,7 +60,7 @@ _PROBE = """<script>addEventListener('load', () => {
     sticks_out: document.documentElement.scrollWidth > innerWidth,
     dark: matchMedia('(prefers-color-scheme: dark)').matches,
     figures: [...document.querySelectorAll('data')].map(figure => [figure.dataset.place, figure.value]),
-    overlaps,
+    overlaps, cut,
   }), '*');
 });</script>"""
 
@@ -81,6 +83,8 @@ class Seen:
         Whether it is wider than its window.
     overlaps:
         Texts of a plot, or parts of the page, that lie on each other.
+    cut:
+        Cells of the first table whose text is wider than they are.
     figures:
         Place and value of each `<data>` element.
     console:
@@ -92,6 +96,7 @@ class Seen:
     sticks_out: bool
     dark: bool
     overlaps: list[str]
+    cut: list[str]
     figures: list[tuple[str, str]]
     console: list[str]
 

@@ -197,8 +197,6 @@ class SessionHooks:
         )
         for note in session.notes:
             terminalreporter.write_line(note)
-        if not (self._settings.judging.is_judged or self._settings.is_accepting):
-            terminalreporter.write_line("not judged: compare with the baseline with --benchmark-compare")
 
 
 def _parameters(item: pytest.Function) -> Mapping[str, object]:

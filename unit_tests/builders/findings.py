@@ -56,11 +56,12 @@ def make_cell(
     reason: str = "the reason",
     pairs: Sequence[PairFigure] = (),
     excludes: float | None = 0.10,
+    parameter: str = "load",
 ) -> CellResult:
     """A cell with its verdict; `change` is (estimate, low, high)."""
     verdict = Verdict(status, reason, 100.0, 100.0, Change(*change) if change else None, ("line of evidence",))
     samples = [pair.head for pair in pairs] or [make_sample()]
-    return CellResult(Cell(group, "load", value), "requests", samples, verdict, pairs, excludes=excludes)
+    return CellResult(Cell(group, parameter, value), "requests", samples, verdict, pairs, excludes=excludes)
 
 
 def make_group(
@@ -73,8 +74,9 @@ def make_group(
     excludes: float = 0.03,
     excluded: float = 0.012,
     pair_spread: float = 0.009,
+    parameter: str = "load",
 ) -> GroupResult:
     """A group of cells that `make_cell` makes of these values."""
     verdict = Verdict(status, reason, change=Change(*change), evidence=("line of evidence",))
-    cells = tuple(Cell(name, "load", value) for value in values)
+    cells = tuple(Cell(name, parameter, value) for value in values)
     return GroupResult(name, verdict, 0.02, excludes, cells, 3, pair_spread, excluded)

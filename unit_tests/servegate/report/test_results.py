@@ -114,7 +114,7 @@ def test_a_group_has_its_verdict_and_what_it_excludes() -> None:
         "excluded": 0.012,
         "pairs": 3,
         "pair_spread": 0.009,
-        "cells": [f"model[load={value}]" for value in VALUES],
+        "cells": [f"model[batch={value}]" for value in VALUES],
     }
     assert made["cells"][0]["excludes"] == 0.1
 

@@ -70,13 +70,13 @@ def test_the_second_column_of_the_first_table_is_the_change() -> None:
     shown = [(name, re.sub("<[^>]+>", "", change)) for name, change in rows]
     assert shown[0] == ("model", "-10.8% [-11.4, -10.1]")
     assert [name for name, _ in shown] == [
-        *("model", *(f"model[load={value}]" for value in VALUES)),
-        *("api", *(f"api[load={value}]" for value in VALUES)),
+        *("model", *(f"model[batch={value}]" for value in VALUES)),
+        *("api", *(f"api[concurrency={value}]" for value in VALUES)),
     ]
 
 
 def test_verdicts_have_shapes_and_words_beside_colours() -> None:
-    marks = {}
+    marks: dict[str, str] = {}
     for make in (slower_predict, identical_code, noisy_machine):
         for mark, word in re.findall(r'<td class="verdict"><svg[^>]*>(.*?)</svg> ([A-Z]+)</td>', render_run(make())):
             assert marks.setdefault(word, mark) == mark
