@@ -12,6 +12,7 @@ from servegate.records import Fingerprint
 from servegate.report.folder import write_report
 from servegate.report.results import RunFacts, results_document
 from servegate.session.gate import Gate
+from servegate.session.reference import describe_reference
 from servegate.session.settings import Settings
 from servegate.storage.accepted import find_accepted
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
@@ -126,15 +127,16 @@ class GateSession:
             arguments=[str(argument) for argument in self._config.invocation_params.args],
             commit=self._commit,
             is_changed=self._is_changed,
-            compared_with=self._compared_with(),
+            compared_with=describe_reference(self.settings, self.gate.reference, self.gate.baseline),
             rule=self.settings.judging.rule,
             fingerprint=self.complete_fingerprint,
             differences=self.gate.baseline.differences(self.complete_fingerprint.details) if self.gate.baseline else (),
             selected=self.gate.selected,
             failing=self.gate.failing,
+            arms=self.gate.arms,
             notes=tuple(self.notes),
         )
-        document = results_document(facts, list(self.gate.results.values()))
+        document = results_document(facts, list(self.gate.results.values()), self.gate.groups)
         report, history = self.settings.files.report, self.settings.files.history
         try:
             if history is not None:
@@ -144,15 +146,6 @@ class GateSession:
                 self.notes.append(f"report: {report / 'index.html'}")
         except ServegateError as error:  # a missing report must not change the exit status
             self.notes.append(str(error))
-
-    def _compared_with(self) -> dict[str, str] | None:
-        baseline, root = self.gate.baseline, self.settings.root
-        if self.gate.reference is not None:
-            return {"kind": "commit", "reference": self.gate.reference}
-        if baseline is None:
-            return None
-        shown = baseline.path.relative_to(root) if baseline.path.is_relative_to(root) else baseline.path
-        return {"kind": "baseline", "reference": baseline.checkout.commit, "path": str(shown)}
 
     def _accept(self) -> str:
         root, files, project = self.settings.root, self.settings.files, self.settings.project

@@ -58,6 +58,7 @@ RESULTS = (
 
 def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str, Any]:
     """That of a run with these cells, of nine selected."""
+    groups = facts.pop("groups", ())
     known: dict[str, Any] = {
         "began": BEGAN,
         "ended": BEGAN + timedelta(minutes=7.5),
@@ -65,7 +66,13 @@ def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str,
         "arguments": ["perf_tests", "--benchmark-compare", "-k", "not <b>"],
         "commit": "fedcba9876543210",
         "is_changed": True,
-        "compared_with": {"kind": "baseline", "reference": "0123456789abcdef", "path": "b/baseline.json"},
+        "compared_with": {
+            "kind": "baseline",
+            "reference": "0123456789abcdef",
+            "commit": "0123456789abcdef",
+            "subject": "The `accepted` <state>",
+            "path": "b/baseline.json",
+        },
         "rule": {"margin": 0.03, "error_level": 0.01, "looks": [3, 5], "strict": False},
         "fingerprint": Fingerprint("A CPU", 2, None, 0, {"torch": "2", "python": "3"}),
         "differences": [("python", "none", "3"), ("torch", "1", "2")],
@@ -73,7 +80,7 @@ def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str,
         "failing": {Status.REGRESSED, Status.INVALID},
         **facts,
     }
-    return results_document(RunFacts(**known), results)
+    return results_document(RunFacts(**known), results, groups)
 
 
 def figure_at(made: Any, place: str) -> float:

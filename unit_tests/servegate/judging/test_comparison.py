@@ -44,7 +44,10 @@ def test_identical_code_passes_with_what_is_excluded() -> None:
     assert (api.name, api.cells, api.pairs) == ("api", (API_1, API_8), 4)
     assert (api.margin, api.excludes) == (0.02, pytest.approx(0.03))
     assert 0 < api.excluded < 0.03
-    assert api.verdict.reason == "throughput of its cells together +0.0% side by side; a slowdown of 3 % is excluded at 95%"
+    assert (
+        api.verdict.reason
+        == "throughput of its cells together +0.0% side by side; a slowdown of 3 % is excluded at 95%"
+    )
     assert model.cells == (MODEL_8,)
     verdict = judge.compared_cells()[API_8].verdict
     assert verdict.reason == "throughput +0.0% [-0.3%, +0.3%] side by side; a slowdown of 10 % is excluded at 95%"
@@ -74,7 +77,10 @@ def test_the_evidence_names_every_pair_and_the_error_spent_at_a_look() -> None:
     group = judge.compared_groups()[0].verdict.evidence
     assert group[0] == "pairs    -3.0% -3.0% -3.0% -3.0%"
     assert group[1].startswith("change   -3.0% [")
-    assert "accused below 0.0013 (0.002 of the run's error, 67% of it at the look after 4 pairs; looks at 4, 6)" in group[2]
+    assert (
+        "accused below 0.0013 (0.002 of the run's error, 67% of it at the look after 4 pairs; looks at 4, 6)"
+        in group[2]
+    )
     cell = judge.compared_cells()[API_8].verdict.evidence
     assert cell[:2] == ("pairs    -3.9% -3.9% -3.9% -3.9%", "robust   -3.9% -3.9% -3.9% -3.9%")
 
@@ -93,12 +99,18 @@ def test_a_cell_does_not_pass_while_its_group_is_open() -> None:
     (api,) = judge.compared_groups()
     assert api.excluded > api.excludes
     assert api.pair_spread == pytest.approx(0.0329, abs=1e-4)
-    assert api.verdict.reason.endswith(f"too noisy: {100 * api.excluded:.2g} % is the slowdown excluded, PASS needs 3 %")
+    assert api.verdict.reason.endswith(
+        f"too noisy: {100 * api.excluded:.2g} % is the slowdown excluded, PASS needs 3 %"
+    )
 
 
 def test_a_cell_that_passes_has_improved_with_its_group() -> None:
     judge = judge_after(4, api_1=0.02, api_8=0.02)
-    assert [statuses(judge)[name] for name in ("api", "api_1", "model")] == [Status.IMPROVED, Status.IMPROVED, Status.PASS]
+    assert [statuses(judge)[name] for name in ("api", "api_1", "model")] == [
+        Status.IMPROVED,
+        Status.IMPROVED,
+        Status.PASS,
+    ]
 
 
 def test_wrong_answers_of_the_head_are_invalid_at_once_and_leave_the_group_to_the_others() -> None:

@@ -65,7 +65,9 @@ def test_margins_are_read_in_percent(text: str, margins: tuple[float, dict[str, 
     assert parse_margins(text) == margins
 
 
-@pytest.mark.parametrize("text", ["", "api=3", "2 api", "2 api=", "2 api[x]=3", "2 =3", "0.05", "2 api=91", "2 api=nan"])
+@pytest.mark.parametrize(
+    "text", ["", "api=3", "2 api", "2 api=", "2 api[x]=3", "2 =3", "0.05", "2 api=91", "2 api=nan"]
+)
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (some are Python's own)
         parse_margins(text)

@@ -263,12 +263,12 @@ def two_modes(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize("draw", [np.random.Generator.standard_normal, two_modes])
 @pytest.mark.parametrize("common", [0.0, 0.8])
 @pytest.mark.parametrize("processes", [0.01, 0.03, 0.10])
-def test_identical_code_is_accused_in_at_most_one_run_of_a_hundred(
-    draw: Draw, common: float, processes: float
-) -> None:
+def test_identical_code_is_accused_in_at_most_one_run_of_a_hundred(draw: Draw, common: float, processes: float) -> None:
     """With 2,000 runs more than 33 accused would be a chance of 1 in 300 at that rate."""
     test = simulate(2000, draw, processes=processes, common=common)
-    accused = (test.of_groups.decision == Decision.REGRESSED).any(-1) | (test.of_cells.decision == Decision.REGRESSED).any(-1)
+    accused = (test.of_groups.decision == Decision.REGRESSED).any(-1) | (
+        test.of_cells.decision == Decision.REGRESSED
+    ).any(-1)
     assert accused.sum() <= 33
 
 
