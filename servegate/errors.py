@@ -11,7 +11,8 @@ ServegateError
 ├── HistoryError           the results of past runs can't be kept or read
 ├── MissingExtraError      a package of one of servegate's extras isn't installed
 ├── CheckoutError          the working tree or its git history is not as needed
-└── ReferenceCheckoutError              the other checkout of a comparison side by side can't be measured
+├── ReferenceCheckoutError  the other checkout of a comparison side by side can't be measured
+└── WrongCodeError         a process of a comparison ran other code than its checkout's
 """
 
 
@@ -61,3 +62,7 @@ class CheckoutError(ServegateError):
 
 class ReferenceCheckoutError(ServegateError):
     """The other checkout of a comparison side by side can't be measured; this one is not to blame."""
+
+
+class WrongCodeError(ServegateError):
+    """A process of a comparison side by side ran other code than its checkout's, or didn't tell which it ran."""

@@ -49,7 +49,8 @@ class LaunchedServer:
         """Wait, and pause it."""
         small = self.launched.wait_until_ready()
         assert isinstance(small, PausableServer), "launched by an HttpTarget"
-        return PausablePhotos({"api": small, "photo": replace(small, workload=cat_workload(large_cat_jpeg()))})
+        large = replace(small, workload=cat_workload(large_cat_jpeg()))
+        return PausablePhotos({"api": small, "photo": large}, small.details, small.is_python)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class PausablePhotos:
     """A server that gets the photo of the cell's group."""
 
     by_group: Mapping[str, PausableServer]
+    details: Mapping[str, str]
+    is_python: bool
 
     def start_load(self, cell: Cell) -> BurstLoad:
         """Warm the cell up."""

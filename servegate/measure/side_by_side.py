@@ -14,10 +14,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from servegate.errors import ReferenceCheckoutError, ServegateError
+from servegate.judging.arms import ArmReport, PairReport, describe_fallback
 from servegate.judging.estimators import geometric_mean
 from servegate.judging.judge import Policy, describe_failures, judge_pairs, why_invalid
 from servegate.judging.pairs import PairFigure, pair_figure
 from servegate.judging.stages import compare_stages, describe_stages, name_stages
+from servegate.measure.loaded_files import LoadWatch, watch_loading
 from servegate.measure.process_by_process import describe_duration
 from servegate.measure.targets import BurstLoad, Launchable, LaunchedProcess, PausableTarget
 from servegate.records import Cell, Checkout, Status, Verdict
@@ -60,6 +62,8 @@ class SideBySide:
         Decides which checkout starts first, the order of the cells and of the blocks.
     progress:
         Called with a line of text whenever something new begins.
+    reports:
+        What both ran, pair by pair; `measure_pair` appends to it.
     """
 
     base: Checkout
@@ -67,6 +71,7 @@ class SideBySide:
     schedule: Schedule
     order: random.Random = field(default_factory=random.Random)
     progress: Callable[[str], None] = lambda _: None
+    reports: list[PairReport] = field(default_factory=list)
 
     def compare(
         self, target: Launchable, cells: Sequence[Cell], policy: Policy, budget_s: float
@@ -84,6 +89,8 @@ class SideBySide:
         ------
         ReferenceCheckoutError
             When the base doesn't start or can't be measured.
+        WrongCodeError
+            When either ran other code than its checkout's.
         ServegateError
             When the head doesn't start or can't be measured.
         """
@@ -103,7 +110,12 @@ class SideBySide:
             now_s = time.monotonic()
             last = pair == policy.looks[-1] or now_s + (now_s - pair_start_s) > start_s + budget_s
             for cell in undecided:
-                verdict = _judge(policy, figures[cell], at_look=pair in policy.looks, last=last)
+                fallback = describe_fallback(self.reports)
+                verdict = (
+                    _judge(policy, figures[cell], at_look=pair in policy.looks, last=last)
+                    if fallback is None
+                    else Verdict(Status.INVALID, fallback)
+                )
                 if verdict is not None:
                     decided[cell] = Comparison(verdict, tuple(figures[cell]))
             if last:
@@ -122,26 +134,38 @@ class SideBySide:
         ------
         ReferenceCheckoutError
             When the base doesn't start or can't be measured; both are stopped.
+        WrongCodeError
+            When either ran other code than its checkout's.
         ServegateError
             When the head doesn't start or can't be measured; both are stopped.
         """
         start_s = time.monotonic()
         with ExitStack() as processes:
+            watch = processes.enter_context(watch_loading((self.base, self.head)))
             self.progress(f"{here}: both start")
             launched: list[tuple[Checkout, LaunchedProcess]] = []
             for checkout in self.order.sample([self.base, self.head], 2):
                 with self._blaming(checkout):
-                    launched.append((checkout, processes.enter_context(target.launch(checkout))))
+                    launched.append((checkout, processes.enter_context(target.launch(watch.watched(checkout)))))
             ready: dict[str, PausableTarget] = {}
             for checkout, process in launched:
                 with self._blaming(checkout):
                     ready[checkout.name] = process.wait_until_ready()
             start_seconds = time.monotonic() - start_s
+            self._report(watch, ready)  # wrong code ends the run before it is measured
             figures = {}
             for cell in self.order.sample(list(cells), len(cells)):
                 self.progress(f"{here}: {cell}")
                 figures[cell] = replace(self._compare_cell(ready, cell), start_seconds=start_seconds)
+            self.reports.append(self._report(watch, ready))  # by now it has loaded what it loads at its first request
             return figures
+
+    def _report(self, watch: LoadWatch, ready: Mapping[str, PausableTarget]) -> PairReport:
+        base, head = (
+            ArmReport(process.details, watch.own_files(checkout, is_python=process.is_python))
+            for checkout, process in ((arm, ready[arm.name]) for arm in (self.base, self.head))
+        )
+        return PairReport(base, head)
 
     def _compare_cell(self, ready: Mapping[str, PausableTarget], cell: Cell) -> PairFigure:
         start_s = time.monotonic()

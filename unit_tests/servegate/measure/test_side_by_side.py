@@ -36,6 +36,7 @@ class TwoArms:
     dying_arm: str | None = None
     stages: Mapping[str, Mapping[str, StageTime]] = field(default_factory=dict)
     shortest_burst_s: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
     burst_s: set[float] = field(default_factory=set)
 
@@ -70,6 +71,11 @@ class _Launched:
 class _Paused:
     name: str
     arms: TwoArms
+    is_python: bool = False
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        return self.arms.details.get(self.name, {})
 
     def start_load(self, cell: Cell) -> "_Load":
         assert cell == CELL
