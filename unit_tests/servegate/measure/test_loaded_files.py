@@ -118,6 +118,16 @@ class TestWrongCode:
         with pytest.raises(WrongCodeError, match=r"the base loaded service.* from .*/site-packages/service"):
             arms.run("{python}", "-P", "-m", "service.worker")
 
+    def test_ends_the_run_before_anything_is_measured(self, arms: TwoArms) -> None:
+        arms.write("base", "elsewhere.py", "")
+        arms.write("head", "elsewhere.py", "")
+        path = f"import sys\nsys.path.insert(0, {str(arms.code('head'))!r})\nimport elsewhere\n"
+        arms.write(
+            "base", "service/worker.py", f"{path}print('{{\"ready\": {{}}}}', flush=True)\nsys.exit(sys.stdin.read())\n"
+        )
+        with pytest.raises(WrongCodeError, match=r"the base loaded elsewhere from .*/head/elsewhere\.py"):
+            arms.run()
+
     def test_of_a_copy_that_is_neither_arms(self, tmp_path: Path) -> None:
         """As the working tree is, where both arms are copies; its code lies deeper than any name tells."""
         arms, tree = TwoArms(tmp_path, "backend/code"), TwoArms(tmp_path / "tree", "backend/code")

@@ -249,3 +249,20 @@ def test_blocks_of_both_kinds_are_as_many_as_can_be(blocks: int) -> None:
     kinds = Counter(balanced_blocks(blocks, random.Random(1)))
     assert sum(kinds.values()) == blocks
     assert abs(kinds["ABBA"] - kinds["BAAB"]) <= 1
+
+
+@pytest.mark.parametrize("arm", ["base", "head"])
+def test_an_arm_that_runs_otherwise_than_it_intended_is_invalid_not_slow(arm: str) -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0, arm: 50.0}, details={arm: {"model fallback": "no GPU: on the CPU"}})
+    compared = side_by_side().compare(arms, [CELL], Policy(looks=(3,)), budget_s=60.0)[CELL]
+    assert (compared.verdict.status, len(compared.pairs)) == (Status.INVALID, 1)
+    assert compared.verdict.reason == f"the {arm} runs otherwise than intended: no GPU: on the CPU"
+
+
+def test_each_pairs_details_are_kept_by_arm() -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0}, details={"base": {"engine": "eager"}})
+    comparing = side_by_side()
+    comparing.compare(arms, [CELL], Policy(looks=(2,)), budget_s=60.0)
+    assert [(report.base.details, report.head.details) for report in comparing.reports] == [
+        ({"engine": "eager"}, {})
+    ] * 2
