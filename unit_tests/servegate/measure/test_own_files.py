@@ -25,7 +25,7 @@ def head(tmp_path: Path) -> Checkout:
 
 def make_checkout(name: str, folder: Path) -> Checkout:
     write(folder, "service/model.py")
-    write(folder, "bin/uvicorn")
+    write(folder, "uvicorn")
     return Checkout(name, folder, sys.executable)
 
 
@@ -106,7 +106,7 @@ def test_the_projects_names_are_those_of_either_checkout_and_its_src(base: Check
     write(base.folder, "old.py")
     write(head.folder, "src/new/deeper/module.py")
     write(head.folder, "not-a-module.py")
-    assert find_modules((base, head)) == {"service", "bin", "old", "src", "new"}
+    assert find_modules((base, head)) == {"service", "old", "src", "new"}
 
 
 def test_a_log_holds_each_file_once_whatever_its_name(tmp_path: Path) -> None:
