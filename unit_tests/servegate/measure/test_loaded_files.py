@@ -123,7 +123,9 @@ class TestWrongCode:
         arms.write("head", "elsewhere.py", "")
         path = f"import sys\nsys.path.insert(0, {str(arms.code('head'))!r})\nimport elsewhere\n"
         arms.write(
-            "base", "service/worker.py", f"{path}print('{{\"ready\": {{}}}}', flush=True)\nsys.exit(sys.stdin.readline())\n"
+            "base",
+            "service/worker.py",
+            f"{path}print('{{\"ready\": {{}}}}', flush=True)\nsys.exit(sys.stdin.readline())\n",
         )
         with pytest.raises(WrongCodeError, match=r"the base loaded elsewhere from .*/head/elsewhere\.py"):
             arms.run()
