@@ -5,10 +5,13 @@ ends with `fallback` says why the process runs otherwise than intended, and the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from servegate.records import Verdict
 
 _FALLBACK = "fallback"
 _UNKNOWN = "unknown"
+_SAME_CODE = "code     no Python file that the service loads differs"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class PairReport:
     @property
     def differing_details(self) -> dict[str, tuple[str, str]]:
         """Details that the arms intend to differ in: base's and head's value by name, where both tell it."""
+        if self.base.fallback or self.head.fallback:
+            return {}
         return {
             name: (value, self.head.details[name])
             for name, value in self.base.details.items()
@@ -77,6 +82,19 @@ def describe_differing_details(report: PairReport) -> str | None:
         for name, (base, head) in report.differing_details.items()
     ]
     return ", ".join(clauses) or None
+
+
+def with_arms(verdict: Verdict, reports: Sequence[PairReport]) -> Verdict:
+    """A verdict that tells what its arms ran: an intended difference leads its reason, equal code is evidence."""
+    if not reports:
+        return verdict
+    differing = describe_differing_details(reports[-1])
+    evidence = (_SAME_CODE,) if all(report.loads_same_code for report in reports) else ()
+    return replace(
+        verdict,
+        reason=f"{differing}; {verdict.reason}" if differing else verdict.reason,
+        evidence=(*verdict.evidence, *evidence),
+    )
 
 
 def _is_fallback(name: str) -> bool:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from servegate.errors import ReferenceCheckoutError, ServegateError
-from servegate.judging.arms import ArmReport, PairReport, describe_fallback
+from servegate.judging.arms import ArmReport, PairReport, describe_fallback, with_arms
 from servegate.judging.estimators import geometric_mean
 from servegate.judging.judge import Policy, describe_failures, judge_pairs, why_invalid
 from servegate.judging.pairs import PairFigure, pair_figure
@@ -117,7 +117,7 @@ class SideBySide:
                     else Verdict(Status.INVALID, fallback)
                 )
                 if verdict is not None:
-                    decided[cell] = Comparison(verdict, tuple(figures[cell]))
+                    decided[cell] = Comparison(with_arms(verdict, self.reports), tuple(figures[cell]))
             if last:
                 break
         return {cell: decided[cell] for cell in cells}

@@ -259,10 +259,10 @@ def test_an_arm_that_runs_otherwise_than_it_intended_is_invalid_not_slow(arm: st
     assert compared.verdict.reason == f"the {arm} runs otherwise than intended: no GPU: on the CPU"
 
 
-def test_each_pairs_details_are_kept_by_arm() -> None:
-    arms = TwoArms({"base": 100.0, "head": 100.0}, details={"base": {"engine": "eager"}})
+def test_each_pairs_details_are_kept_by_arm_and_an_intended_difference_is_told_first() -> None:
+    details = {"base": {"engine": "eager"}, "head": {"engine": "compiled"}}
     comparing = side_by_side()
-    comparing.compare(arms, [CELL], Policy(looks=(2,)), budget_s=60.0)
-    assert [(report.base.details, report.head.details) for report in comparing.reports] == [
-        ({"engine": "eager"}, {})
-    ] * 2
+    arms = TwoArms({"base": 100.0, "head": 100.0}, details=details)
+    compared = comparing.compare(arms, [CELL], Policy(looks=(2,)), budget_s=60.0)[CELL]
+    assert [{"base": pair.base.details, "head": pair.head.details} for pair in comparing.reports] == [details] * 2
+    assert compared.verdict.reason.startswith("engine is eager in the base and compiled in the head; ")
