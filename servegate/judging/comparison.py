@@ -46,11 +46,17 @@ class ComparisonJudge:
         """Whether another pair would measure something."""
         return bool(self._test.measured.any())
 
-    def add(self, pair: Mapping[Cell, PairFigure]) -> None:
-        """Take the figures of one pair of fresh processes. A cell that can't be judged is left out from now on."""
+    def add(self, pair: Mapping[Cell, PairFigure], fallback: str | None = None) -> None:
+        """Take the figures of one pair of fresh processes. A cell that can't be judged is left out from now on.
+
+        Parameters
+        ----------
+        fallback:
+            Why a process ran otherwise than it intended, which makes its cells INVALID; None if none did.
+        """
         for cell, figure in pair.items():
             self._pairs[cell].append(figure)
-            unjudged = self._why_unjudged(self._pairs[cell])
+            unjudged = Verdict(Status.INVALID, fallback) if fallback else self._why_unjudged(self._pairs[cell])
             if unjudged is not None:
                 self._leave_out(cell, unjudged)
 

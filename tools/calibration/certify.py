@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
+from servegate.judging.judge import Policy
 
 from servegate.judging.estimators import midmean_variance
-from servegate.judging.judge import Policy
 from servegate.records import Status
 from tools.calibration.live import RunRecord
 from tools.calibration.pairs import PairRecord, common_cells

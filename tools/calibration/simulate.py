@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from servegate.judging.judge import Policy, judge_pairs
 
 from servegate.judging.estimators import midmean_variance
-from servegate.judging.judge import Policy, judge_pairs
 from servegate.records import Status
 from tools.calibration.pairs import PairRecord, common_cells
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import MeasurementError, ProcessError, ReferenceCheckoutError, ServegateError
+from servegate.judging.arms import ArmReport, PairReport
 from servegate.judging.pairs import PairFigure, pair_figure
 from servegate.judging.policy import Policy
-from servegate.measure.side_by_side import Schedule, SideBySide, balanced_blocks
+from servegate.measure.side_by_side import MeasuredPair, Schedule, SideBySide, balanced_blocks
 from servegate.measure.targets import Launchable
 from servegate.records import BurstRecord, Cell, Checkout, StageTime, Status
 from unit_tests.builders.samples import make_sample
@@ -36,6 +37,7 @@ class TwoArms:
     dying_arm: str | None = None
     stages: Mapping[str, Mapping[str, StageTime]] = field(default_factory=dict)
     shortest_burst_s: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
     burst_s: set[float] = field(default_factory=set)
 
@@ -70,6 +72,11 @@ class _Launched:
 class _Paused:
     name: str
     arms: TwoArms
+    is_python: bool = False
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        return self.arms.details.get(self.name, {})
 
     def start_load(self, cell: Cell) -> "_Load":
         assert cell == CELL
@@ -104,7 +111,7 @@ class _Load:
 
 def compare(arms: TwoArms, *, blocks: int = 4, seed: int = 0) -> float:
     """The log ratio of one pair."""
-    return side_by_side(blocks, seed).measure_pair(arms, [CELL])[CELL].log_ratio
+    return side_by_side(blocks, seed).measure_pair(arms, [CELL]).figures[CELL].log_ratio
 
 
 def side_by_side(blocks: int = 4, seed: int = 0) -> SideBySide:
@@ -127,7 +134,7 @@ def test_the_arms_take_turns_in_balanced_blocks() -> None:
 def test_a_stall_in_one_burst_counts_and_the_robust_figure_leaves_it_out() -> None:
     """Half of one block of four is missing in one arm."""
     arms = TwoArms({"base": 100.0, "head": 100.0}, stalled_burst=5)
-    figure = side_by_side(4).measure_pair(arms, [CELL])[CELL]
+    figure = side_by_side(4).measure_pair(arms, [CELL]).figures[CELL]
     assert abs(figure.log_ratio) == pytest.approx(math.log(2) / 4)
     assert figure.robust_log_ratio == pytest.approx(0.0)
 
@@ -219,20 +226,30 @@ TARGETS = [(TwoArms({}), [CELL]), (TwoArms({}), [QUIET])]
 
 
 def measure_with(
-    monkeypatch: pytest.MonkeyPatch, log_ratios: Mapping[Cell, Iterator[float]], error: ServegateError | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    log_ratios: Mapping[Cell, Iterator[float]],
+    error: ServegateError | None = None,
+    **details: str,
 ) -> list[set[Cell]]:
-    """Pairs that say what the log ratios say in turn; a cell without any fails. Returns what each pair measured."""
+    """Pairs that say what the log ratios say in turn; a cell without any fails. Returns what each pair measured.
+
+    Parameters
+    ----------
+    details:
+        What the head says of itself.
+    """
     measured: list[set[Cell]] = []
 
-    def fake_pair(self: SideBySide, target: Launchable, cells: Sequence[Cell], here: str) -> dict[Cell, PairFigure]:
+    def fake_pair(self: SideBySide, target: Launchable, cells: Sequence[Cell], here: str) -> MeasuredPair:
         measured.append(set(cells))
         if error is not None and not set(cells) <= log_ratios.keys():
             raise error
         sample = make_sample(100.0)
         ratios = {cell: next(log_ratios[cell]) for cell in cells}
-        return {
+        figures = {
             cell: PairFigure(ratio, (ratio - 1e-3, ratio + 1e-3), sample, sample, 0.0) for cell, ratio in ratios.items()
         }
+        return MeasuredPair(figures, PairReport(ArmReport(), ArmReport(details)))
 
     monkeypatch.setattr(SideBySide, "measure_pair", fake_pair)
     return measured
@@ -268,6 +285,18 @@ def test_a_group_that_can_not_be_measured_leaves_the_other_to_be_judged(
     assert [group.name for group in compared.groups] == ["api"]
 
 
+def test_an_arm_that_fell_back_to_something_else_is_invalid_and_measured_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured = measure_with(monkeypatch, {CELL: itertools.repeat(-0.5)}, fallback="no compiler: eager")
+    compared = side_by_side().compare([TARGETS[0]], Policy(looks=(4,)), budget_s=60.0)
+    verdict = compared.cells[CELL].verdict
+    assert verdict.status is Status.INVALID
+    assert verdict.reason == "the head runs otherwise than intended: no compiler: eager"
+    assert measured == [{CELL}]
+    assert compared.groups == ()
+
+
 def test_without_time_left_nothing_starts_and_nothing_is_accused() -> None:
     arms = TwoArms({"base": 100.0, "head": 50.0})
     compared = side_by_side().compare([(arms, [CELL])], Policy(), budget_s=0.0)
@@ -289,3 +318,20 @@ def test_blocks_of_both_kinds_are_as_many_as_can_be(blocks: int) -> None:
     kinds = Counter(balanced_blocks(blocks, random.Random(1)))
     assert sum(kinds.values()) == blocks
     assert abs(kinds["ABBA"] - kinds["BAAB"]) <= 1
+
+
+@pytest.mark.parametrize("arm", ["base", "head"])
+def test_an_arm_that_runs_otherwise_than_it_intended_is_invalid_not_slow(arm: str) -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0, arm: 50.0}, details={arm: {"model fallback": "no GPU: on the CPU"}})
+    compared = side_by_side().compare(arms, [CELL], Policy(looks=(3,)), budget_s=60.0)[CELL]
+    assert (compared.verdict.status, len(compared.pairs)) == (Status.INVALID, 1)
+    assert compared.verdict.reason == f"the {arm} runs otherwise than intended: no GPU: on the CPU"
+
+
+def test_each_pairs_details_are_kept_by_arm_and_an_intended_difference_is_told_first() -> None:
+    details = {"base": {"engine": "eager"}, "head": {"engine": "compiled"}}
+    comparing = side_by_side()
+    arms = TwoArms({"base": 100.0, "head": 100.0}, details=details)
+    compared = comparing.compare(arms, [CELL], Policy(looks=(2,)), budget_s=60.0)[CELL]
+    assert [{"base": pair.base.details, "head": pair.head.details} for pair in comparing.reports] == [details] * 2
+    assert compared.verdict.reason.startswith("engine is eager in the base and compiled in the head; ")

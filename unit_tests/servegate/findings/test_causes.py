@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from servegate.judging.causes import describe_causes, find_causes, pool_stages
+from servegate.findings.causes import describe_causes, find_causes, pool_stages
 from servegate.judging.cell_result import CellResult
 from servegate.judging.estimators import paired_mean
 from servegate.records import StageTime

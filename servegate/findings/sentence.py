@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from servegate.judging.arms import describe_arms
-from servegate.judging.causes import describe_causes, find_causes
+from servegate.findings.causes import describe_causes, find_causes
+from servegate.findings.doubts import ADVICE, describe_doubts
+from servegate.findings.exclusions import describe_exclusions
+from servegate.findings.runs import describe_arms
+from servegate.findings.subjects import Subject, find_subjects
+from servegate.findings.wording import enumerate_names, first_line, write_range
 from servegate.judging.cell_result import CellResult
-from servegate.judging.doubts import ADVICE, describe_doubts
-from servegate.judging.exclusions import describe_exclusions
 from servegate.judging.group_result import GroupResult
-from servegate.judging.subjects import Subject, find_subjects
-from servegate.judging.wording import enumerate_names, first_line, write_range
 from servegate.records import Status
 
 

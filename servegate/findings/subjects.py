@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from servegate.findings.wording import quote
 from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
-from servegate.judging.wording import quote
 from servegate.records import Change, Status, Verdict
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from servegate.judging.subjects import Subject
-from servegate.judging.wording import enumerate_names, first_line, write_share
+from servegate.findings.subjects import Subject
+from servegate.findings.wording import enumerate_names, first_line, write_share
 
 ADVICE = "Repeat the run while the machine is less busy, or give it more time with `--perf-budget-minutes`."
 
