@@ -177,6 +177,6 @@ def _describe_test(change: MeanDifference, judged: Judged, place: int, policy: P
     return (
         f"change   {interval} (95 % interval); pairs differ by {spread:.1%} (standard deviation)",
         f"p of a drop this large without a change {float(change.p_lower()):.2g}; accused below "
-        f"{judged.error_level * share:.2g} ({judged.error_level:.2g} of the run's error, {share:.0%} of it at the look "
-        f"after {pairs} pairs; looks at {', '.join(map(str, policy.looks))})",
+        f"{judged.error_level * share:.2g} ({judged.error_level:.2g} in all, {share:.0%} of it at the look after "
+        f"{pairs} pairs; looks at {', '.join(map(str, policy.looks))})",
     )

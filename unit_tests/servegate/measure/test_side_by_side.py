@@ -229,15 +229,8 @@ def measure_with(
     monkeypatch: pytest.MonkeyPatch,
     log_ratios: Mapping[Cell, Iterator[float]],
     error: ServegateError | None = None,
-    **details: str,
 ) -> list[set[Cell]]:
-    """Pairs that say what the log ratios say in turn; a cell without any fails. Returns what each pair measured.
-
-    Parameters
-    ----------
-    details:
-        What the head says of itself.
-    """
+    """Pairs that say what the log ratios say in turn; a cell without any fails. Returns what each pair measured."""
     measured: list[set[Cell]] = []
 
     def fake_pair(self: SideBySide, target: Launchable, cells: Sequence[Cell], here: str) -> MeasuredPair:
@@ -249,7 +242,7 @@ def measure_with(
         figures = {
             cell: PairFigure(ratio, (ratio - 1e-3, ratio + 1e-3), sample, sample, 0.0) for cell, ratio in ratios.items()
         }
-        return MeasuredPair(figures, PairReport(ArmReport(), ArmReport(details)))
+        return MeasuredPair(figures, PairReport(ArmReport(), ArmReport()))
 
     monkeypatch.setattr(SideBySide, "measure_pair", fake_pair)
     return measured
@@ -285,18 +278,6 @@ def test_a_group_that_can_not_be_measured_leaves_the_other_to_be_judged(
     assert [group.name for group in compared.groups] == ["api"]
 
 
-def test_an_arm_that_fell_back_to_something_else_is_invalid_and_measured_no_more(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    measured = measure_with(monkeypatch, {CELL: itertools.repeat(-0.5)}, fallback="no compiler: eager")
-    compared = side_by_side().compare([TARGETS[0]], Policy(looks=(4,)), budget_s=60.0)
-    verdict = compared.cells[CELL].verdict
-    assert verdict.status is Status.INVALID
-    assert verdict.reason == "the head runs otherwise than intended: no compiler: eager"
-    assert measured == [{CELL}]
-    assert compared.groups == ()
-
-
 def test_without_time_left_nothing_starts_and_nothing_is_accused() -> None:
     arms = TwoArms({"base": 100.0, "head": 50.0})
     compared = side_by_side().compare([(arms, [CELL])], Policy(), budget_s=0.0)
@@ -323,15 +304,13 @@ def test_blocks_of_both_kinds_are_as_many_as_can_be(blocks: int) -> None:
 @pytest.mark.parametrize("arm", ["base", "head"])
 def test_an_arm_that_runs_otherwise_than_it_intended_is_invalid_not_slow(arm: str) -> None:
     arms = TwoArms({"base": 100.0, "head": 100.0, arm: 50.0}, details={arm: {"model fallback": "no GPU: on the CPU"}})
-    compared = side_by_side().compare(arms, [CELL], Policy(looks=(3,)), budget_s=60.0)[CELL]
+    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(3,)), budget_s=60.0).cells[CELL]
     assert (compared.verdict.status, len(compared.pairs)) == (Status.INVALID, 1)
     assert compared.verdict.reason == f"the {arm} runs otherwise than intended: no GPU: on the CPU"
 
 
-def test_each_pairs_details_are_kept_by_arm_and_an_intended_difference_is_told_first() -> None:
+def test_each_pairs_details_are_kept_by_arm() -> None:
     details = {"base": {"engine": "eager"}, "head": {"engine": "compiled"}}
-    comparing = side_by_side()
     arms = TwoArms({"base": 100.0, "head": 100.0}, details=details)
-    compared = comparing.compare(arms, [CELL], Policy(looks=(2,)), budget_s=60.0)[CELL]
-    assert [{"base": pair.base.details, "head": pair.head.details} for pair in comparing.reports] == [details] * 2
-    assert compared.verdict.reason.startswith("engine is eager in the base and compiled in the head; ")
+    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(2,)), budget_s=60.0)
+    assert [{"base": pair.base.details, "head": pair.head.details} for pair in compared.reports] == [details] * 2
