@@ -70,11 +70,10 @@ def _describe_change(subjects: Sequence[Subject], verb: str, verb_of_several: st
     """As in "`api` loses 3.7 to 5.4 % of its throughput, `model` 10.1 to 11.4 %"."""
     said: list[str] = []
     for subject in subjects:
-        change = subject.change
-        if change is None:
+        if subject.interval is None:
             said.append(f"{subject.name}: {first_line(subject.verdicts[0].reason)}")
             continue
-        size = write_range(*sorted((abs(change.low), abs(change.high))))
+        size = write_range(*sorted(map(abs, subject.interval)))
         acts, whose = (verb_of_several, "their") if subject.is_plural else (verb, "its")
         said.append(f"{subject.name} {size}" if said else f"{subject.name} {acts} {size} of {whose} throughput")
     return ", ".join(said)
