@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from servegate.findings.wording import quote
 from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
-<<<<<<< HEAD:servegate/findings/subjects.py
-from servegate.records import Change, Status, Verdict
-=======
 from servegate.records import Status, Verdict
->>>>>>> report:servegate/judging/subjects.py
 
 
 @dataclass(frozen=True)
