@@ -80,10 +80,10 @@ def pool_cells(log_ratios: Floats, variances: Floats, counted: Bools) -> tuple[F
         Shape (..., cells): the others don't weigh.
     """
     present = counted[..., None, :]
-    values, halfway = np.where(present, log_ratios, 0.0), np.where(present, _halfway(variances), 1.0)
-    precision = np.where(present, 1 / halfway.mean(axis=-2, keepdims=True), 0.0)
+    values, own = np.where(present, log_ratios, 0.0), np.where(present, variances, 1.0)
+    precision = np.where(present, 1 / (own.mean(axis=-2, keepdims=True) + _LEAST_VARIANCE), 0.0)
     share = precision / np.maximum(precision.sum(axis=-1, keepdims=True), 1e-300)
-    return (share * values).sum(axis=-1, keepdims=True), (share**2 * halfway).sum(axis=-1, keepdims=True)
+    return (share * values).sum(axis=-1, keepdims=True), (share**2 * own).sum(axis=-1, keepdims=True)
 
 
 def _halfway(variances: Floats) -> Floats:

@@ -49,7 +49,14 @@ def test_a_groups_cells_weigh_by_what_their_blocks_say_over_all_pairs() -> None:
     means, variance = pool_cells(values, variances, np.array([True, True, False]))
     share = np.array([1 / 0.01, 1 / 0.04]) / (1 / 0.01 + 1 / 0.04)
     assert means[:, 0] == pytest.approx(values[:, :2] @ share, rel=1e-5)
-    assert variance[:, 0] == pytest.approx([0.01 * 0.8**2 + 0.035 * 0.2**2, 0.01 * 0.8**2 + 0.045 * 0.2**2], rel=1e-5)
+    assert variance[:, 0] == pytest.approx([0.01 * 0.8**2 + 0.03 * 0.2**2, 0.01 * 0.8**2 + 0.05 * 0.2**2], rel=1e-5)
+
+
+def test_a_group_of_one_cell_is_estimated_as_its_cell() -> None:
+    values, variances = np.array([[0.01], [0.05], [-0.02]]), np.array([[0.0001], [0.0009], [0.0004]])
+    pooled = average_pairs(*pool_cells(values, variances, np.array([True])))
+    alone = average_pairs(values, variances)
+    assert (pooled.mean, pooled.variance, pooled.spread) == (alone.mean, alone.variance, alone.spread)
 
 
 def one_cell_each(effects: tuple[float, ...], pairs: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
