@@ -104,7 +104,7 @@ def _only_writable(monkeypatch: pytest.MonkeyPatch, *folders: Path | str) -> Non
     open_anywhere = os.open
     monkeypatch.setattr(tempfile, "tempdir", None)  # it would remember what it found first
     monkeypatch.setattr(os, "open", open_file)
-    monkeypatch.setattr(os, "access", lambda path, mode: path in writable)
+    monkeypatch.setattr(os, "access", lambda path, _: path in writable)
     for name in ("TMPDIR", "TEMP", "TMP"):
         monkeypatch.delenv(name, raising=False)
 

@@ -192,7 +192,7 @@ class TestUsage:
             ("perf_tests --dist loadgroup", "write: pytest perf_tests  (without -n and --dist)"),
             ("perf_tests --benchmark-disable", "write: pytest perf_tests  (without --benchmark-disable)"),
             ("perf_tests -p no:benchmark", "write: pytest perf_tests  (without -p no:benchmark)"),
-            ("perf_tests -p no:benchmark --perf-accept", "write: pytest perf_tests --perf-accept  (without -p no:bench"),
+            ("perf_tests -p no:benchmark --perf-accept", "write: pytest perf_tests --perf-accept  (without -p no:"),
             ("perf_tests --benchmark-skip", "write: pytest perf_tests  (without --benchmark-skip)"),
             ("perf_tests --benchmark-compare=0001", "is found by itself; write: pytest perf_tests --benchmark-compare"),
             (
