@@ -1,15 +1,20 @@
 """Checkpoints as frameworks write them and people pass them on: loaded, or told what to do."""
 
 import argparse
+import enum
 import functools
 import io
 import logging
 import os
+import random
 import re
 import tarfile
 import types
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +158,31 @@ def _square(x: float) -> float:
     return x * x
 
 
+class _Reduction(enum.Enum):
+    MEAN = 1
+
+
+@dataclass
+class _Config:
+    lr: float = 0.1
+
+
+class _Node(dict[str, object]):
+    """As YACS and MMEngine have it."""
+
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)
+        self.is_frozen = True
+
+
+class _Groups(list[object]):
+    """As a framework's own lists."""
+
+    def __init__(self, values: Sequence[object] = ()) -> None:
+        super().__init__(values)
+        self.kind = "groups"
+
+
 @pytest.mark.parametrize(
     "hyper_parameters",
     [
@@ -164,6 +194,11 @@ def _square(x: float) -> float:
         pytest.param(types.SimpleNamespace(lr=0.1), id="namespace"),
         pytest.param({"loss": torch.nn.CrossEntropyLoss(), "device": torch.device("cpu")}, id="module"),
         pytest.param({Path("/a"): {1, 2}, "d": OrderedDict(a=1), "s": frozenset((1,)), "c": 1j}, id="containers"),
+        pytest.param({"type": int, "none": type(None), "d": defaultdict(list, a=[1]), "f": max}, id="built-in types"),
+        pytest.param({"history": deque([1.5], maxlen=20), "more": deque()}, id="queues"),
+        pytest.param({"at": datetime(2026, 1, 2), "n": Decimal("0.1"), "rng": random.getstate()}, id="library's own"),
+        pytest.param({"reduction": _Reduction.MEAN, "config": _Config()}, id="enumeration and dataclass"),
+        pytest.param({"config": _Node(lr=_Node(a=0.1)), "groups": _Groups([1, {"a": 2}])}, id="containers of its own"),
         pytest.param({"level": logging.Logger("x").level, "log": logging.LogRecord}, id="class of its own"),
     ],
 )
