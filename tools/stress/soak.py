@@ -99,11 +99,11 @@ class Soak:
             for _ in left:
                 start_s = time.monotonic()
                 if self._random.random() < bad_share:
-                    await self._send_bad(self._random.choice(self._bad))
+                    await self.send_bad(self._random.choice(self._bad))
                 elif self._random.random() < _HEAD_SHARE:
-                    await self._send_head(session)
+                    await self.send_head(session)
                 else:
-                    await self._send_good(session, self._random.choice(self._good))
+                    await self.send_good(session, self._random.choice(self._good))
                 self.tally.slowest_s = max(self.tally.slowest_s, time.monotonic() - start_s)
 
         connector = aiohttp.TCPConnector(limit=concurrency)
@@ -111,7 +111,8 @@ class Soak:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             await asyncio.gather(*(one_client(session) for _ in range(concurrency)))
 
-    async def _send_good(self, session: aiohttp.ClientSession, good: GoodRequest) -> None:
+    async def send_good(self, session: aiohttp.ClientSession, good: GoodRequest) -> None:
+        """Count its answer as good, refused, wrong or lost."""
         try:
             async with session.post(f"{self._url}/predict", data=good.body, headers=good.headers) as response:
                 answer = await response.json()
@@ -125,7 +126,7 @@ class Soak:
         else:
             self.tally.wrong[f"good: {response.status} {answer}"] += 1
 
-    async def _send_head(self, session: aiohttp.ClientSession) -> None:
+    async def send_head(self, session: aiohttp.ClientSession) -> None:
         """As a monitor asks whether the server can be reached."""
         try:
             async with session.head(f"{self._url}/live") as response:
@@ -138,7 +139,8 @@ class Soak:
         else:
             self.tally.wrong[f"HEAD: {response.status} {body!r}"] += 1
 
-    async def _send_bad(self, bad: BadRequest) -> None:
+    async def send_bad(self, bad: BadRequest) -> None:
+        """Count its answer as bad, wrong or lost."""
         try:
             async with asyncio.timeout(_TIMEOUT_S + 5):
                 status = await self._status_of(bad)
@@ -171,7 +173,7 @@ def _cat(answer: dict[str, list[dict[str, float]]]) -> float:
     return next(item["probability"] for item in answer["predictions"] if str(item["label"]) == "Cat")
 
 
-async def _good_requests(url: str) -> list[GoodRequest]:
+async def good_requests(url: str) -> list[GoodRequest]:
     """Photos of which each has a probability of its own, as the service that has nothing else to do answers them."""
     photo = cat()
     photos = [photo, *(photo.crop((x, 0, x + 300, 300)) for x in (0, 75, 150)), photo.rotate(90), photo.rotate(180)]
@@ -232,7 +234,7 @@ def slopes_mb(samples: dict[int, list[tuple[int, float]]], requests: int) -> dic
 
 
 async def _run(server: ServerProcess, arguments: argparse.Namespace) -> bool:
-    soak = Soak(server.url, await _good_requests(server.url), bad_requests())
+    soak = Soak(server.url, await good_requests(server.url), bad_requests())
     samples: dict[int, list[tuple[int, float]]] = {}
     beside = [asyncio.create_task(_sample_memory(server, soak, samples))]
     if arguments.kill_every_s:

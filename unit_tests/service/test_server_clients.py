@@ -1,5 +1,6 @@
-"""Connections of the real server: how long they stay open, and what happens when there are too many."""
+"""The real server as other people's clients meet it: all kinds of requests, connections that stay, and too many."""
 
+import asyncio
 import http.client
 import json
 import select
@@ -8,11 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
+import aiohttp
 import psutil
 import pytest
 
 from perf_tests.photos import cat_jpeg
 from servegate.processes.server import ServerProcess
+from tools.stress.bad_requests import MAX_IMAGE_BYTES, bad_requests
+from tools.stress.soak import GoodRequest, Soak, Tally, good_requests
 from unit_tests.builders.repository import ROOT
 
 _FILES = 256
@@ -25,7 +29,8 @@ _UVICORNS_KEEP_ALIVE_S = 5.0
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One that may have few files open."""
-    command = [*_LIMITED, sys.executable, "-m", "service.server", "--workers-per-device", "1", "--api-processes", "1"]
+    flags = ["--workers-per-device", "1", "--api-processes", "1", "--max-image-bytes", str(MAX_IMAGE_BYTES)]
+    command = [*_LIMITED, sys.executable, "-m", "service.server", *flags]
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path_factory.mktemp("metrics"))}
     with ServerProcess(command, cwd=ROOT, env=environment, ready_deadline_s=180) as running:
         yield running
@@ -46,6 +51,27 @@ def _ask(connection: http.client.HTTPConnection, method: str, path: str, body: b
 def _is_cat(connection: http.client.HTTPConnection) -> bool:
     status, body = _ask(connection, "POST", "/predict", cat_jpeg())
     return status == 200 and json.loads(body)["predictions"][0]["label"] == "Cat"
+
+
+def test_every_kind_of_request_has_its_answer(server: ServerProcess) -> None:
+    """Those that the soak chooses from."""
+    bad = bad_requests()
+
+    async def send_all() -> tuple[list[GoodRequest], Tally]:
+        good = await good_requests(server.url)
+        soak = Soak(server.url, good, bad)
+        async with aiohttp.ClientSession() as session:
+            for request in good:
+                await soak.send_good(session, request)
+            await soak.send_head(session)
+        for bad_request in bad:
+            await soak.send_bad(bad_request)
+        return good, soak.tally
+
+    good, tally = asyncio.run(send_all())
+    assert (tally.good, tally.bad) == (len(good) + 1, len(bad)), tally
+    cats = [request.cat for request in good]
+    assert min(cats) < 0.5 < 0.95 < max(cats), "an answer that belongs to another request is noticed"
 
 
 def test_an_idle_connection_outlives_a_pause(server: ServerProcess) -> None:
