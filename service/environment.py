@@ -24,6 +24,8 @@ _KEEP_MEMORY = {
 
 
 _SHARED_MEMORY = "/dev/shm"
+_TEMPORARY = ("/tmp", "/var/tmp", "/usr/tmp")
+_NAMES_TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 
 
 def required_environment(settings: Settings) -> dict[str, str]:
@@ -45,9 +47,10 @@ def required_environment(settings: Settings) -> dict[str, str]:
 
 def _temporary_folder() -> str:
     """Shared memory where nothing else can be written to, as in a container with a read-only root."""
+    meant = {*_TEMPORARY, *(os.environ.get(name) for name in _NAMES_TEMPORARY)}
     try:
-        # The working directory is Python's last choice; it isn't meant for sockets and metrics.
-        if (folder := tempfile.gettempdir()) != str(Path.cwd()):
+        # The working directory is Python's last choice; unless somebody means it, it isn't for sockets and metrics.
+        if (folder := tempfile.gettempdir()) in meant or folder != str(Path.cwd()):
             return folder
     except FileNotFoundError:
         pass
@@ -97,13 +100,14 @@ def share_metrics() -> None:
     Raises
     ------
     SettingsError
-        When the folder that the variable names is not there and can't be made.
+        When the folder that the variable names is not there and can't be made, or can't be written to.
     RuntimeError
         When prometheus_client has been imported already, so that the variable would come too late.
     """
     if given := os.environ.get(METRICS_FOLDER):
         try:
             Path(given).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=given).close()
         except OSError as error:
             raise SettingsError(f"{METRICS_FOLDER}={given}: {error.strerror}; name a folder to write to") from None
         return

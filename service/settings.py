@@ -139,8 +139,8 @@ class Settings(BaseSettings):
             raise ValueError("no such file")
         if checkpoint.is_dir():
             raise ValueError(
-                "is a folder, as FSDP and DeepSpeed write it; put it together into one file first, with "
-                "torch.distributed.checkpoint.format_utils.dcp_to_torch_save or DeepSpeed's zero_to_fp32.py"
+                "is a folder; name the file in it. What FSDP or DeepSpeed has written is put together into one file "
+                "first, with torch.distributed.checkpoint.format_utils.dcp_to_torch_save or DeepSpeed's zero_to_fp32.py"
             )
         return checkpoint
 

@@ -20,8 +20,9 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_settings_from_outside() -> Iterator[None]:
-    """Tests see the default settings, whatever the developer's shell has set."""
+    """Tests see the default settings, whatever the developer's shell has set, and ask local servers without a proxy."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in [name for name in os.environ if name.upper().startswith(ENV_PREFIX)]:
-            monkeypatch.delenv(name)
+        for name in list(os.environ):
+            if name.upper().startswith(ENV_PREFIX) or name.lower().endswith("_proxy"):
+                monkeypatch.delenv(name)
         yield

@@ -8,7 +8,8 @@ import json
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,26 +33,50 @@ _OTHERS = (
 # Names of these serve to run something. A file with one is refused, though a stand-in would do no harm: it is broken,
 # or somebody means ill.
 _RUNS_CODE = {"builtins", "ctypes", "importlib", "nt", "os", "posix", "runpy", "shutil", "socket", "subprocess", "sys"}
-_PLAIN_BUILTINS = {"bytearray", "complex", "frozenset", "object", "range", "set", "slice"}
+# What hyper-parameters hold as values, as in argparse's type=int or defaultdict(list).
+_PLAIN_BUILTINS = {
+    *("Ellipsis", "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object"),
+    *("range", "set", "slice", "str", "tuple", "type", "abs", "len", "max", "min", "print", "round", "sum"),
+}
 
 
-class StandIn(dict[Any, Any]):
-    """In the place of an object of a class that isn't torch's: it keeps what it is given, and does nothing.
-
-    A dictionary, since some of those classes are.
-    """
-
-    __hash__ = object.__hash__  # type: ignore[assignment]  # it may be a key itself
+class StandIn:
+    """In the place of an object of a class that isn't torch's: it keeps nothing and does nothing."""
 
     def __new__(cls, *_: object, **__: object) -> Self:
         """Whatever the class would be made of."""
         return super().__new__(cls)
 
     def __init__(self, *_: object, **__: object) -> None:
+        """Whatever the class would be made of."""
+
+    def __setstate__(self, state: object) -> None:
+        """Whatever the class would do with its state."""
+
+
+class _ListStandIn(list[Any]):
+    """In the place of one that has items, as a queue; torch appends to no other class."""
+
+    def __init__(self, *_: object, **__: object) -> None:
         super().__init__()
 
     def __setstate__(self, state: object) -> None:
         """Whatever the class would do with its state."""
+
+
+class _DictStandIn:
+    """In the place of one that has values by key, as a framework's configuration; torch fills no class of ours."""
+
+    def __new__(cls, *_: object, **__: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        """What torch fills."""
+        return OrderedDict()
+
+
+# What torch says of a stand-in that it should fill, with the kind that it does fill.
+_FILLS: Sequence[tuple[re.Pattern[str], type]] = (
+    (re.compile(r"Can only append to lists, but got <class '([^']+)'>"), _ListStandIn),
+    (re.compile(r"Can only SETITEMS? for dict\b.* but got <class '([^']+)'>"), _DictStandIn),
+)
 
 
 def read_checkpoint(path: Path) -> object:
@@ -81,17 +106,30 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _read_pickled(path: Path) -> object:
-    stand_ins: list[Any] = [(_make_stand_in(name), name) for name in _foreign_names(path)]
-    try:
-        # An open file: by its name torch would take it for safetensors.
-        with (
-            path.open("rb") as file,
-            warnings.catch_warnings(action="ignore"),
-            torch.serialization.safe_globals(stand_ins),
-        ):
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's unpickler raises whatever a file that is no pickle leads it to
-        raise _explain(path, error) from None
+    kinds: dict[str, type] = dict.fromkeys(_foreign_names(path), StandIn)
+    while True:
+        stand_ins: list[Any] = [(_make_stand_in(name, kind), name) for name, kind in kinds.items()]
+        try:
+            # An open file: by its name torch would take it for safetensors.
+            with (
+                path.open("rb") as file,
+                warnings.catch_warnings(action="ignore"),
+                torch.serialization.safe_globals(stand_ins),
+            ):
+                return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch's unpickler raises whatever a file that is no pickle leads it to
+            name, kind = _filled_kind(error)
+            if kinds.get(name) is not StandIn:
+                raise _explain(path, error) from None
+            kinds[name] = kind
+
+
+def _filled_kind(error: Exception) -> tuple[str, type]:
+    """The name that needs another kind of stand-in, and which; no name where that isn't what is wrong."""
+    for says, kind in _FILLS:
+        if found := says.search(str(error)):
+            return found[1], kind
+    return "", StandIn
 
 
 def _foreign_names(path: Path) -> list[str]:
@@ -112,9 +150,9 @@ def _foreign_names(path: Path) -> list[str]:
     return foreign
 
 
-def _make_stand_in(name: str) -> type[StandIn]:
+def _make_stand_in(name: str, kind: type) -> type:
     module, _, attribute = name.rpartition(".")
-    return type(attribute, (StandIn,), {"__module__": module})
+    return type(attribute, (kind,), {"__module__": module})
 
 
 def _explain(path: Path, error: Exception) -> WeightsError:

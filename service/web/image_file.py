@@ -11,6 +11,8 @@ from service.web.form import MULTIPART, file_of_form
 
 # What clients send that name no type of their own: nothing at all, and curl's default for --data-binary.
 _SAYS_NOTHING = ("", "application/x-www-form-urlencoded")
+# .NET and PowerShell write it before a text.
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 _PLAIN = str.maketrans("-_", "+/", " \t\r\n")
 
@@ -30,8 +32,9 @@ def find_image_file(body: bytes, content_type: str) -> bytes:
     """
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type in _SAYS_NOTHING:
-        return _file_in_json(body) if body.lstrip()[:1] in (b"{", b"[") else body
-    if media_type in ("application/json", "text/json") or media_type.endswith("+json"):
+        is_json = body.removeprefix(_BYTE_ORDER_MARK).lstrip()[:1] in (b"{", b"[")
+        return _file_in_json(body) if is_json else body
+    if media_type.endswith(("/json", "/x-json", "+json")):
         return _file_in_json(body)
     if media_type.startswith("image/") or media_type.endswith("/octet-stream"):
         return body

@@ -12,6 +12,7 @@ from perf_tests.photos import cat_jpeg
 from tools.stress.image_files import (
     cat_png,
     encode,
+    exif,
     json_body,
     quadrants,
     segment,
@@ -101,6 +102,8 @@ def _bodies() -> Iterator[tuple[str, bytes, int]]:
     scans = with_scans(encode(quadrants(), "JPEG", progressive=True), 3_000)
     yield "thousands of scans", _base64(scans), 413
     yield "thousands of segments", _base64(with_segments(cat_jpeg(), segment(0xFE, b"") * 100_000)), 413
+    entries = segment(0xE1, b"Exif\0\0" + exif([(0x9000, 7, 4, b"abcd")]))
+    yield "EXIF in thousands of segments", _base64(with_segments(cat_jpeg(), entries * 30_000)), 413
     yield "thousands of PNG chunks", _base64(with_chunks(png, *[(b"tEXt", b"a\0b")] * 60_000)), 413
     yield "too many pixels", _base64(encode(Image.new("1", (9_000, 9_000)), "PNG")), 413
     yield "a file of too many bytes", _base64(cat_jpeg() + b"\0" * MAX_IMAGE_BYTES), 413

@@ -29,6 +29,7 @@ from tools.stress.grammar import mutate
 from tools.stress.image_files import cat_png, encode, json_body, quadrants
 
 _PLUGINS = (BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
+# At the places that the seeds name.
 _CONTENT_TYPES = ("application/json", "image/png", "", "text/plain", "multipart/form-data; boundary=x")
 _FORM = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n%s\r\n--x--'
 _SIZE = 32

@@ -7,12 +7,13 @@ no killed worker had in hand.
 import argparse
 import asyncio
 import base64
+import json
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,14 @@ _TIMEOUT_S = 30.0
 _TOLERANCE = 2e-3
 _WARM_UP_SHARE = 0.2
 _SAMPLE_EVERY_S = 2.0
+_HEAD_SHARE = 0.05
+# As Java's HttpClient offers HTTP/2 with each request.
+_JAVA = {
+    "content-type": "image/jpeg",
+    "connection": "Upgrade, HTTP2-Settings",
+    "upgrade": "h2c",
+    "http2-settings": "AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA",
+}
 
 
 @dataclass
@@ -64,7 +73,7 @@ class GoodRequest:
     """A body with what is right for it."""
 
     body: bytes
-    content_type: str
+    headers: Mapping[str, str]
     cat: float
 
 
@@ -90,9 +99,11 @@ class Soak:
             for _ in left:
                 start_s = time.monotonic()
                 if self._random.random() < bad_share:
-                    await self._send_bad(self._random.choice(self._bad))
+                    await self.send_bad(self._random.choice(self._bad))
+                elif self._random.random() < _HEAD_SHARE:
+                    await self.send_head(session)
                 else:
-                    await self._send_good(session, self._random.choice(self._good))
+                    await self.send_good(session, self._random.choice(self._good))
                 self.tally.slowest_s = max(self.tally.slowest_s, time.monotonic() - start_s)
 
         connector = aiohttp.TCPConnector(limit=concurrency)
@@ -100,10 +111,10 @@ class Soak:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             await asyncio.gather(*(one_client(session) for _ in range(concurrency)))
 
-    async def _send_good(self, session: aiohttp.ClientSession, good: GoodRequest) -> None:
-        headers = {"content-type": good.content_type}
+    async def send_good(self, session: aiohttp.ClientSession, good: GoodRequest) -> None:
+        """Count its answer as good, refused, wrong or lost."""
         try:
-            async with session.post(f"{self._url}/predict", data=good.body, headers=headers) as response:
+            async with session.post(f"{self._url}/predict", data=good.body, headers=good.headers) as response:
                 answer = await response.json()
         except (aiohttp.ClientError, TimeoutError) as error:
             self.tally.lost[f"good: {error!r}"] += 1
@@ -115,7 +126,21 @@ class Soak:
         else:
             self.tally.wrong[f"good: {response.status} {answer}"] += 1
 
-    async def _send_bad(self, bad: BadRequest) -> None:
+    async def send_head(self, session: aiohttp.ClientSession) -> None:
+        """As a monitor asks whether the server can be reached."""
+        try:
+            async with session.head(f"{self._url}/live") as response:
+                body = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self.tally.lost[f"HEAD: {error!r}"] += 1
+            return
+        if response.status == 200 and not body:
+            self.tally.good += 1
+        else:
+            self.tally.wrong[f"HEAD: {response.status} {body!r}"] += 1
+
+    async def send_bad(self, bad: BadRequest) -> None:
+        """Count its answer as bad, wrong or lost."""
         try:
             async with asyncio.timeout(_TIMEOUT_S + 5):
                 status = await self._status_of(bad)
@@ -148,25 +173,29 @@ def _cat(answer: dict[str, list[dict[str, float]]]) -> float:
     return next(item["probability"] for item in answer["predictions"] if str(item["label"]) == "Cat")
 
 
-async def _good_requests(url: str) -> list[GoodRequest]:
+async def good_requests(url: str) -> list[GoodRequest]:
     """Photos of which each has a probability of its own, as the service that has nothing else to do answers them."""
     photo = cat()
     photos = [photo, *(photo.crop((x, 0, x + 300, 300)) for x in (0, 75, 150)), photo.rotate(90), photo.rotate(180)]
     photos += [photo.resize((60, 40)), Image.new("RGB", (50, 50), "navy")]
     sent = [(json_body(encode(photo, "PNG")), "application/json") for photo in photos]
     sent += [(cat_jpeg(), "image/jpeg"), (encode(photos[3], "WEBP"), "application/octet-stream")]
-    # As other clients send them: a form, base64 in lines, no type, EXIF of many entries, the end marker lost.
+    # As other clients send them: a form, base64 in lines and of another alphabet, no type, curl's default, EXIF of many
+    # entries, the end marker lost, an offer of another protocol.
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="cat.png"\r\n\r\n%s\r\n--x--\r\n'
     lines = b'{"image": "data:image/png;base64,%s"}' % base64.encodebytes(cat_png()).replace(b"\n", b"\\n")
+    url_safe = json.dumps({"image": base64.urlsafe_b64encode(encode(photos[5], "PNG")).decode()}).encode()
     entries = segment(0xE1, b"Exif\0\0" + exif([(0x9000, 7, 4, b"abcd")] * 5_000)) * 10
     sent += [(form % encode(photos[4], "PNG"), "multipart/form-data; boundary=x"), (lines, "text/json")]
     sent += [(with_segments(cat_jpeg(), entries), ""), (cat_jpeg()[:-2], "binary/octet-stream")]
+    sent += [(url_safe, ""), (encode(photos[2], "WEBP"), "application/x-www-form-urlencoded")]
+    requests = [(body, {"content-type": content_type}) for body, content_type in sent]
+    requests.append((encode(photos[1], "JPEG", progressive=True), _JAVA))
     good = []
     async with aiohttp.ClientSession() as session:
-        for body, content_type in sent:
-            headers = {"content-type": content_type}
+        for body, headers in requests:
             async with session.post(f"{url}/predict", data=body, headers=headers) as response:
-                good.append(GoodRequest(body, content_type, _cat(await response.json())))
+                good.append(GoodRequest(body, headers, _cat(await response.json())))
     return good
 
 
@@ -205,7 +234,7 @@ def slopes_mb(samples: dict[int, list[tuple[int, float]]], requests: int) -> dic
 
 
 async def _run(server: ServerProcess, arguments: argparse.Namespace) -> bool:
-    soak = Soak(server.url, await _good_requests(server.url), bad_requests())
+    soak = Soak(server.url, await good_requests(server.url), bad_requests())
     samples: dict[int, list[tuple[int, float]]] = {}
     beside = [asyncio.create_task(_sample_memory(server, soak, samples))]
     if arguments.kill_every_s:

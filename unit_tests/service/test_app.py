@@ -137,3 +137,4 @@ async def test_every_endpoint_and_every_error_is_described(client: AsyncClient) 
     assert described == {"200", "400", "401", "408", "413", "415", "422", "431", "500", "501", "503", "504"}
     of_bad_requests = {str(bad.status) for bad in bad_requests() if not bad.is_cut_off}
     assert of_bad_requests - described == {"404", "405"}, "another path and another method are no part of it"
+    assert "A colour profile in the file is ignored" in paths["/predict"]["post"]["description"]

@@ -2,15 +2,17 @@
 
 import json
 import os
+import pwd
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from service.environment import METRICS_FOLDER, ensure_environment, is_satisfied, required_environment
-from service.settings import load_settings
+from service.settings import SettingsError, load_settings
 from unit_tests.builders.repository import ROOT
 
 _PROGRAM = """
@@ -81,6 +83,93 @@ def test_the_process_keeps_its_id_and_arguments(tmp_path: Path) -> None:
         "argv": ["one", "two words"],
         "environment": required_environment(load_settings([], "unit_tests")),
     }
+
+
+_SHARED_MEMORY = "/dev/shm"
+
+
+def _required() -> Mapping[str, str]:
+    return required_environment(load_settings([], "unit_tests"))
+
+
+def _only_writable(monkeypatch: pytest.MonkeyPatch, *folders: Path | str) -> None:
+    """Nothing else can be written to, as in a container with a read-only root."""
+    writable = set(map(str, folders))
+
+    def open_file(path: str, flags: int, mode: int = 0o777) -> int:
+        if str(Path(path).parent) not in writable:
+            raise OSError(30, "Read-only file system")
+        return open_anywhere(path, flags, mode)
+
+    open_anywhere = os.open
+    monkeypatch.setattr(tempfile, "tempdir", None)  # it would remember what it found first
+    monkeypatch.setattr(os, "open", open_file)
+    monkeypatch.setattr(os, "access", lambda path, _: path in writable)
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_with_a_read_only_root_and_a_tmp_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the server was started in /tmp itself, which is then Python's last choice, too."""
+    _only_writable(monkeypatch, "/tmp")
+    assert "TMPDIR" not in _required()
+    monkeypatch.chdir("/tmp")
+    assert "TMPDIR" not in _required()
+
+
+def test_with_a_read_only_root_temporary_files_go_to_shared_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the working directory can be written to, as a mounted volume of models can."""
+    _only_writable(monkeypatch, _SHARED_MEMORY)
+    assert _required()["TMPDIR"] == _SHARED_MEMORY
+    _only_writable(monkeypatch, _SHARED_MEMORY, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert _required()["TMPDIR"] == _SHARED_MEMORY
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "TEMP"])
+def test_a_folder_that_is_meant_for_temporary_files_is_taken(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if it is the working directory."""
+    _only_writable(monkeypatch, tmp_path)
+    monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert "TMPDIR" not in _required()
+
+
+def test_where_nothing_can_be_written_to_a_sentence_says_what_to_mount(monkeypatch: pytest.MonkeyPatch) -> None:
+    _only_writable(monkeypatch)
+    with pytest.raises(SettingsError, match="no folder for temporary files can be written to: mount one at /tmp, or"):
+        _required()
+
+
+def _nobody_knows_this_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> pwd.struct_passwd:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_user_of_whom_only_a_number_is_known_has_a_home_and_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As OpenShift starts containers; in that environment the process doesn't start over again."""
+    _nobody_knows_this_user(monkeypatch)
+    required = _required()
+    assert (required["HOME"], required["USER"]) == (tempfile.gettempdir(), str(os.getuid()))
+    for name, value in required.items():
+        monkeypatch.setenv(name, value)
+    assert is_satisfied(_required(), os.environ)
+
+
+@pytest.mark.parametrize(("given", "missing"), [("HOME", "USER"), ("LOGNAME", "HOME")])
+def test_what_is_known_of_a_user_stays(given: str, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some images set the one and not the other."""
+    _nobody_knows_this_user(monkeypatch)
+    monkeypatch.setenv(given, "/known")
+    assert _required().keys() & {"HOME", "USER"} == {missing}
 
 
 _COUNT = """

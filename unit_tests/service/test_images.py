@@ -190,18 +190,28 @@ def test_the_geometry_is_that_of_timms_evaluation(file: bytes, tolerance: float,
     assert _difference(np.roll(READER.read(file), 1, axis=1), by_timm) > 4
 
 
+def _plain(file_format: str, width: int, height: int, mode: str = "RGB") -> bytes:
+    image = Image.new(mode, (width, height))
+    more = {"save_all": True, "append_images": [image.resize((40, 30))]} if file_format == "MPO" else {}
+    return encode(image, file_format, **more)
+
+
 @pytest.mark.parametrize(
-    ("file_format", "size", "decoded"),
+    ("file", "decoded"),
     [
-        pytest.param("JPEG", (4032, 2688), (504, 336), id="a phone's photo, an eighth"),
-        pytest.param("JPEG", (2048, 2048), (256, 256), id="just as large as the crop needs"),
-        pytest.param("JPEG", (2047, 2048), (512, 512), id="an eighth would be too small"),
-        pytest.param("JPEG", (451, 300), (451, 300), id="a small one"),
-        pytest.param("PNG", (2048, 2048), (2048, 2048), id="PNG, which can't be scaled"),
+        pytest.param(_plain("JPEG", 4032, 2688), (504, 336), id="a phone's photo, an eighth"),
+        pytest.param(_plain("JPEG", 2048, 2048), (256, 256), id="just as large as the crop needs"),
+        pytest.param(_plain("JPEG", 2047, 2048), (512, 512), id="an eighth would be too small"),
+        pytest.param(_plain("JPEG", 451, 300), (451, 300), id="a small one"),
+        pytest.param(_plain("MPO", 4032, 2688), (504, 336), id="a phone's two pictures in a file"),
+        pytest.param(_plain("JPEG", 4032, 2688, "L"), (504, 336), id="grey"),
+        pytest.param(_plain("JPEG", 4032, 2688, "CMYK"), (504, 336), id="for printers"),
+        pytest.param(_plain("JPEG", 4032, 2688)[:-2], (504, 336), id="without its end marker"),
+        pytest.param(_plain("PNG", 2048, 2048), (2048, 2048), id="PNG, which can't be scaled"),
     ],
 )
 def test_a_jpeg_is_scaled_down_while_it_is_decoded(
-    file_format: str, size: tuple[int, int], decoded: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    file: bytes, decoded: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As far as the crop allows: decoded in full, a phone's photo takes three times as long and 16 times the memory."""
     sizes: list[tuple[int, int]] = []
@@ -212,8 +222,8 @@ def test_a_jpeg_is_scaled_down_while_it_is_decoded(
         return load(image)
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", noting)
-    READER.read(encode(Image.new("RGB", size), file_format))
-    assert sizes[-1] == decoded
+    READER.read(file)
+    assert {*sizes} == {decoded}
 
 
 def test_a_jpeg_is_scaled_for_the_model_that_reads_it() -> None:

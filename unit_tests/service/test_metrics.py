@@ -147,10 +147,11 @@ def test_a_folder_that_is_given_and_not_there_is_made(tmp_path: Path) -> None:
     assert list(folder.iterdir())
 
 
-def test_a_folder_that_cannot_be_made_is_a_sentence() -> None:
+@pytest.mark.parametrize("folder", ["/proc/no/folder", "/proc", "/proc/version"])
+def test_a_folder_that_cannot_be_made_or_written_to_is_a_sentence(folder: str) -> None:
     program = (
         "from service.environment import share_metrics\nfrom service.settings import SettingsError\n"
         "try:\n    share_metrics()\nexcept SettingsError as error:\n    print(error)"
     )
-    sentence = _python(program, {"PROMETHEUS_MULTIPROC_DIR": "/proc/no/folder"})
-    assert re.fullmatch("PROMETHEUS_MULTIPROC_DIR=/proc/no/folder: .*; name a folder to write to", sentence)
+    sentence = _python(program, {"PROMETHEUS_MULTIPROC_DIR": folder})
+    assert re.fullmatch(f"PROMETHEUS_MULTIPROC_DIR={folder}: .*; name a folder to write to", sentence)

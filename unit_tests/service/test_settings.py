@@ -29,7 +29,7 @@ _WRONG_VALUES = [
     ("precision", "int8", "'float32', 'bfloat16' or 'float16'"),
     ("engine", "tensorrt", "'openvino', 'inductor' or 'eager'"),
     ("checkpoint", "/no/such/file.pth", "no such file"),
-    ("checkpoint", "/tmp", "is a folder, as FSDP and DeepSpeed write it; put it together"),
+    ("checkpoint", "/tmp", "is a folder; name the file in it. What FSDP or DeepSpeed has written is put together"),
     ("labels", "Cat", "two or more different names"),
     ("labels", "Cat,Cat", "two or more different names"),
     ("labels", "Cat,", "two or more different names"),

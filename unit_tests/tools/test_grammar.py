@@ -27,6 +27,22 @@ def test_many_changed_files_are_still_images(file_format: str) -> None:
     assert len(changed) > 60
 
 
+@pytest.mark.parametrize(
+    ("file_format", "parts"),
+    [
+        ("PNG", [b"eXIf", b"zTXt", b"iCCP", b"tRNS", b"acTL", b"Raw profile type exif\0"]),
+        ("JPEG", [b"Exif\0\0II*\0", b"Exif\0\0MM\0*", b"\xff\xe2"]),
+    ],
+)
+def test_chunks_segments_scans_and_exif_are_among_the_changes(file_format: str, parts: list[bytes]) -> None:
+    """However many seconds a run has, it comes to each."""
+    file = encode(quadrants(), file_format, **({"progressive": True} if file_format == "JPEG" else {}))
+    mutants = [mutate(file, random.Random(seed)) for seed in range(600)]
+    if file_format == "JPEG":
+        assert max(mutant.count(b"\xff\xda") for mutant in mutants) > 100, "more scans than are read"
+    assert [part for part in parts if not any(part in mutant for mutant in mutants)] == []
+
+
 @pytest.mark.parametrize("file", [b"", b"text", encode(quadrants(), "GIF")])
 def test_what_has_no_known_form_stays_as_it_is(file: bytes) -> None:
     assert mutate(file, random.Random(1)) == file

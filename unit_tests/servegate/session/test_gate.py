@@ -1,5 +1,6 @@
 """One run of the gate: what is measured when, and which verdicts fail."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -84,9 +85,15 @@ def test_cells_that_were_not_selected_are_not_measured() -> None:
     assert list(gate.results) == [API_8]
 
 
-@pytest.mark.parametrize("error", [ProcessError("was not ready"), pytest.fail.Exception("was not ready")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        kind("was not ready")
+        for kind in (ProcessError, pytest.fail.Exception, pytest.skip.Exception, asyncio.CancelledError)
+    ],
+)
 def test_an_error_of_a_group_is_each_of_its_cells_error_and_it_is_not_measured_again(error: Any) -> None:
-    """Also what pytest.fail raises in a target, which is no Exception."""
+    """Also what pytest.fail and its like raise in a target, and a task that was cancelled: no Exception, either."""
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1, API_8, MODEL_8))
     gate.targets = api, model = [CountingTarget("api", error=error), CountingTarget("model")]
     for cell in (API_1, API_8):

@@ -205,6 +205,7 @@ class TestUsage:
             ("perf_tests --dist loadgroup", "write: pytest perf_tests  (without -n and --dist)"),
             ("perf_tests --benchmark-disable", "write: pytest perf_tests  (without --benchmark-disable)"),
             ("perf_tests -p no:benchmark", "write: pytest perf_tests  (without -p no:benchmark)"),
+            ("perf_tests -p no:benchmark --perf-accept", "write: pytest perf_tests --perf-accept  (without -p no:"),
             ("perf_tests --benchmark-skip", "write: pytest perf_tests  (without --benchmark-skip)"),
             ("perf_tests --benchmark-compare=0001", "is found by itself; write: pytest perf_tests --benchmark-compare"),
             (
@@ -223,7 +224,7 @@ class TestUsage:
         assert "Traceback" not in result.stdout.str() + result.stderr.str()
         assert tiny_project.measured == []
 
-    @pytest.mark.parametrize("option", ["-c", "--rootdir"])
+    @pytest.mark.parametrize("option", ["-c", "--config-file", "--rootdir"])
     @pytest.mark.parametrize("mode", [[], ["--benchmark-compare"]])
     def test_another_root_is_named_and_not_the_command_that_was_typed(
         self, tiny_project: TinyProject, tmp_path: Path, option: str, mode: list[str]
@@ -231,7 +232,7 @@ class TestUsage:
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         (elsewhere / "pytest.ini").write_text("[pytest]\n")
-        value = elsewhere / "pytest.ini" if option == "-c" else elsewhere
+        value = elsewhere if option == "--rootdir" else elsewhere / "pytest.ini"
         result = tiny_project.run("perf_tests", option, str(value), *mode)
         said = result.stdout.str() + result.stderr.str()
         assert f"are looked for below this run's root, {elsewhere}; leave out --rootdir and -c" in said
@@ -252,7 +253,7 @@ class TestUsage:
         link.symlink_to(tiny_project.root)
         tiny_project.run(str(link / "perf_tests")).assert_outcomes(passed=3)
 
-    @pytest.mark.parametrize("options", ["-n 2", "--benchmark-disable", "--benchmark-skip", ""])
+    @pytest.mark.parametrize("options", ["-n 2", "--benchmark-disable", "--benchmark-skip", "-p no:benchmark", ""])
     def test_unit_tests_may_run_as_they_like(self, tiny_project: TinyProject, options: str) -> None:
         """In parallel, too: only performance tests need the machine for themselves."""
         result = tiny_project.run("unit_tests", *options.split())

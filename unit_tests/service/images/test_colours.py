@@ -14,14 +14,18 @@ from tools.stress.image_files import cat, encode, png, quadrants, with_chunks
 READER = ImageReader()
 
 
-def _bmp(alpha: int, *, pixels: int = 64, odd: int | None = None) -> bytes:
+def _bmp(
+    alpha: int, *, pixels: int = 64, odd: int | None = None, header_bytes: int = 108, is_top_down: bool = False
+) -> bytes:
     """32 bits with an alpha mask, as screenshot tools write it."""
     body = bytearray(bytes((10, 20, 200, alpha)) * pixels * pixels)
     if odd is not None:
         body[3] = odd
     size = len(body)
-    header = struct.pack("<IiiHHIIiiII", 108, pixels, pixels, 1, 32, 3, size, 0, 0, 0, 0)
-    header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(48)
+    height = -pixels if is_top_down else pixels
+    header = struct.pack("<IiiHHIIiiII", header_bytes, pixels, height, 1, 32, 3, size, 0, 0, 0, 0)
+    header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs"
+    header = header.ljust(header_bytes, b"\0")[:header_bytes]
     return struct.pack("<2sIII", b"BM", 14 + len(header) + size, 0, 14 + len(header)) + header + body
 
 
@@ -29,6 +33,9 @@ def _bmp(alpha: int, *, pixels: int = 64, odd: int | None = None) -> bytes:
     ("file", "expected"),
     [
         pytest.param(_bmp(0), (200, 20, 10), id="alpha 0 everywhere"),
+        pytest.param(_bmp(0, header_bytes=56), (200, 20, 10), id="alpha 0 everywhere, Adobe's header"),
+        pytest.param(_bmp(0, header_bytes=124), (200, 20, 10), id="alpha 0 everywhere, Windows' newest header"),
+        pytest.param(_bmp(0, is_top_down=True), (200, 20, 10), id="alpha 0 everywhere, from the top down"),
         pytest.param(_bmp(255), (200, 20, 10), id="opaque"),
         pytest.param(_bmp(128), (227, 137, 132), id="half transparent"),
         pytest.param(_bmp(0, odd=255), (255, 255, 255), id="all but one pixel, which isn't shown"),
@@ -94,9 +101,27 @@ def test_sixteen_bits_of_grey_are_converted_in_strips() -> None:
     assert READER.read(file)[112].min() == 255
 
 
-def test_colour_profiles_are_ignored() -> None:
-    """As where such models are trained; /openapi.json says so."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+def _other_primaries() -> bytes:
+    """A profile of sRGB with red and blue in each other's place: whoever applies it shows other colours."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+
+
+def test_the_profile_of_another_order_of_primaries_would_change_the_colours() -> None:
+    """Else the next test would say nothing."""
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(_other_primaries()))
+    converted = ImageCms.profileToProfile(quadrants(), profile, ImageCms.createProfile("sRGB"))
+    assert isinstance(converted, Image.Image)
+    assert np.abs(np.asarray(converted).astype(int) - np.asarray(quadrants())).mean() > 20
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [_other_primaries(), ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(), b"no profile"],
+    ids=["red and blue in each other's place", "Lab", "nonsense"],
+)
+def test_colour_profiles_are_ignored(profile: bytes) -> None:
+    """As where such models are trained; README and /openapi.json say so."""
     for file_format in ("JPEG", "PNG", "WEBP"):
         options = {"icc_profile": profile}
         assert np.array_equal(

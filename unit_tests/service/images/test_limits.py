@@ -158,8 +158,11 @@ def test_no_room_is_made_for_more_pixels_than_allowed(file: bytes) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
-def test_the_photo_of_a_50_megapixel_phone_is_allowed() -> None:
-    assert READER.read(encode(Image.new("L", (8160, 6144), 9), "JPEG")).max() == 9
+@pytest.mark.parametrize("size", [(8160, 6144), (8192, 6144), (6144, 8192), (8064, 6048)])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["", "progressive"])
+def test_the_photo_of_a_50_megapixel_phone_is_allowed(size: tuple[int, int], options: dict[str, bool]) -> None:
+    """Of several makers, and upright."""
+    assert READER.read(encode(Image.new("L", size, 9), "JPEG", **options)).max() == 9
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])

@@ -1,15 +1,20 @@
 """Checkpoints as frameworks write them and people pass them on: loaded, or told what to do."""
 
 import argparse
+import enum
 import functools
 import io
 import logging
 import os
+import random
 import re
 import tarfile
 import types
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +134,13 @@ def test_counters_of_batches_may_be_missing(state: _State, tmp_path: Path) -> No
     _loads(without, without, tmp_path)
 
 
+def test_some_counters_of_batches_may_be_missing_below_a_prefix(state: _State, tmp_path: Path) -> None:
+    """As where a part of the network comes from an older file; the others count."""
+    without = {name: tensor for name, tensor in state.items() if name != "bn1.num_batches_tracked"}
+    assert len(without) == len(state) - 1
+    _loads({"state_dict": _named(without, "model.")}, without, tmp_path, "last.ckpt")
+
+
 @pytest.mark.parametrize(
     "name", ["w.pt", "w.bin", "w.pth.tar", "W.PTH", "w.CKPT", "pytorch_model", "w.safetensors", "w"]
 )
@@ -146,6 +158,31 @@ def _square(x: float) -> float:
     return x * x
 
 
+class _Reduction(enum.Enum):
+    MEAN = 1
+
+
+@dataclass
+class _Config:
+    lr: float = 0.1
+
+
+class _Node(dict[str, object]):
+    """As YACS and MMEngine have it."""
+
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)
+        self.is_frozen = True
+
+
+class _Groups(list[object]):
+    """As a framework's own lists."""
+
+    def __init__(self, values: Sequence[object] = ()) -> None:
+        super().__init__(values)
+        self.kind = "groups"
+
+
 @pytest.mark.parametrize(
     "hyper_parameters",
     [
@@ -157,6 +194,11 @@ def _square(x: float) -> float:
         pytest.param(types.SimpleNamespace(lr=0.1), id="namespace"),
         pytest.param({"loss": torch.nn.CrossEntropyLoss(), "device": torch.device("cpu")}, id="module"),
         pytest.param({Path("/a"): {1, 2}, "d": OrderedDict(a=1), "s": frozenset((1,)), "c": 1j}, id="containers"),
+        pytest.param({"type": int, "none": type(None), "d": defaultdict(list, a=[1]), "f": max}, id="built-in types"),
+        pytest.param({"history": deque([1.5], maxlen=20), "more": deque()}, id="queues"),
+        pytest.param({"at": datetime(2026, 1, 2), "n": Decimal("0.1"), "rng": random.getstate()}, id="library's own"),
+        pytest.param({"reduction": _Reduction.MEAN, "config": _Config()}, id="enumeration and dataclass"),
+        pytest.param({"config": _Node(lr=_Node(a=0.1)), "groups": _Groups([1, {"a": 2}])}, id="containers of its own"),
         pytest.param({"level": logging.Logger("x").level, "log": logging.LogRecord}, id="class of its own"),
     ],
 )
@@ -258,23 +300,26 @@ def test_a_file_that_would_run_a_command_is_refused_with_its_name(state: _State,
 
 
 def test_one_logit_for_two_labels_is_told_how_to_make_two(state: _State, tmp_path: Path) -> None:
-    """And what it is told gives the same probabilities."""
+    """And what it is told gives the same probabilities; also below a prefix."""
     one = {**state, "fc.weight": state["fc.weight"][:1], "fc.bias": state["fc.bias"][:1]}
-    torch.save(one, tmp_path / "weights.pth")
-    sentence = _refusal(tmp_path / "weights.pth")
-    assert "it has one output where two labels need two; torch.cat([-w / 2, w / 2]) of the last layer's" in sentence
+    for content in (one, {"state_dict": _named(one, "net."), "epoch": 3}):
+        torch.save(content, tmp_path / "weights.pth")
+        sentence = _refusal(tmp_path / "weights.pth")
+        assert "it has one output where two labels need two; torch.cat([-w / 2, w / 2]) of the last layer's" in sentence
     logit = one["fc.bias"]
     two = torch.cat([-logit / 2, logit / 2])
     assert two.softmax(0)[1] == pytest.approx(logit.sigmoid().item())
 
 
+@pytest.mark.parametrize("name", ["fc.weight", "bn1.running_var"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_weights_that_are_no_numbers_are_refused(value: float, state: _State, tmp_path: Path) -> None:
-    """Their answer would be `"probability": null`."""
+def test_weights_that_are_no_numbers_are_refused(value: float, name: str, state: _State, tmp_path: Path) -> None:
+    """Their answer would be `"probability": null`; also of what is counted and not learnt, and below a prefix."""
     broken = {name: tensor.clone() for name, tensor in state.items()}
-    broken["fc.weight"][0, 0] = value
-    torch.save(broken, tmp_path / "weights.pth")
-    assert "has NaN or infinity in fc.weight: its training has diverged" in _refusal(tmp_path / "weights.pth")
+    broken[name].view(-1)[0] = value
+    for content in (broken, {"state_dict": _named(broken, "model.")}):
+        torch.save(content, tmp_path / "weights.pth")
+        assert f"has NaN or infinity in {name}: its training has diverged" in _refusal(tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize("model", ["vit_tiny_patch16_384", "efficientnet_b4"])

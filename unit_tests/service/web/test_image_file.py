@@ -38,7 +38,7 @@ def test_raw_bytes_are_taken_as_they_are(content_type: str) -> None:
 @pytest.mark.parametrize(
     "content_type",
     [
-        *("application/json", "text/json", "application/vnd.api+json", "Application/JSON;charset=UTF-8"),
+        *("application/json", "text/json", "application/vnd.api+json", "Application/JSON;charset=UTF-8", "text/x-json"),
         pytest.param("", id="none"),
         pytest.param(_FORM_URLENCODED, id="curl --data"),
     ],
@@ -46,6 +46,7 @@ def test_raw_bytes_are_taken_as_they_are(content_type: str) -> None:
 def test_json_is_json_whatever_its_type_is_called(content_type: str) -> None:
     assert find_image_file(_image(_BASE64), content_type) == _FILE
     assert find_image_file(b" \r\n\t" + _image(_BASE64), content_type) == _FILE
+    assert find_image_file(b"\xef\xbb\xbf" + _image(_BASE64), content_type) == _FILE
 
 
 def _lines(width: int, end: str) -> str:
