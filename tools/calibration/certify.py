@@ -22,7 +22,8 @@ from tools.calibration.recorded_noise import RecordedNoise
 from tools.calibration.shares import limit_share
 from tools.calibration.simulate import Outcomes, Statuses, simulate_runs
 
-_ALL_SLOWER = (0.02, 0.03, 0.10)
+# Half the default margin first: what is too small to be looked for.
+_ALL_SLOWER = (0.01, 0.02, 0.03, 0.10)
 _GROUP_SLOWER, _CELL_SLOWER = 0.03, 0.10
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from math import comb
 
 import numpy as np
 
@@ -14,8 +16,6 @@ from tools.calibration.record import TARGETS
 from tools.calibration.simulate import PairTimes
 
 _BURSTS_OF_A_BLOCK = 4
-# How often a recorded pair's blocks are drawn, where a new pair has fewer of them.
-_CHOICES = 64
 # A drawn pair is a recorded one blurred by so much of the recorded spread, with the help of so many others: resampling
 # alone would repeat the same few figures within a run, and a t test would take the repetition for precision.
 _BLUR, _OTHERS = 0.5, 8
@@ -28,7 +28,7 @@ class RecordedNoise:
     Attributes
     ----------
     log_ratios:
-        The plain mean over the blocks; shape (recorded pairs, choices of their blocks, cells).
+        The plain mean over the blocks; shape (recorded pairs, ways to choose from their blocks, cells).
     variances:
         Of the log ratios, as the chosen blocks give them.
     """
@@ -44,10 +44,9 @@ class RecordedNoise:
 
         The bursts that are left out take no time: a cell's seconds are without them.
         """
-        rng = np.random.default_rng(0)
-        moments = np.array(
-            [[_draw_moments(pair.cells[str(cell)].blocks, schedule.blocks, rng) for cell in cells] for pair in pairs]
-        )
+        blocks = [[pair.cells[str(cell)].blocks for cell in cells] for pair in pairs]
+        choices = max(comb(len(part), schedule.blocks) for pair in blocks for part in pair)
+        moments = np.array([[_choose_blocks(part, schedule.blocks, choices) for part in pair] for pair in blocks])
         log_ratios, variances = np.moveaxis(moments, (0, 1, 2, 3), (1, 3, 0, 2))
         return cls(tuple(cells), log_ratios, variances, _pair_times(pairs, cells, schedule))
 
@@ -75,10 +74,11 @@ class RecordedNoise:
         return rng.integers(recorded, size=shape), rng.integers(choices, size=shape)
 
 
-def _draw_moments(blocks: Sequence[float], count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Mean and its variance of some of the blocks, drawn without replacement, many times."""
-    drawn = rng.permuted(np.tile(blocks, (_CHOICES, 1)), axis=1)[:, :count]
-    return drawn.mean(axis=1), drawn.var(axis=1, ddof=1) / drawn.shape[1]
+def _choose_blocks(blocks: Sequence[float], count: int, choices: int) -> tuple[Floats, Floats]:
+    """Mean and its variance of so many of the blocks, for each way to choose them; repeated where those are fewer."""
+    chosen = np.array(list(combinations(blocks, min(count, len(blocks)))))
+    places = np.arange(choices) % len(chosen)
+    return chosen.mean(axis=1)[places], chosen.var(axis=1, ddof=1)[places] / chosen.shape[1]
 
 
 def _pair_times(pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Schedule) -> PairTimes:

@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from servegate.judging.cell_result import CellResult
 from servegate.judging.judge import Policy, judge, judge_pairs
+
+from servegate.judging.cell_result import CellResult
 from servegate.judging.pairs import PairFigure
 from servegate.records import Cell, Fingerprint, GpuUse, StageTime, Status, Verdict
 from servegate.report.results import RunFacts, results_document
