@@ -1,7 +1,7 @@
 """A page as headless Chromium shows it: what is wrong with it, and a picture of it.
 
-`make screenshots`, `python -m tools.screenshots PAGE FOLDER`: PNGs of the last run's report at 1280 and 400 pixels,
-light and dark.
+`make screenshots`, `python -m tools.screenshots PAGE FOLDER`: PNGs of the first screen of the last run's report, 1280
+and 400 pixels wide, light and dark.
 """
 
 import argparse
@@ -20,6 +20,8 @@ from PIL import Image
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _DEADLINE_S = 60.0
+# What a reader sees without scrolling, in pixels from the page's top.
+FIRST_SCREEN = 800
 # Chromium's window is at least this wide; a narrower page stands in a frame.
 _LEAST_WINDOW = 500
 _FLAGS = (
@@ -48,13 +50,17 @@ _PROBE = """<script>addEventListener('load', () => {
       overlaps.push(`${one.textContent.trim().slice(0, 40)} | ${other.textContent.trim().slice(0, 40)}`);
   }));
   document.querySelectorAll('svg').forEach(svg => compare([...svg.querySelectorAll('text')]));
-  compare([...document.querySelectorAll('h1, h2, p, details, figure, .wide, body > pre')]);
+  compare([...document.querySelectorAll('h1, h2, p, details, figure, table.changes, .wide, body > pre')]);
+  const cut = [...document.querySelectorAll('table.changes :is(th, td)')].filter(cell =>
+    cell.scrollWidth > cell.clientWidth + 1).map(cell => cell.textContent.trim());
   parent.postMessage(JSON.stringify({
     height: document.documentElement.scrollHeight,
+    bottoms: Object.fromEntries(['h1', 'table', 'p.key'].map(name => [name, document.querySelector(name)])
+      .filter(([name, element]) => element).map(([name, element]) => [name, element.getBoundingClientRect().bottom])),
     sticks_out: document.documentElement.scrollWidth > innerWidth,
     dark: matchMedia('(prefers-color-scheme: dark)').matches,
     figures: [...document.querySelectorAll('data')].map(figure => [figure.dataset.place, figure.value]),
-    overlaps,
+    overlaps, cut,
   }), '*');
 });</script>"""
 
@@ -71,10 +77,14 @@ class Seen:
     ----------
     height:
         In pixels.
+    bottoms:
+        Where the first heading, table and key of a plot end, in pixels from the page's top; by selector.
     sticks_out:
         Whether it is wider than its window.
     overlaps:
         Texts of a plot, or parts of the page, that lie on each other.
+    cut:
+        Cells of the first table whose text is wider than they are.
     figures:
         Place and value of each `<data>` element.
     console:
@@ -82,9 +92,11 @@ class Seen:
     """
 
     height: int
+    bottoms: dict[str, float]
     sticks_out: bool
     dark: bool
     overlaps: list[str]
+    cut: list[str]
     figures: list[tuple[str, str]]
     console: list[str]
 
@@ -108,15 +120,14 @@ def look_at(page: Path, width: int, *, dark: bool) -> Seen:
 
 
 def take_picture(page: Path, width: int, *, dark: bool, to: Path) -> None:
-    """Save a PNG of the whole page; errors as in `look_at`."""
-    height = look_at(page, width, dark=dark).height
+    """Save a PNG of the page's first screen; errors as in `look_at`."""
     with tempfile.TemporaryDirectory(prefix="browser-") as temporary:
         taken = Path(temporary) / "taken.png"
-        _open(page, Path(temporary), width, height, dark, f"--screenshot={taken}")
+        _open(page, Path(temporary), width, FIRST_SCREEN, dark, f"--screenshot={taken}")
         if not taken.exists():
             raise BrowserError(f"Chromium took no picture of {page}")
         with Image.open(taken) as image:
-            image.crop((0, 0, width, height)).convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(
+            image.crop((0, 0, width, FIRST_SCREEN)).convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(
                 to, optimize=True
             )
 

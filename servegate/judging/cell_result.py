@@ -32,7 +32,7 @@ class CellResult:
     rate_is_given:
         Whether the load sets the rate. Throughput then shows the load, and not what the service can do.
     excludes:
-        The slowdown that PASS excludes at 95 %, as a share; None where nothing is judged.
+        The slowdown that PASS excludes at 95 %, as a share of throughput; None where no such verdict was sought.
     """
 
     cell: Cell

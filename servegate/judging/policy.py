@@ -10,6 +10,7 @@ from servegate.records import Cell
 # PASS can exclude one and a half margins. A cell has twice the noise of its group and a fraction of the error level.
 _GROUP_ACCUSED, _GROUP_EXCLUDED = 0.5, 1.5
 _CELL_ACCUSED, _CELL_EXCLUDED = 1.5, 5.0
+_MOST = 0.99
 # Of the error level; the cells stand behind their groups with the rest.
 _SHARE_OF_GROUPS = 0.8
 
@@ -66,12 +67,12 @@ class Policy:
     def of_group(self, group: str) -> Thresholds:
         """Return a group's thresholds."""
         margin = self.margin_of(group)
-        return Thresholds(_GROUP_ACCUSED * margin, _GROUP_EXCLUDED * margin)
+        return _thresholds(_GROUP_ACCUSED * margin, _GROUP_EXCLUDED * margin)
 
     def of_cell(self, cell: Cell) -> Thresholds:
         """Return a cell's thresholds."""
         margin = self.margins.get(f"{cell.group}[{cell.value}]", self.margin_of(cell.group))
-        return Thresholds(_CELL_ACCUSED * margin, _CELL_EXCLUDED * margin)
+        return _thresholds(_CELL_ACCUSED * margin, _CELL_EXCLUDED * margin)
 
     @property
     def group_error_level(self) -> float:
@@ -96,6 +97,11 @@ class Policy:
         """
         before = max((look for look in self.looks if look < pairs), default=0)
         return ((self.looks[-1] if last else pairs) - before) / self.looks[-1]
+
+
+def _thresholds(accused_from: float, excluded: float) -> Thresholds:
+    """No more can be lost than all."""
+    return Thresholds(min(accused_from, _MOST), min(excluded, _MOST))
 
 
 def parse_margins(text: str) -> tuple[float, dict[str, float]]:

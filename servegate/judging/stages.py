@@ -78,11 +78,16 @@ def stages_that_moved(changes: Sequence[StageChange], margin: float) -> list[Sta
     The one that moved by the most milliseconds comes first.
     """
     working = [change for change in changes if change.cpu is not None]
-    by_cpu = [change for change in working if _is_moved(change.cpu, margin)]
+    by_cpu = [change for change in working if is_moved(change.cpu, margin)]
     if by_cpu:
         return sorted(by_cpu, key=lambda change: -abs((change.head.cpu_ms or 0.0) - (change.base.cpu_ms or 0.0)))
-    by_time = [change for change in working if _is_moved(change.took, margin)]
+    by_time = [change for change in working if is_moved(change.took, margin)]
     return sorted(by_time, key=lambda change: -abs(change.head.ms - change.base.ms))
+
+
+def is_moved(change: Change | None, margin: float) -> bool:
+    """Whether a change is as large as the margin, and its interval leaves out zero."""
+    return change is not None and abs(change.estimate) >= margin and (change.low > 0 or change.high < 0)
 
 
 def name_stages(changes: Sequence[StageChange], margin: float) -> str:
@@ -103,13 +108,9 @@ def describe_stages(changes: Sequence[StageChange], margin: float) -> str:
 
 
 def _describe(change: StageChange, margin: float) -> str:
-    if not _is_moved(change.cpu, margin) and _is_moved(change.took, margin):
+    if not is_moved(change.cpu, margin) and is_moved(change.took, margin):
         return f"{change.name} {change.took} of its time ({change.base.ms:.3g} to {change.head.ms:.3g} ms)"
     return f"{change.name} {change.cpu} of its CPU time ({change.base.cpu_ms:.3g} to {change.head.cpu_ms:.3g} ms)"
-
-
-def _is_moved(change: Change | None, margin: float) -> bool:
-    return change is not None and abs(change.estimate) >= margin and (change.low > 0 or change.high < 0)
 
 
 def _change(base: Sequence[float | None], head: Sequence[float | None]) -> Change | None:

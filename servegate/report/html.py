@@ -1,6 +1,9 @@
 """HTML pages from Jinja2 templates. Text is escaped unless it is Markup; a page runs no script and fetches nothing."""
 
+import re
+
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 
 def render_html(template: str, package: str = "servegate.report", **values: object) -> str:
@@ -22,4 +25,11 @@ def render_html(template: str, package: str = "servegate.report", **values: obje
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["mark_names"] = _mark_names
     return environment.get_template(template).render(**values)
+
+
+def _mark_names(text: str) -> Markup:
+    """Names between backticks become code; a figure and its percent sign stay on one line."""
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", marked))

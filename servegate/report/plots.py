@@ -5,7 +5,7 @@ from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from servegate.report.svg import BLUE, GREEN, GREY, HEIGHT_IN, ORANGE, STAGE_COLOURS, TEXT, Plot
+from servegate.report.svg import BLUE, GREEN, GREY, HEIGHT_IN, ORANGE, STAGE_COLOURS, Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,22 +17,17 @@ _STAGE_PLOTS = (
     ("CPU time of a request, by stage", "cpu_ms", "ms of CPU time"),
     ("Time of a request, by stage", "ms", "% of its time"),
 )
-_COLOURS = {"REGRESSED": ORANGE, "INVALID": ORANGE, "IMPROVED": GREEN, "PASS": BLUE}
 
 
 def choose_plots(document: Mapping[str, Any]) -> dict[str, Plot]:
     """Return the plots that the run has cells for, by title."""
     cells: Cells = [cell for cell in document["cells"] if cell["now_per_s"] is not None]
-    changed = [cell for cell in cells if cell["change"] is not None]
     on_gpu = [cell for cell in cells if cell["now"]["gpu_utilisation_percent"] is not None]
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for cell in sorted(cells, key=lambda cell: cell["value"]):
         groups.setdefault(cell["group"], []).append(cell)
     series = {name: group for name, group in groups.items() if len(group) > 1}
     plots: dict[str, Plot] = {}
-    if changed:
-        changes = partial(_draw_changes, cells=changed, margin=document["rule"]["margin"])
-        plots["Change of throughput, with 95 % intervals"] = _height_in(changed), changes
     for name, group in series.items():
         plots[f"Throughput: {name}"] = HEIGHT_IN, partial(_draw_throughput, cells=group)
     for ceiling, bounded in _find_bounded(groups).items():
@@ -63,20 +58,6 @@ def _find_bounded(groups: Mapping[str, Cells]) -> dict[str, list[str]]:
 
 def _height_in(rows: Cells) -> float:
     return 0.9 + 0.27 * len(rows)
-
-
-def _draw_changes(axes: "Axes", cells: Cells, margin: float) -> None:
-    rows = range(len(cells), 0, -1)
-    for row, cell in zip(rows, cells, strict=True):
-        low, estimate, high = (100 * cell["change"][key] for key in ("low", "estimate", "high"))
-        colour = _COLOURS.get(cell["status"], GREY)
-        axes.plot([low, high], [row, row], color=colour, linewidth=2)
-        axes.plot([estimate], [row], color=colour, marker="o")
-    axes.axvline(0, color=TEXT, linewidth=0.8)
-    axes.axvline(-100 * margin, color=TEXT, linewidth=0.8, linestyle=":")
-    axes.set_yticks(list(rows), [cell["cell"] for cell in cells])
-    axes.set_xlabel("change in %; dotted: the margin")
-    axes.set_ylim(0.4, len(cells) + 0.6)
 
 
 def _draw_throughput(axes: "Axes", cells: Cells) -> None:

@@ -2,19 +2,22 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from servegate.judging.cell_result import CellResult
+from servegate.judging.group_result import GroupResult
+from servegate.judging.sentence import describe_findings
 from servegate.records import Cell, Fingerprint, Sample, Status
 from servegate.report.figures import mean_cpu_cores_by_process, summarise, tabulate_stages
 from servegate.storage.history import SCHEMA
 
-# The verdict of a run is the first of these that one of its cells has.
+# The verdict of a run is the first of these that one of its groups or cells has.
 _BY_WEIGHT = (
     Status.REGRESSED,
     Status.INVALID,
+    Status.BASE_FAILED,
     Status.INCONCLUSIVE,
     Status.NO_BASELINE,
     Status.IMPROVED,
@@ -26,7 +29,7 @@ _BY_WEIGHT = (
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run's document says besides its cells.
+    """What a run's document says besides its groups and cells.
 
     Attributes
     ----------
@@ -50,6 +53,8 @@ class RunFacts:
         The cells whose tests were collected.
     failing:
         The verdicts that fail a test in this run.
+    arms:
+        What the processes of `base` and `head` said of themselves; empty where nothing was compared side by side.
     notes:
         Lines for whoever reads the run.
     """
@@ -60,21 +65,26 @@ class RunFacts:
     arguments: Sequence[str]
     commit: str | None
     is_changed: bool
-    compared_with: Mapping[str, str] | None
+    compared_with: Mapping[str, str | None] | None
     rule: Mapping[str, object]
     fingerprint: Fingerprint
     differences: Sequence[tuple[str, str, str]]
     selected: Sequence[Cell]
     failing: Collection[Status]
+    arms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
-def results_document(facts: RunFacts, results: Sequence[CellResult]) -> dict[str, Any]:
+def results_document(
+    facts: RunFacts, results: Sequence[CellResult], groups: Sequence[GroupResult] = ()
+) -> dict[str, Any]:
     """The document of a run that has measured a cell at least; nothing but what JSON can hold."""
     fingerprint, measured = facts.fingerprint, {result.cell for result in results}
+    statuses = [group.verdict.status for group in groups] + [result.verdict.status for result in results]
     document = {
         "schema": SCHEMA,
-        "verdict": str(min((result.verdict.status for result in results), key=_BY_WEIGHT.index)),
+        "sentence": describe_findings(groups, results, arms=facts.arms, failing=facts.failing),
+        "verdict": str(min(statuses, key=_BY_WEIGHT.index)),
         "failed": any(result.verdict.status in facts.failing for result in results),
         "began": facts.began.astimezone(UTC).isoformat(timespec="seconds"),
         "minutes": round((facts.ended - facts.began).total_seconds() / 60, 2),
@@ -86,12 +96,31 @@ def results_document(facts: RunFacts, results: Sequence[CellResult]) -> dict[str
         "rule": dict(facts.rule),
         "machine": {"class": fingerprint.machine_class, **asdict(fingerprint)},
         "differences": [{"name": name, "then": then, "now": now} for name, then, now in facts.differences],
+        "arms": {name: dict(details) for name, details in facts.arms.items()},
         "notes": list(facts.notes),
         "not_measured": [str(cell) for cell in facts.selected if cell not in measured],
+        "groups": [_group(group) for group in groups],
         "cells": [_cell(result, fails=result.verdict.status in facts.failing) for result in results],
     }
     plain: dict[str, Any] = _without_nan(document)
     return plain
+
+
+def _group(group: GroupResult) -> dict[str, Any]:
+    verdict = group.verdict
+    return {
+        "group": group.name,
+        "status": str(verdict.status),
+        "reason": verdict.reason,
+        "evidence": list(verdict.evidence),
+        "change": asdict(verdict.change) if verdict.change else None,
+        "margin": group.margin,
+        "excludes": group.excludes,
+        "excluded": group.excluded,
+        "pairs": group.pairs,
+        "pair_spread": group.pair_spread,
+        "cells": [str(cell) for cell in group.cells],
+    }
 
 
 def _cell(result: CellResult, *, fails: bool) -> dict[str, Any]:
@@ -109,6 +138,7 @@ def _cell(result: CellResult, *, fails: bool) -> dict[str, Any]:
         "now_per_s": verdict.now_per_s,
         "baseline_per_s": verdict.baseline_per_s,
         "change": asdict(verdict.change) if verdict.change else None,
+        "excludes": result.excludes,
         "now": _summary(result.samples),
         "base": _summary([pair.base for pair in result.pairs]),
         "processes_per_s": [sample.throughput_per_s for sample in result.samples if sample.rounds_s],

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from shlex import join
 from typing import Any
 
+from servegate.report.changes import find_scale, list_rows
 from servegate.report.figures import FIGURES, short
+from servegate.report.headline import describe_run, headline
 from servegate.report.html import render_html
+from servegate.report.older_documents import complete
 from servegate.report.plots import choose_plots
-from servegate.report.summary import describe_run, headline
 from servegate.report.svg import draw_svgs
 
 
@@ -71,12 +73,19 @@ _STAGE_COLUMNS = (
 
 def render_run(document: Mapping[str, Any]) -> str:
     """Return the whole page. Every figure in a table is a `<data>` element that names its place in the document."""
-    cells = document["cells"]
+    document = complete(document)
+    cells, rows = document["cells"], list_rows(document)
     return render_html(
         "run.html",
         run=document,
         headline=headline(document),
         description=describe_run(document),
+        rows=rows,
+        scale=find_scale(rows),
+        evidence=[
+            *((group["group"], group) for group in document["groups"]),
+            *((cell["cell"], cell) for cell in cells),
+        ],
         columns=_find_telling(_COLUMNS, cells),
         stage_columns=_find_telling(_STAGE_COLUMNS, [stage for cell in cells for stage in cell["stages"]]),
         plots=draw_svgs(choose_plots(document)),

@@ -1,32 +1,34 @@
 """A run's document as Markdown for a pull request or a job's summary."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from servegate.report.figures import short
+from servegate.report.headline import describe_run, headline
+from servegate.report.older_documents import complete
 
 _QUIET = ("PASS", "not judged", "informs")
 
 
 def render_summary(document: Mapping[str, Any]) -> str:
-    """A heading with the verdict, a table of the cells, and the reasons of those that need a reader."""
-    lines = [f"## {headline(document)}", "", describe_run(document), ""]
-    lines += ["| cell | now, per s | baseline | change | p95, ms | verdict |", "|---|---:|---:|---:|---:|---|"]
+    """The run's sentence as a heading, a table of groups and cells, and the reasons of those that need a reader."""
+    document = complete(document)
+    lines = [f"## {_safe(document['sentence'])}", "", f"{headline(document)}. {describe_run(document)}", ""]
+    lines += [
+        "| group or cell | change | verdict | now, per s | base, per s | p95, ms |",
+        "|---|---:|---|---:|---:|---:|",
+    ]
+    for group in document["groups"]:
+        lines.append(f"| **`{group['group']}`** | {_change(group['change'])} | {_verdict(group)} | | | |")
     for cell in document["cells"]:
-        change, now = cell["change"], cell["now"]
+        now = cell["now"]
         lines.append(
-            f"| `{cell['cell']}` | {_number(cell['now_per_s'])} | {_number(cell['baseline_per_s'])} | "
-            f"{_change(change)} | {_number(now['latency_p95_ms'] if now else None)} | "
-            f"{'**' + cell['status'] + '**' if cell['fails'] else cell['status']} |"
+            f"| `{cell['cell']}` | {_change(cell['change'])} | {_verdict(cell)} | {_number(cell['now_per_s'])} | "
+            f"{_number(cell['baseline_per_s'])} | {_number(now['latency_p95_ms'] if now else None)} |"
         )
-    loud = [cell for cell in document["cells"] if cell["status"] not in _QUIET]
-    for cell in loud:
-        evidence = "\n".join(cell["evidence"])
-        lines += [
-            "",
-            f"<details><summary><code>{cell['cell']}</code> {cell['status']}: {_safe(cell['reason'])}</summary>",
-        ]
+    for name, entry in _find_loud(document):
+        evidence = "\n".join(entry["evidence"])
+        lines += ["", f"<details><summary><code>{name}</code> {entry['status']}: {_safe(entry['reason'])}</summary>"]
         lines += ["", "```text", evidence, "```", "", "</details>"] if evidence else ["", "</details>"]
     if document["differences"]:
         lines += ["", "Differs from the baseline's machine: " + ", ".join(map(_difference, document["differences"]))]
@@ -34,33 +36,20 @@ def render_summary(document: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def headline(document: Mapping[str, Any]) -> str:
-    """The verdict and how many cells have it, as in `REGRESSED: 2 of 8 cells`."""
-    judged = [cell for cell in document["cells"] if cell["status"] != "informs"]
-    count = Counter(cell["status"] for cell in judged)[document["verdict"]]
-    missing = len(document["not_measured"])
-    return f"{document['verdict']}: {count} of {len(judged)} cells" + (f", {missing} not measured" if missing else "")
-
-
-def describe_run(document: Mapping[str, Any]) -> str:
-    """One sentence: what was compared with what, where, and how long it took."""
-    commit = document["commit"]
-    measured = "the working tree" if commit is None else f"commit {commit[:12]}"
-    if commit is not None and document["changed"]:
-        measured += " with uncommitted changes"
-    reference = document["compared_with"]
-    if reference is None:
-        against = "compared with nothing"
-    elif reference["kind"] == "commit":
-        against = f"compared side by side with {reference['reference']}"
-    else:
-        against = f"compared with the baseline of commit {reference['reference'][:12]}"
-    took = f"in {document['minutes']:.1f} minutes"
-    return f"{measured[0].upper()}{measured[1:]}, {against}, on {document['machine']['class']}, {took}."
-
-
 def _difference(difference: Mapping[str, str]) -> str:
     return f"{difference['name']} {difference['then']} → {difference['now']}"
+
+
+def _find_loud(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Groups and cells that need a reader, by name; a cell that has its verdict from its group is told with it."""
+    told = {cell for group in document["groups"] if group["status"] == "REGRESSED" for cell in group["cells"]}
+    cells = [cell for cell in document["cells"] if cell["cell"] not in told or cell["status"] != "REGRESSED"]
+    entries = [(group["group"], group) for group in document["groups"]] + [(cell["cell"], cell) for cell in cells]
+    return [(name, entry) for name, entry in entries if entry["status"] not in _QUIET]
+
+
+def _verdict(entry: Mapping[str, str]) -> str:
+    return entry["status"] if entry["status"] in _QUIET else f"**{entry['status']}**"
 
 
 def _change(change: Mapping[str, float] | None) -> str:

@@ -1,4 +1,4 @@
-"""What the terminal shows: progress while measuring, one table at the end, evidence for what isn't PASS."""
+"""What the terminal shows: progress while measuring; at the end a sentence, one table, evidence for what isn't PASS."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,8 @@ from textwrap import wrap
 import pytest
 
 from servegate.judging.cell_result import CellResult
-from servegate.records import Status
+from servegate.judging.group_result import GroupResult
+from servegate.records import Status, Verdict
 from servegate.report.figures import short, summarise
 from servegate.storage.baselines import Baseline
 
@@ -20,7 +21,7 @@ _MEANINGS = {
 }
 _WIDTH = 80
 _QUIET = (Status.PASS, Status.NOT_JUDGED, Status.INFORMS)
-# The evidence for REGRESSED stands with its failed test.
+# A cell's evidence for REGRESSED stands with its failed test.
 _EVIDENCE_HERE = (Status.INCONCLUSIVE, Status.IMPROVED)
 
 
@@ -45,15 +46,22 @@ class Progress:
 
 def write_summary(
     reporter: pytest.TerminalReporter,
+    sentence: str,
     results: Sequence[CellResult],
+    groups: Sequence[GroupResult] = (),
+    *,
     baseline: Baseline | None,
     details: Mapping[str, str],
     versus: str | None = None,
 ) -> None:
-    """Show the table of all cells, the shares, and notes for those that need a reader.
+    """Show the run's sentence, the table of groups and cells, the shares, and notes for those that need a reader.
 
     Parameters
     ----------
+    sentence:
+        What the run has found.
+    groups:
+        That were compared side by side.
     baseline:
         What the cells were compared with; None where there is none.
     details:
@@ -62,7 +70,10 @@ def write_summary(
         The commit that the cells were compared with in place of a baseline, as the user named it.
     """
     reporter.section("performance")
-    rows = [_make_row(result) for result in results]
+    for line in _wrap(sentence):
+        reporter.write_line(line, bold=True)
+    reporter.write_line("")
+    rows = [*map(_make_group_row, groups), *map(_make_row, results)]
     columns = [column for column in zip(_COLUMNS, *rows, strict=True) if {*column[1:]} != {"-"}]
     meanings = {
         "per s": f"per s: {' or '.join(dict.fromkeys(result.unit for result in results))}",
@@ -70,20 +81,41 @@ def write_summary(
         "change": f"change: throughput against {'the baseline' if versus is None else f'commit {versus}'}",
     }
     legend = "; ".join(meanings[heading] for heading, *_ in columns if heading in meanings)
-    for line in (*_align(columns), *wrap(legend, _WIDTH, break_on_hyphens=False), *_shares(results)):
+    for line in (*_align(columns), *_wrap(legend), *_shares(results)):
         reporter.write_line(line)
+    for group in groups:
+        if group.verdict.status not in _QUIET:
+            _write_reason(reporter, group.name, group.verdict, group.verdict.evidence)
+    # A group's verdict stands for its cells: one finding is told once.
+    told = {cell for group in groups if group.verdict.status is Status.REGRESSED for cell in group.cells}
     for result in results:
+        if result.cell in told and result.verdict.status is Status.REGRESSED:
+            continue
         without_baseline = result.verdict.status is Status.NO_BASELINE and baseline is None
         has_figure = result.verdict.now_per_s is not None
         if not has_figure or not (result.verdict.status in _QUIET or without_baseline):
-            reporter.write_line(f"{result.cell} {result.verdict.status}: {result.verdict.reason}")
-        if result.verdict.status in _EVIDENCE_HERE:
-            for line in result.verdict.evidence:
-                reporter.write_line(f"    {line}")
+            evidence = result.verdict.evidence if result.verdict.status in _EVIDENCE_HERE else ()
+            _write_reason(reporter, str(result.cell), result.verdict, evidence)
     if baseline is not None:
         reporter.write_line(f"baseline: commit {baseline.checkout.commit[:12]}, {baseline.path}")
         for name, then, now in baseline.differences(details):
             reporter.write_line(f"differs from the baseline's machine: {name} {then} -> {now}")
+
+
+def _wrap(text: str) -> list[str]:
+    return wrap(text, _WIDTH, break_on_hyphens=False, break_long_words=False)
+
+
+def _write_reason(reporter: pytest.TerminalReporter, name: str, verdict: Verdict, evidence: Sequence[str]) -> None:
+    reporter.write_line(f"{name} {verdict.status}: {verdict.reason}")
+    for line in evidence:
+        reporter.write_line(f"    {line}")
+
+
+def _make_group_row(group: GroupResult) -> tuple[str, ...]:
+    change = group.verdict.change
+    shown = "-" if change is None else f"{change.estimate:+.1%}"
+    return (group.name, *["-"] * (len(_COLUMNS) - 3), shown, group.verdict.status)
 
 
 def _make_row(result: CellResult) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.policy import Policy
 from servegate.judging.screen import screen_group
+from servegate.judging.sentence import describe_findings
 from servegate.judging.slowing import describe_slowing
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import Compared
@@ -65,6 +66,8 @@ class Gate:
         The groups that were compared side by side.
     details:
         What the measured processes said of themselves.
+    arms:
+        The same of `base` and `head` where they were compared side by side.
     """
 
     settings: Settings
@@ -76,6 +79,7 @@ class Gate:
     results: dict[Cell, CellResult] = field(default_factory=dict)
     groups: list[GroupResult] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
+    arms: dict[str, dict[str, str]] = field(default_factory=dict)
     _errors: dict[str, BaseException] = field(default_factory=dict)
     _servers: SessionServers = field(default_factory=SessionServers)
     _start_s: float = field(default_factory=time.monotonic)
@@ -101,6 +105,11 @@ class Gate:
     def failing(self) -> frozenset[Status]:
         """The verdicts that fail a test in this run."""
         return _FAILING_STRICT if self.settings.judging.is_strict else _FAILING
+
+    @property
+    def sentence(self) -> str:
+        """What the run has found so far; it has measured a cell at least."""
+        return describe_findings(self.groups, list(self.results.values()), arms=self.arms, failing=self.failing)
 
     @property
     def policy(self) -> Policy:

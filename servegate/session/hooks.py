@@ -56,6 +56,7 @@ class SessionHooks:
         self._targets: dict[str, MeasurementTarget] = {}
         # By name: a test's parameter is the name alone, since pytest-benchmark stores it as JSON.
         self._cells: dict[str, Cell] = {}
+        self._failed: list[tuple[pytest.TestReport, CellFailedError]] = []
 
     def pytest_report_header(self) -> list[str]:
         """Say what the run does, where, and compared with what."""
@@ -164,7 +165,8 @@ class SessionHooks:
             return
         error, report = call.excinfo.value, outcome.get_result()
         if isinstance(error, CellFailedError):
-            report.longrepr = str(error)
+            self._failed.append((report, error))
+            report.longrepr = self._tell_failure(error)
             if error.verdict.evidence:
                 report.sections.append((f"evidence for {error.cell}", "\n".join(error.verdict.evidence)))
         elif isinstance(error, ServegateError):
@@ -172,21 +174,31 @@ class SessionHooks:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Store a baseline and write the report."""
+        """Store a baseline and write the report; failed tests tell what the whole run has found."""
         session.exitstatus = self.session.finish(exitstatus)
+        for report, error in self._failed:
+            report.longrepr = self._tell_failure(error)
+
+    def _tell_failure(self, error: CellFailedError) -> str:
+        return f"{self.session.gate.sentence}\n{error}"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the table, and what the run left."""
         session = self.session
         if not session.gate.results:
             return
-        results = list(session.gate.results.values())
-        details, versus = session.complete_fingerprint.details, session.gate.reference
-        write_summary(terminalreporter, results, session.gate.baseline, details, versus)
+        gate, details = session.gate, session.complete_fingerprint.details
+        write_summary(
+            terminalreporter,
+            gate.sentence,
+            list(gate.results.values()),
+            gate.groups,
+            baseline=gate.baseline,
+            details=details,
+            versus=gate.reference,
+        )
         for note in session.notes:
             terminalreporter.write_line(note)
-        if not (self._settings.judging.is_judged or self._settings.is_accepting):
-            terminalreporter.write_line("not judged: compare with the baseline with --benchmark-compare")
 
 
 def _parameters(item: pytest.Function) -> Mapping[str, object]:

@@ -213,7 +213,27 @@ OPTIONS = (
         metavar="FOLDER",
     ),
     Option("perf_service", "service", "folder of the service that is measured", metavar="FOLDER"),
-    Option("perf_lock", "requirements.lock", "file that pins the service's packages", metavar="FILE"),
+    Option(
+        "perf_lock",
+        "requirements.lock",
+        "file that pins the service's packages; without it a comparison's two sides share this environment",
+        metavar="FILE",
+    ),
+    Option(
+        "perf_environment",
+        "",
+        "a shell's command that makes another commit's environment in {folder} of its lock file, {lock}, run in the "
+        "commit's folder, as in: UV_PROJECT_ENVIRONMENT={folder} uv sync --frozen --no-install-project; empty for pip",
+        metavar="COMMAND",
+    ),
+    Option(
+        "perf_carry",
+        "",
+        "files or folders that git ignores but the service needs, as weights.npz data/: both sides of a comparison get "
+        "them, read-only",
+        _words,
+        metavar="'PATH PATH...'",
+    ),
     Option("perf_packages", "", "packages whose versions are recorded", _words, metavar="NAMES"),
     Option(
         "perf_server_url",

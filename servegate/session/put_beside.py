@@ -1,16 +1,18 @@
 """Another commit of the project, put beside the working tree and compared with it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from servegate.errors import NothingToCompareError
 from servegate.judging.policy import Policy
 from servegate.measure.side_by_side import Compared, SideBySide
 from servegate.measure.targets import MeasurementTarget
-from servegate.records import Cell, Checkout
+from servegate.records import Cell
 from servegate.session.settings import Settings
-from servegate.storage.commits import export_commit
-from servegate.storage.environments import environment_python
+from servegate.storage.arms import open_arms
+from servegate.storage.carried import advise_to_carry
+from servegate.storage.commits import has_path, resolve_commit
 
 
 def put_beside(
@@ -40,18 +42,18 @@ def put_beside(
         When there is no such commit, or its files or its environment can't be had.
     """
     project = settings.project
-    with export_commit(settings.root, reference) as folder:
-        _check_comparable(settings, folder, reference)
-        python = environment_python(settings.root, folder, project.lock, same=project.same_env)
-        base, head = Checkout("base", folder, python), Checkout.working_tree(settings.root)
-        side_by_side = SideBySide(base, head, settings.judging.schedule, progress=progress)
-        return side_by_side.compare(cells, policy, budget_s)
+    _check_comparable(settings, reference)
+    with open_arms(settings.root, reference, project.recipe, carried=project.carried, progress=progress) as arms:
+        side_by_side = SideBySide(arms.base, arms.head, settings.judging.schedule, progress=progress)
+        compared = side_by_side.compare(cells, policy, budget_s)
+    return replace(compared, errors={group: advise_to_carry(error) for group, error in compared.errors.items()})
 
 
-def _check_comparable(settings: Settings, base: Path, reference: str) -> None:
-    tests = [path.relative_to(settings.root) for path in settings.files.paths]
+def _check_comparable(settings: Settings, reference: str) -> None:
+    commit = resolve_commit(settings.root, reference)
+    tests = [path.relative_to(settings.root) for path in settings.files.paths if path.is_relative_to(settings.root)]
     for what, paths in (("service", [Path(settings.project.service)]), ("performance tests", tests)):
-        if not any((base / path).exists() for path in paths):
+        if paths and not any(has_path(settings.root, commit, path) for path in paths):
             named = " ".join(map(str, paths))
             raise NothingToCompareError(
                 f"there is nothing to compare with: the commit {reference[:12]} has no {what} ({named})"

@@ -12,6 +12,7 @@ from servegate.records import Fingerprint
 from servegate.report.folder import write_report
 from servegate.report.results import RunFacts, results_document
 from servegate.session.gate import Gate
+from servegate.session.reference import describe_reference
 from servegate.session.settings import Settings
 from servegate.storage.accepted import find_accepted
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
@@ -40,6 +41,7 @@ class GateSession:
         if settings.measuring.deployed is not None:
             self.fingerprint = replace(self.fingerprint, place=settings.measuring.deployed.name)
         self.notes: list[str] = []
+        self._why_no_baseline = ""
         self._baseline_path = baseline_path(settings.files.baselines, self.fingerprint.machine_class)
         self._stored = StoredFile.at(self._baseline_path)
         self.gate = Gate(settings, self._find_baseline(), progress)
@@ -61,7 +63,7 @@ class GateSession:
         try:
             return read_baseline(self.settings.files.baselines, self.fingerprint.machine_class)
         except NoBaselineError as error:
-            self.notes.append(str(error))
+            self._why_no_baseline = str(error)
             return None
 
     def _find_accepted(self) -> str | None:
@@ -72,13 +74,13 @@ class GateSession:
         try:
             accepted = find_accepted(settings.root, settings.files.baselines, project.service, project.lock)
         except CheckoutError as error:
-            self.notes.append(f"NO_BASELINE: {error}")
-            return None
+            self._why_no_baseline += f"; nor is there an accepted commit to compare with: {error}"
+            accepted = None
         if accepted is None:
-            self.notes.append("NO_BASELINE: no baseline was ever committed in this repository")
+            self.notes.append(f"NO_BASELINE: {self._why_no_baseline}")
             self.notes.append("accept one on this machine with: make accept  (pytest perf_tests --perf-accept)")
             return None
-        self.notes.append(f"compared side by side with the commit that was accepted last: {accepted}")
+        self.notes.append(f"{self._why_no_baseline}; compared side by side with the commit accepted last: {accepted}")
         return accepted.commit
 
     @property
@@ -125,15 +127,16 @@ class GateSession:
             arguments=[str(argument) for argument in self._config.invocation_params.args],
             commit=self._commit,
             is_changed=self._is_changed,
-            compared_with=self._compared_with(),
+            compared_with=describe_reference(self.settings, self.gate.reference, self.gate.baseline),
             rule=self.settings.judging.rule,
             fingerprint=self.complete_fingerprint,
             differences=self.gate.baseline.differences(self.complete_fingerprint.details) if self.gate.baseline else (),
             selected=self.gate.selected,
             failing=self.gate.failing,
+            arms=self.gate.arms,
             notes=tuple(self.notes),
         )
-        document = results_document(facts, list(self.gate.results.values()))
+        document = results_document(facts, list(self.gate.results.values()), self.gate.groups)
         report, history = self.settings.files.report, self.settings.files.history
         try:
             if history is not None:
@@ -143,15 +146,6 @@ class GateSession:
                 self.notes.append(f"report: {report / 'index.html'}")
         except ServegateError as error:  # a missing report must not change the exit status
             self.notes.append(str(error))
-
-    def _compared_with(self) -> dict[str, str] | None:
-        baseline, root = self.gate.baseline, self.settings.root
-        if self.gate.reference is not None:
-            return {"kind": "commit", "reference": self.gate.reference}
-        if baseline is None:
-            return None
-        shown = baseline.path.relative_to(root) if baseline.path.is_relative_to(root) else baseline.path
-        return {"kind": "baseline", "reference": baseline.checkout.commit, "path": str(shown)}
 
     def _accept(self) -> str:
         root, files, project = self.settings.root, self.settings.files, self.settings.project

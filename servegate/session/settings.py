@@ -13,6 +13,7 @@ from servegate.load.engines import LoadEngine
 from servegate.measure.side_by_side import Schedule
 from servegate.session import options
 from servegate.session.options import CELLS, MIN_ACCEPTED_PROCESSES
+from servegate.storage.environments import EnvironmentRecipe
 
 # Of the run's error level; the other half is for other figures than throughput.
 _SHARE_OF_THROUGHPUT = 0.5
@@ -130,18 +131,25 @@ class ProjectSettings:
 
     Attributes
     ----------
-    service, lock:
-        Its folder with the service, and the file that pins the service's packages.
+    service:
+        Its folder with the service.
     packages:
         Packages whose versions are recorded.
-    same_env:
-        Whether another checkout shares this environment, whatever its lock says.
+    recipe:
+        How another commit gets its environment.
+    carried:
+        Files or folders that git ignores and both arms of a comparison get.
     """
 
     service: str
-    lock: str
     packages: tuple[str, ...]
-    same_env: bool
+    recipe: EnvironmentRecipe
+    carried: tuple[str, ...]
+
+    @property
+    def lock(self) -> str:
+        """The file that pins the service's packages."""
+        return self.recipe.lock
 
 
 @dataclass(frozen=True)
@@ -231,9 +239,11 @@ class Settings:
             ),
             project=ProjectSettings(
                 service=value["perf_service"],
-                lock=value["perf_lock"],
                 packages=value["perf_packages"],
-                same_env=bool(config.getoption("perf_same_env")),
+                recipe=EnvironmentRecipe(
+                    value["perf_lock"], value["perf_environment"], bool(config.getoption("perf_same_env"))
+                ),
+                carried=value["perf_carry"],
             ),
         )
 

@@ -1,14 +1,10 @@
-"""The commit that is measured, and another one's files put beside it."""
+"""The commit that is measured, and the one that it is compared with."""
 
 import hashlib
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from servegate.errors import CheckoutError
-from servegate.processes.guard import guard
 from servegate.storage.git import NOT_FOUND, GitFailedError, run_git, run_git_bytes
 
 
@@ -23,7 +19,7 @@ class CommitIdentity:
     service_tree:
         git's hash of the service's folder: equal when the code is, whatever the commit.
     lock_sha256:
-        Of the file that pins the packages.
+        Of the file that pins the packages; of nothing where there is none.
     """
 
     commit: str
@@ -37,15 +33,17 @@ def identify(root: Path, service: str, lock: str) -> CommitIdentity:
     Raises
     ------
     CheckoutError
-        Without git, a commit, the service's folder in it, or the lock file.
+        Without git, a commit or the service's folder in it, or with a lock file that can't be read.
     """
     try:
-        lock_sha256 = hashlib.sha256((root / lock).read_bytes()).hexdigest()
+        pins = (root / lock).read_bytes() if lock and (root / lock).exists() else b""
     except OSError as error:
         raise CheckoutError(f"the lock file {lock} can't be read: {error.strerror}") from None
     # With ./ git looks from `root` on, which may be a folder of a larger repository.
     return CommitIdentity(
-        run_git(root, "rev-parse", "HEAD"), run_git(root, "rev-parse", f"HEAD:./{service}"), lock_sha256
+        run_git(root, "rev-parse", "HEAD"),
+        run_git(root, "rev-parse", f"HEAD:./{service}"),
+        hashlib.sha256(pins).hexdigest(),
     )
 
 
@@ -90,19 +88,28 @@ def find_equivalent(root: Path, wanted: CommitIdentity, service: str, lock: str)
     except GitFailedError as error:
         if error.status != NOT_FOUND:
             raise
-        candidates = run_git(root, "rev-list", "--all", "--", service, lock).split()
+        candidates = run_git(root, "rev-list", "--all", "--", service, *filter(None, [lock])).split()
     for commit in candidates:
         try:
             tree = run_git(root, "rev-parse", "--verify", "--quiet", f"{commit}:./{service}")
-            content = run_git_bytes(root, "show", f"{commit}:./{lock}")
         except GitFailedError:
-            continue  # the commit has no such folder or file
-        if tree == wanted.service_tree and hashlib.sha256(content).hexdigest() == wanted.lock_sha256:
+            continue  # the commit has no such folder
+        if (
+            tree == wanted.service_tree
+            and hashlib.sha256(_pins_of(root, commit, lock)).hexdigest() == wanted.lock_sha256
+        ):
             return commit
     raise CheckoutError(
         f"the baseline's commit {wanted.commit[:12]} is not here, nor one with the same {service}/ and {lock}; "
         "a shallow clone lacks older ones: git fetch --unshallow"
     )
+
+
+def _pins_of(root: Path, commit: str, lock: str) -> bytes:
+    try:
+        return run_git_bytes(root, "show", f"{commit}:./{lock}") if lock else b""
+    except GitFailedError:
+        return b""  # the commit has no such file
 
 
 def resolve_commit(root: Path, reference: str) -> str:
@@ -123,31 +130,10 @@ def resolve_commit(root: Path, reference: str) -> str:
         ) from None
 
 
-@contextmanager
-def export_commit(root: Path, reference: str) -> Iterator[Path]:
-    """A commit's files in a temporary folder of their own; nothing is written to `.git`.
-
-    Parameters
-    ----------
-    root:
-        The checkout that has the commit.
-    reference:
-        A branch, tag or commit.
-
-    Raises
-    ------
-    CheckoutError
-        When there is no such commit here, or git can't write its files, as on a full disk.
-    """
-    # With ./ git looks from `root` on, which may be a folder of a larger repository.
-    tree = run_git(root, "rev-parse", f"{resolve_commit(root, reference)}:./")
-    top = Path(run_git(root, "rev-parse", "--show-toplevel"))
-    with tempfile.TemporaryDirectory(prefix="commit-", dir=guard().folder) as folder:
-        files = Path(folder) / "files"
-        files.mkdir()
-        # An index of its own leaves the repository's alone. `git archive` would leave out what is marked export-ignore,
-        # and tar files need care with links that lead out of the folder.
-        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        run_git(top, "read-tree", tree, environment=index)
-        run_git(top, "checkout-index", "--all", f"--prefix={files}/", environment=index)
-        yield files
+def has_path(root: Path, commit: str, path: Path) -> bool:
+    """Whether a commit that is here has a file or folder, named from `root`."""
+    try:
+        run_git(root, "cat-file", "-e", f"{commit}:./{path.as_posix()}")
+    except GitFailedError:
+        return False
+    return True

@@ -2,8 +2,12 @@
 
 import hashlib
 import os
+import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -11,42 +15,98 @@ from platformdirs import user_cache_path
 from servegate.errors import CheckoutError
 from servegate.processes.guard import guard
 
+_TAIL_CHARACTERS = 500
+_BY_PIP = (
+    f"{shlex.quote(sys.executable)} -m venv {{folder}} && "
+    "{folder}/bin/python -m pip install --quiet --requirement {lock}"
+)
 
-def environment_python(root: Path, base: Path, lock: str, *, same: bool) -> str:
+
+@dataclass(frozen=True)
+class EnvironmentRecipe:
+    """How another commit gets its environment.
+
+    Attributes
+    ----------
+    lock:
+        Name of the file that pins the packages; where no arm has it they share this environment.
+    command:
+        A shell's command that makes an environment in `{folder}` of the file `{lock}`; empty for venv and pip.
+    is_shared:
+        Share this environment whatever the lock files say.
+    """
+
+    lock: str
+    command: str = ""
+    is_shared: bool = False
+
+
+def environment_python(
+    head: Path, base: Path, recipe: EnvironmentRecipe, progress: Callable[[str], None] = lambda _: None
+) -> str:
     """The interpreter that the base runs with: this one if the lock files are alike, else one of its own.
 
-    An environment is built once and kept under the user's cache folder by its lock file's hash.
+    An environment is built once and kept under the user's cache folder by its lock file, command and version of Python.
 
     Parameters
     ----------
-    root, base:
+    head, base:
         The two checkouts.
-    lock:
-        Name of the lock file in both.
-    same:
-        Share this environment whatever the lock files say.
+    progress:
+        Called with a line of text when an environment is built, or shared for want of a lock file.
 
     Raises
     ------
     CheckoutError
-        When the base has no lock file or its packages can't be installed.
+        When only the head has a lock file, or the base's environment can't be built.
     """
-    base_lock = base / lock
-    if same or (base_lock.exists() and base_lock.read_bytes() == (root / lock).read_bytes()):
+    if recipe.is_shared:
         return sys.executable
-    if not base_lock.exists():
-        raise CheckoutError(f"the base has no {lock}; share this environment with --perf-same-env")
-    folder = user_cache_path("servegate") / hashlib.sha256(base_lock.read_bytes()).hexdigest()[:16]
-    python = folder / "bin" / "python"
+    head_pins, base_pins = _read_lock(head, recipe.lock), _read_lock(base, recipe.lock)
+    if head_pins is None and base_pins is None:
+        progress(f"no lock file ({recipe.lock or 'perf_lock is empty'}): both arms share this environment")
+    if head_pins == base_pins:
+        return sys.executable
+    if base_pins is None:
+        raise CheckoutError(f"the base has no {recipe.lock}; share this environment with --perf-same-env")
+    key = hashlib.sha256(b"\0".join((base_pins, recipe.command.encode(), sys.version.encode()))).hexdigest()
+    folder = user_cache_path("servegate") / key[:16]
     complete = folder / ".complete"
     if not complete.exists():
-        for command in (
-            [sys.executable, "-m", "venv", "--clear", str(folder)],
-            [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(base_lock)],
-        ):
-            env = {**os.environ, **guard().environment}
-            result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-            if result.returncode != 0:
-                raise CheckoutError(f"the base's environment can't be built: {result.stderr.strip()[-500:]}")
+        progress(f"the base's environment is built, since its {recipe.lock} differs")
+        _build(folder, base, recipe)
         complete.touch()
-    return str(python)
+    return str(folder / "bin" / "python")
+
+
+def _read_lock(checkout: Path, lock: str) -> bytes | None:
+    file = checkout / lock
+    return file.read_bytes() if lock and file.exists() else None
+
+
+def _build(folder: Path, base: Path, recipe: EnvironmentRecipe) -> None:
+    # What an earlier try has left would be taken for a part of the new one.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    command = recipe.command or _BY_PIP
+    for placeholder, path in (("{folder}", folder), ("{lock}", base / recipe.lock)):
+        command = command.replace(placeholder, shlex.quote(str(path)))
+    # Tools such as Poetry and uv would install into the environment that this variable names: the head's.
+    env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    result = subprocess.run(
+        ["sh", "-c", command],
+        cwd=base,
+        env={**env, **guard().environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    said = result.stdout.strip()[-_TAIL_CHARACTERS:]
+    by = f"by perf_environment = {recipe.command}" if recipe.command else "by pip; perf_environment names another way"
+    if result.returncode != 0:
+        raise CheckoutError(f"the base's environment can't be built {by}: {said}")
+    if not (folder / "bin" / "python").exists():
+        raise CheckoutError(f"the base's environment has no bin/python in {folder}, built {by}: {said}")

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from servegate.errors import ServegateError
-from servegate.storage.commits import identify
+from servegate.storage.commits import identify, require_clean
 from servegate.telemetry.machine import read_fingerprint
 from tools.calibration.attribution import (
     ATTRIBUTIONS,
@@ -75,6 +75,7 @@ def main(arguments: list[str]) -> int:
 def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
     settings, cells = ask_gate(_ROOT)
     project, judging = settings.project, settings.judging
+    require_clean(_ROOT, folder.parent)  # identical code: the head is a copy of the working tree
     tree = identify(_ROOT, project.service, project.lock).service_tree
     end_s, longest_s = time.monotonic() + budget_s, 0.0
     while time.monotonic() + longest_s < end_s:

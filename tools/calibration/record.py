@@ -1,8 +1,7 @@
 """Record pairs of fresh processes: identical code, and slowdowns of known place and size."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +9,8 @@ from perf_tests.targets import API, MODEL
 from servegate.measure.side_by_side import Schedule, SideBySide
 from servegate.measure.targets import MeasurementTarget
 from servegate.records import Cell, Checkout
-from servegate.storage.commits import export_commit
+from servegate.storage.arms import open_arms
+from servegate.storage.environments import EnvironmentRecipe
 from tools.calibration.pairs import CellPair, PairRecord
 from tools.calibration.slowdowns import Slowdown
 
@@ -25,12 +25,11 @@ TARGETS: dict[str, MeasurementTarget] = {target.name: target for target in (MODE
 
 @contextmanager
 def export_arms(root: Path, slowdown: Slowdown | None) -> Iterator[tuple[Checkout, Checkout]]:
-    """The last commit twice, as base and as head, in folders of their own; the head is slowed."""
-    with ExitStack() as folders:
-        base, head = (folders.enter_context(export_commit(root, "HEAD")) for _ in range(2))
+    """Base and head as a run of the gate makes them: the last commit and the working tree; the head is slowed."""
+    with open_arms(root, "HEAD", EnvironmentRecipe("", is_shared=True)) as arms:
         if slowdown is not None:
-            slowdown.inject(head)
-        yield Checkout("base", base, sys.executable), Checkout("head", head, sys.executable)
+            slowdown.inject(arms.head.folder)
+        yield arms.base, arms.head
 
 
 def record_pair(

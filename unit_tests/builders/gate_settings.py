@@ -15,6 +15,7 @@ from servegate.session.settings import (
     ProjectSettings,
     Settings,
 )
+from servegate.storage.environments import EnvironmentRecipe
 
 API_1, API_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency", 8)
 MODEL_8 = Cell("model", "batch", 8)
@@ -38,7 +39,8 @@ SETTINGS = Settings(
         is_strict=False,
         versus=None,
         confirm=False,
-        margin=0.03,
+        margin=0.02,
+        margins={},
         error_level=0.01,
         looks=(3, 5),
         schedule=Schedule(burst_s=0.5, blocks=2),
@@ -50,7 +52,7 @@ SETTINGS = Settings(
         report=None,
         history=None,
     ),
-    project=ProjectSettings(service="service", lock="requirements.lock", packages=(), same_env=False),
+    project=ProjectSettings(service="service", packages=(), recipe=EnvironmentRecipe("requirements.lock"), carried=()),
 )
 
 

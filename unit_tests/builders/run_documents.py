@@ -5,10 +5,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from servegate.judging.judge import Policy, judge, judge_pairs
-
 from servegate.judging.cell_result import CellResult
+from servegate.judging.comparison import ComparisonJudge
 from servegate.judging.pairs import PairFigure
+from servegate.judging.policy import Policy
+from servegate.judging.screen import screen_group
 from servegate.records import Cell, Fingerprint, GpuUse, StageTime, Status, Verdict
 from servegate.report.results import RunFacts, results_document
 from unit_tests.builders.samples import make_sample, make_samples
@@ -24,18 +25,20 @@ SLOWER_STAGES = {**STAGES, "decode": StageTime(2.5, 2.375)}
 def screened(cell: Cell, per_s: float) -> CellResult:
     """A cell that the stored baseline judged."""
     samples = make_samples([per_s, per_s * 1.01])
-    return CellResult(cell, "images", samples, judge(Policy(), STORED, samples))
+    return CellResult(cell, "images", samples, screen_group(Policy(), {str(cell): STORED}, {cell: samples})[cell])
 
 
 def compared(cell: Cell, log_ratio: float) -> CellResult:
     """A cell that was compared side by side in three pairs."""
     base, head = make_sample(100.0, gpu=GPU), make_sample(100.0 * (1 + log_ratio), client_cpu_cores=0.3, gpu=GPU)
     base, head = replace(base, stages=STAGES), replace(head, stages=SLOWER_STAGES)
-    pairs = [PairFigure(log_ratio + 0.001 * number, (0.0, 0.01), base, head, 1.0) for number in range(3)]
-    verdict = judge_pairs(Policy(), [pair.log_ratio for pair in pairs], [1e-5] * 3, last=True)
-    assert verdict is not None
-    verdict = replace(verdict, now_per_s=100.0 * (1 + log_ratio), baseline_per_s=100.0)
-    return CellResult(cell, "requests", [head] * 3, verdict, pairs)
+    judge = ComparisonJudge(Policy(), [cell])
+    for number in range(3):
+        ratio = log_ratio + 0.001 * number
+        judge.add({cell: PairFigure(ratio, (ratio - 0.005, ratio + 0.005), base, head, 1.0)})
+    judge.look(last=True)
+    comparison = judge.compared_cells()[cell]
+    return CellResult(cell, "requests", [head] * 3, comparison.verdict, comparison.pairs)
 
 
 RESULTS = (
@@ -55,6 +58,7 @@ RESULTS = (
 
 def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str, Any]:
     """That of a run with these cells, of nine selected."""
+    groups = facts.pop("groups", ())
     known: dict[str, Any] = {
         "began": BEGAN,
         "ended": BEGAN + timedelta(minutes=7.5),
@@ -62,7 +66,13 @@ def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str,
         "arguments": ["perf_tests", "--benchmark-compare", "-k", "not <b>"],
         "commit": "fedcba9876543210",
         "is_changed": True,
-        "compared_with": {"kind": "baseline", "reference": "0123456789abcdef", "path": "b/baseline.json"},
+        "compared_with": {
+            "kind": "baseline",
+            "reference": "0123456789abcdef",
+            "commit": "0123456789abcdef",
+            "subject": "The `accepted` <state>",
+            "path": "b/baseline.json",
+        },
         "rule": {"margin": 0.03, "error_level": 0.01, "looks": [3, 5], "strict": False},
         "fingerprint": Fingerprint("A CPU", 2, None, 0, {"torch": "2", "python": "3"}),
         "differences": [("python", "none", "3"), ("torch", "1", "2")],
@@ -70,7 +80,7 @@ def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str,
         "failing": {Status.REGRESSED, Status.INVALID},
         **facts,
     }
-    return results_document(RunFacts(**known), results)
+    return results_document(RunFacts(**known), results, groups)
 
 
 def figure_at(made: Any, place: str) -> float:

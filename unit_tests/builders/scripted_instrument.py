@@ -20,7 +20,7 @@ LOG_FILE = "measured.txt"
 _ROUNDS = 5
 _UNITS_PER_ROUND = 10
 # How the fresh processes of a group differ, in the order of their starts; a geometric mean of 1.
-_PROCESS_FACTORS = (1.00, 1.02, 1 / 1.02, 1.01, 1 / 1.01, 1.015, 1 / 1.015, 1.00)
+_PROCESS_FACTORS = (1.00, 1.01, 1 / 1.01, 1.005, 1 / 1.005, 1.0075, 1 / 1.0075, 1.00)
 
 
 @dataclass(frozen=True)

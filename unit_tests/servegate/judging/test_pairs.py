@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from servegate.errors import MeasurementError
@@ -29,20 +30,26 @@ def test_a_block_is_two_bursts_of_either_arm() -> None:
     assert (figure.base, figure.head, figure.seconds, figure.start_seconds) == (base.sample, head.sample, 2.5, 0.0)
 
 
-def test_it_is_the_midmean_of_the_blocks() -> None:
-    """A quarter of them at either end is left out, also one in which an arm stood still."""
+def test_it_is_the_mean_of_the_blocks_and_the_robust_one_is_shown() -> None:
+    """Half of the blocks, a quarter at either end, make no difference to the robust one."""
     base = record([1] * 16)
-    head = record([1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 8, 8, 99, 99, 0, 0])
+    head = record([1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 8, 8, 64, 64, 1, 1])
     figure = pair_figure(CELL, base, head, 1.0)
-    assert figure.blocks[-1] == -math.inf
-    assert figure.log_ratio == pytest.approx((1 + 1 + 2 + 2) / 4 * LOG_2)
+    assert figure.log_ratio == pytest.approx((0 + 1 + 1 + 2 + 2 + 3 + 6 + 0) / 8 * LOG_2)
+    assert figure.robust_log_ratio == pytest.approx((1 + 1 + 2 + 2) / 4 * LOG_2)
     assert pair_figure(CELL, head, base, 1.0).log_ratio == pytest.approx(-figure.log_ratio)
 
 
 def test_what_its_blocks_say_of_its_variance() -> None:
-    """The winsorised sum of squares of four, with the middle two kept."""
+    """That of a mean: the sample's variance over the number of blocks."""
     figure = pair_figure(CELL, record([1] * 8), record([1, 1, 2, 2, 4, 4, 8, 8]), 1.0)
-    assert figure.variance == pytest.approx(4 * (LOG_2 / 2) ** 2 / 2)
+    assert figure.variance == pytest.approx(np.var([0, 1, 2, 3], ddof=1) * LOG_2**2 / 4)
+
+
+def test_a_stall_through_both_bursts_of_an_arm_is_half_a_unit() -> None:
+    """The service's own stalls count; one without an end would count for nothing else."""
+    figure = pair_figure(CELL, record([4] * 8), record([4, 4, 4, 4, 0, 0, 4, 4]), 1.0)
+    assert figure.blocks == pytest.approx((0.0, 0.0, math.log(0.5 / 8), 0.0))
 
 
 @pytest.mark.parametrize("arm", ["base", "head"])
@@ -56,7 +63,7 @@ def test_after_a_wrong_answer_there_is_no_figure(arm: str) -> None:
 
 
 def test_a_stall_of_both_arms_is_no_block() -> None:
-    """One of either arm alone is one, and of three the midmean takes them all in."""
+    """One of either arm alone is one."""
     base, head = record([1, 1, 0, 0, 1, 1, 0, 3]), record([2, 2, 0, 0, 4, 0, 6, 0])
     assert pair_figure(CELL, base, head, 1.0).blocks == pytest.approx((LOG_2,) * 3)
 
@@ -77,12 +84,11 @@ def test_where_most_stands_still_nothing_is_measured(base: list[float], head: li
 
 
 def test_a_pair_is_stored_with_as_many_digits_as_have_a_meaning() -> None:
-    """A stalled block is left out: JSON has no infinity."""
     base, head = make_sample(123.456), make_sample(98.7654)
-    figure = PairFigure(-0.123456, (-0.123456, -math.inf), base, head, seconds=12.345, start_seconds=6.789)
+    figure = PairFigure(-0.123456, (-0.123456, 0.0), base, head, seconds=12.345, start_seconds=6.789)
     assert figure.to_json() == {
         "log_ratio": -0.12346,
-        "blocks": [-0.1235],
+        "blocks": [-0.1235, 0.0],
         "base_per_s": [123.5] * 5,
         "head_per_s": [98.77] * 5,
         "seconds": 12.3,

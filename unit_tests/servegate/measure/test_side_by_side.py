@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from servegate.errors import MeasurementError, ProcessError, ReferenceCheckoutError
-from servegate.judging.judge import Policy
+from servegate.errors import MeasurementError, ProcessError, ReferenceCheckoutError, ServegateError
 from servegate.judging.pairs import PairFigure, pair_figure
+from servegate.judging.policy import Policy
 from servegate.measure.side_by_side import Schedule, SideBySide, balanced_blocks
 from servegate.measure.targets import Launchable
 from servegate.records import BurstRecord, Cell, Checkout, StageTime, Status
@@ -124,9 +124,12 @@ def test_the_arms_take_turns_in_balanced_blocks() -> None:
     assert Counter(blocks) == {"bhhb": 3, "hbbh": 3}
 
 
-def test_a_stall_in_one_burst_does_not_move_the_figure() -> None:
+def test_a_stall_in_one_burst_counts_and_the_robust_figure_leaves_it_out() -> None:
+    """Half of one block of four is missing in one arm."""
     arms = TwoArms({"base": 100.0, "head": 100.0}, stalled_burst=5)
-    assert compare(arms) == pytest.approx(0.0)
+    figure = side_by_side(4).measure_pair(arms, [CELL])[CELL]
+    assert abs(figure.log_ratio) == pytest.approx(math.log(2) / 4)
+    assert figure.robust_log_ratio == pytest.approx(0.0)
 
 
 def test_which_arm_starts_first_is_random() -> None:
@@ -195,47 +198,90 @@ def test_an_arm_that_dies_while_it_is_measured_is_blamed_alone(arm: str, error: 
 
 
 @pytest.mark.parametrize(("head_per_s", "status"), [(80.0, Status.REGRESSED), (100.0, Status.PASS)])
-def test_the_stage_that_moved_stands_in_the_verdict(head_per_s: float, status: Status) -> None:
-    """In the evidence of every verdict, and in the sentence of one that says that something changed."""
+def test_the_stage_that_moved_stands_in_the_evidence(head_per_s: float, status: Status) -> None:
     share = 100.0 / head_per_s
     stages = {
         arm: {"decode": StageTime(1.0, 1.0 * more), "predict": StageTime(5.0, 5.0)}
         for arm, more in (("base", 1.0), ("head", share))
     }
     arms = TwoArms({"base": 100.0, "head": head_per_s}, stages=stages)
-    compared = side_by_side().compare(arms, [CELL], Policy(looks=(3,)), budget_s=60.0)
-    verdict = compared[CELL].verdict
+    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(3,)), budget_s=60.0)
+    verdict = compared.cells[CELL].verdict
     assert verdict.status is status
     line = next(line for line in verdict.evidence if line.startswith("stages "))
-    assert ("; decode +25.0% [" in verdict.reason) is (status is Status.REGRESSED)
+    assert ("decode +25.0% [" in line) is (status is Status.REGRESSED)
     assert ("no stage stands out" in line) is (status is Status.PASS)
 
 
-def test_comparisons_come_in_the_order_of_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though the second is decided two pairs before the first."""
-    noisy, quiet = CELL, Cell("model", "batch", 1)
-    ratios = itertools.cycle([0.2, -0.2])
+QUIET = Cell("api", "concurrency", 1)
+# Of two groups in turn, and what fresh pairs of them say.
+TARGETS = [(TwoArms({}), [CELL]), (TwoArms({}), [QUIET])]
+
+
+def measure_with(
+    monkeypatch: pytest.MonkeyPatch, log_ratios: Mapping[Cell, Iterator[float]], error: ServegateError | None = None
+) -> list[set[Cell]]:
+    """Pairs that say what the log ratios say in turn; a cell without any fails. Returns what each pair measured."""
     measured: list[set[Cell]] = []
 
     def fake_pair(self: SideBySide, target: Launchable, cells: Sequence[Cell], here: str) -> dict[Cell, PairFigure]:
         measured.append(set(cells))
+        if error is not None and not set(cells) <= log_ratios.keys():
+            raise error
         sample = make_sample(100.0)
-        figures = {quiet: 0.0, noisy: next(ratios)}
-        return {cell: PairFigure(figures[cell], (0.0, 0.001), sample, sample, seconds=0.0) for cell in cells}
+        ratios = {cell: next(log_ratios[cell]) for cell in cells}
+        return {
+            cell: PairFigure(ratio, (ratio - 1e-3, ratio + 1e-3), sample, sample, 0.0) for cell, ratio in ratios.items()
+        }
 
     monkeypatch.setattr(SideBySide, "measure_pair", fake_pair)
-    compared = side_by_side().compare(TwoArms({}), [noisy, quiet], Policy(looks=(2, 4)), budget_s=60.0)
-    assert measured == [{noisy, quiet}] * 2 + [{noisy}] * 2
-    assert list(compared) == [noisy, quiet]
-    assert [comparison.verdict.status for comparison in compared.values()] == [Status.INCONCLUSIVE, Status.PASS]
+    return measured
+
+
+def test_the_groups_take_turns_within_each_pair_until_they_are_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes back is in the order of the cells, though the second is decided before the first."""
+    noisy, quiet = itertools.cycle([0.2, -0.2]), itertools.repeat(0.0)
+    measured = measure_with(monkeypatch, {CELL: noisy, QUIET: quiet})
+    # A group that strays by 20 % casts doubt on the other, which needs some pairs more than it would alone.
+    policy = Policy(groups=2, cells=2, margin=0.06, looks=(4, 8, 12))
+    compared = side_by_side().compare(TARGETS, policy, budget_s=60.0)
+    assert measured[:2] == [{CELL}, {QUIET}]
+    assert measured[-1] == {CELL}
+    assert measured.count({CELL}) == 12
+    assert measured.count({QUIET}) < 12
+    assert list(compared.cells) == [CELL, QUIET]
+    assert [group.name for group in compared.groups] == ["model", "api"]
+    statuses = [comparison.verdict.status for comparison in compared.cells.values()]
+    assert statuses == [Status.INCONCLUSIVE, Status.PASS]
+
+
+@pytest.mark.parametrize("error", [ProcessError("it died"), ReferenceCheckoutError("it never started")])
+def test_a_group_that_can_not_be_measured_leaves_the_other_to_be_judged(
+    monkeypatch: pytest.MonkeyPatch, error: ServegateError
+) -> None:
+    measured = measure_with(monkeypatch, {QUIET: itertools.repeat(0.0)}, error)
+    compared = side_by_side().compare(TARGETS, Policy(groups=2, cells=2, looks=(4, 8)), budget_s=60.0)
+    assert compared.errors == {"model": error}
+    assert measured.count({CELL}) == 1
+    assert list(compared.cells) == [QUIET]
+    assert compared.cells[QUIET].verdict.status is Status.PASS
+    assert [group.name for group in compared.groups] == ["api"]
 
 
 def test_without_time_left_nothing_starts_and_nothing_is_accused() -> None:
     arms = TwoArms({"base": 100.0, "head": 50.0})
-    compared = side_by_side().compare(arms, [CELL], Policy(), budget_s=0.0)
-    assert compared[CELL].verdict.status is Status.INCONCLUSIVE
-    assert "the run's time budget had ended" in compared[CELL].verdict.reason
+    compared = side_by_side().compare([(arms, [CELL])], Policy(), budget_s=0.0)
+    assert compared.cells[CELL].verdict.status is Status.INCONCLUSIVE
+    assert "the run's time budget had ended" in compared.cells[CELL].verdict.reason
     assert arms.log == []
+
+
+def test_a_budget_that_ends_between_two_looks_has_its_look_at_once() -> None:
+    """And spends there what the error level has left; one pair says nothing."""
+    arms = TwoArms({"base": 100.0, "head": 50.0})
+    compared = side_by_side().compare([(arms, [CELL])], Policy(), budget_s=1e-6)
+    assert compared.cells[CELL].verdict.reason == "the time budget ended after one pair"
+    assert [name for name, what in arms.log if what == "start"].count("base") == 1
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 5, 8])

@@ -7,8 +7,9 @@ import pytest
 
 from servegate.errors import ReportError
 from servegate.report.folder import write_report
+from servegate.report.headline import headline
 from servegate.report.run_page import render_run
-from servegate.report.summary import headline, render_summary
+from servegate.report.summary import render_summary
 from unit_tests.builders.run_documents import RESULTS, document
 from unit_tests.builders.tiny_project import TinyProject
 
@@ -75,7 +76,7 @@ def test_without_matplotlib_a_run_leaves_a_page_that_says_how_to_get_plots(tiny_
     page = (folder / "index.html").read_text()
     assert "pip install 'servegate[report]'" in page
     assert "api[concurrency=8]" in page
-    assert "<svg" not in page
+    assert "<figure" not in page
 
 
 def test_unit_tests_leave_no_report(tiny_project: TinyProject) -> None:

@@ -46,12 +46,10 @@ def measured(
 @pytest.mark.parametrize(
     ("results", "titles"),
     [
-        (RESULTS[:1], ["Change of throughput, with 95 % intervals", "CPU in use"]),
-        (RESULTS[4:5], ["CPU in use"]),
+        (RESULTS[:1], ["CPU in use"]),
         (
             RESULTS[2:4],
             [
-                "Change of throughput, with 95 % intervals",
                 "Throughput: api",
                 "Latency: api",
                 "CPU time of a request, by stage",

@@ -7,7 +7,9 @@ import pytest
 
 from servegate.judging.cell_result import CellResult
 from servegate.records import Cell, Status, Verdict
+from unit_tests.builders.findings import make_cell, make_group
 from unit_tests.builders.run_documents import RESULTS, SLOWER_STAGES, STAGES, document
+from unit_tests.builders.sample_runs import VALUES, slower_predict
 from unit_tests.builders.samples import make_sample, make_samples
 
 
@@ -83,6 +85,8 @@ def test_it_says_when_what_and_against_what() -> None:
     assert made["compared_with"] == {
         "kind": "baseline",
         "reference": "0123456789abcdef",
+        "commit": "0123456789abcdef",
+        "subject": "The `accepted` <state>",
         "path": "b/baseline.json",
     }
     assert made["differences"] == [
@@ -95,3 +99,34 @@ def test_a_cell_names_its_ceiling_and_whether_its_rate_was_given() -> None:
     bounded, given = (replace(RESULTS[0], **said) for said in ({"ceiling": "disk"}, {"rate_is_given": True}))
     cells = document([bounded, given])["cells"]
     assert [(cell["ceiling"], cell["rate_is_given"]) for cell in cells] == [("disk", False), (None, True)]
+
+
+def test_a_group_has_its_verdict_and_what_it_excludes() -> None:
+    made = slower_predict()
+    assert made["groups"][0] == {
+        "group": "model",
+        "status": "REGRESSED",
+        "reason": "slower than the base",
+        "evidence": ["line of evidence"],
+        "change": {"estimate": -0.108, "low": -0.114, "high": -0.101},
+        "margin": 0.02,
+        "excludes": 0.03,
+        "excluded": 0.012,
+        "pairs": 3,
+        "pair_spread": 0.009,
+        "cells": [f"model[batch={value}]" for value in VALUES],
+    }
+    assert made["cells"][0]["excludes"] == 0.1
+
+
+def test_a_groups_verdict_counts_for_the_run_and_only_a_cells_fails_it() -> None:
+    made = document([make_cell()], groups=[make_group("api", Status.REGRESSED)])
+    assert (made["verdict"], made["failed"]) == ("REGRESSED", False)
+
+
+def test_it_has_the_sentence_by_what_fails_the_run_and_by_the_arms() -> None:
+    arms = {"base": {"api engine": "a"}, "head": {"api engine": "b"}}
+    cells = [make_cell("api", 1, Status.INCONCLUSIVE)]
+    made = document(cells, arms=arms, failing={Status.INCONCLUSIVE})
+    assert made["sentence"].startswith("`api` runs with engine b instead of a; the run failed: it can't tell whether")
+    assert made["arms"] == arms

@@ -1,14 +1,20 @@
 """The page of a run, index.html."""
 
 import html
+import json
 import re
+from pathlib import Path
 
 import pytest
 
 from servegate.judging.cell_result import CellResult
 from servegate.records import Cell, Status, Verdict
 from servegate.report.run_page import render_run
+from servegate.report.summary import render_summary
 from unit_tests.builders.run_documents import RESULTS, document, figure_at
+from unit_tests.builders.sample_runs import VALUES, identical_code, noisy_machine, slower_predict
+
+OLD_RUNS = Path(__file__).parent / "written_by_perfgate"
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +51,44 @@ def test_notes_and_names_that_others_chose_are_text() -> None:
     assert "&lt;detail&gt; (baseline: &lt;then&gt;)" in page
 
 
-def test_what_fails_is_open(page: str) -> None:
+def test_evidence_is_folded_for_groups_and_cells(page: str) -> None:
     details = re.findall(r"<details( open)?><summary><b>([^<]+)</b>", page)
-    assert [cell for is_open, cell in details if is_open] == ["api[concurrency=1]", "latency[percent=70]"]
-    assert len(details) == len(RESULTS)
+    assert [name for _, name in details] == [str(result.cell) for result in RESULTS]
+    assert not any(is_open for is_open, _ in details)
+    assert "<b>model</b>" in render_run(slower_predict())
+
+
+def test_the_sentence_is_the_heading_and_its_names_are_marked() -> None:
+    page = render_run(slower_predict())
+    (heading,) = re.findall("<h1>(.*)</h1>", page)
+    assert heading.startswith("<code>predict</code> takes 9.4\N{NO-BREAK SPACE}% more CPU time")
+    assert "(<code>Requests go to a worker through a table in shared memory</code>)" in page
+
+
+def test_the_second_column_of_the_first_table_is_the_change() -> None:
+    rows = re.findall(r'<th scope="row">([^<]+)</th>\s*<td class="change">(.*?)</td>', render_run(slower_predict()))
+    shown = [(name, re.sub("<[^>]+>", "", change)) for name, change in rows]
+    assert shown[0] == ("model", "-10.8% [-11.4, -10.1]")
+    assert [name for name, _ in shown] == [
+        *("model", *(f"model[batch={value}]" for value in VALUES)),
+        *("api", *(f"api[concurrency={value}]" for value in VALUES)),
+    ]
+
+
+def test_verdicts_have_shapes_and_words_beside_colours() -> None:
+    marks: dict[str, str] = {}
+    for make in (slower_predict, identical_code, noisy_machine):
+        for mark, word in re.findall(r'<td class="verdict"><svg[^>]*>(.*?)</svg> ([A-Z]+)</td>', render_run(make())):
+            assert marks.setdefault(word, mark) == mark
+    assert len(set(marks.values())) == len(marks) == 3
+
+
+def test_an_older_document_still_makes_a_page_and_a_summary() -> None:
+    """Its plots are left out: it was written by a run of one process."""
+    made = json.loads(next(OLD_RUNS.glob("*.json")).read_text())
+    assert "sentence" not in made
+    assert "<h1>not judged: 3 of 3 cells.</h1>" in render_run(made)
+    assert render_summary(made).startswith("## not judged: 3 of 3 cells.\n")
 
 
 def test_a_cells_evidence_stands_below_its_reason(page: str) -> None:

@@ -4,23 +4,41 @@ import re
 
 from servegate.report.summary import render_summary
 from unit_tests.builders.run_documents import RESULTS, document
+from unit_tests.builders.sample_runs import slower_predict
 
 
-def test_the_verdict_comes_first() -> None:
-    first, _, second, *_ = render_summary(document()).splitlines()
-    assert first == "## REGRESSED: 1 of 5 cells, 1 not measured"
+def test_the_runs_sentence_comes_first() -> None:
+    made = slower_predict()
+    first, _, second, *_ = render_summary(made).splitlines()
+    assert first == f"## {made['sentence']}"
     assert second == (
-        "Commit fedcba987654 with uncommitted changes, compared with the baseline of commit 0123456789ab, "
-        "on a-cpu-2-cores-no-gpu, in 7.5 minutes."
+        "REGRESSED: 2 of 2 groups, 8 of 8 cells. Commit 94f1c7de3b0a, compared side by side with main, 5b16c9bc7c7c "
+        "(`Requests go to a worker through a table in shared memory`), on amd-epyc-2-cores-no-gpu, in 7.5 minutes."
     )
+
+
+def test_a_baseline_is_named_by_its_commit_and_subject() -> None:
+    """A subject's own backticks can't end what makes it text."""
+    _, _, second, *_ = render_summary(document()).splitlines()
+    assert second == (
+        "REGRESSED: 1 of 5 cells, 1 not measured. Commit fedcba987654 with uncommitted changes, compared with the "
+        "baseline of commit 0123456789ab (`The 'accepted' <state>`), on a-cpu-2-cores-no-gpu, in 7.5 minutes."
+    )
+    unnamed = {"kind": "commit", "reference": "0123456", "commit": "0123456789abcdef", "subject": None}
+    assert "compared side by side with 0123456789ab, on" in render_summary(document(compared_with=unnamed))
+
+
+def test_what_others_wrote_is_no_tag_in_the_heading() -> None:
+    first = render_summary(document(RESULTS[5:])).splitlines()[0]
+    assert first == "## `latency[percent=70]` can't be judged: 1 answer was &lt;wrong>."
 
 
 def test_a_row_for_each_cell_and_what_fails_is_bold() -> None:
     lines = render_summary(document()).splitlines()
     (row,) = (line for line in lines if line.startswith("| `api[concurrency=1]`"))
     assert re.fullmatch(
-        r"\| `api\[concurrency=1\]` \| 80.0 \| 100.0 \| -18.0% \[-\d+.\d%, -\d+.\d%\] \| 20.2 "
-        r"\| \*\*REGRESSED\*\* \|",
+        r"\| `api\[concurrency=1\]` \| -18.0% \[-\d+.\d%, -\d+.\d%\] \| \*\*REGRESSED\*\* \| 80.0 \| 100.0 "
+        r"\| 20.2 \|",
         row,
     )
     assert len([line for line in lines if line.startswith("| `")]) == len(RESULTS)
@@ -31,6 +49,12 @@ def test_only_what_needs_a_reader_has_its_reason() -> None:
     assert text.count("<details>") == 2
     assert "1 answer was &lt;wrong>" in text
     assert "secret" not in text  # a log's tail stays on the machine
+
+
+def test_groups_stand_above_their_cells_and_a_finding_is_told_once() -> None:
+    text = render_summary(slower_predict())
+    assert "| **`model`** | -10.8% [-11.4%, -10.1%] | **REGRESSED** | | | |" in text.splitlines()
+    assert text.count("<details>") == 2
 
 
 def test_without_a_commit_it_is_the_working_tree() -> None:

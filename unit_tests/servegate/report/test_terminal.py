@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from servegate.judging.cell_result import CellResult
-from servegate.judging.judge import Policy, judge
+from servegate.judging.group_result import GroupResult
+from servegate.judging.policy import Policy
+from servegate.judging.screen import screen_group
 from servegate.records import Cell, GpuUse, Sample, Status, Verdict
 from servegate.report.terminal import write_summary
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import CommitIdentity
+from unit_tests.builders.findings import make_cell, make_group
 from unit_tests.builders.samples import make_sample, make_samples
 
 STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
@@ -22,12 +25,16 @@ API_1, API_8, MODEL_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency"
 BASELINE = Baseline(
     Path("baselines/here/baseline.json"), {}, CommitIdentity("0123456789abcdef", "t", "l"), {"torch": "2.1", "old": "1"}
 )
+SENTENCE = (
+    "`predict` takes 9.4 % more CPU time [9.1, 9.7]; `model` loses 10.1 to 11.4 % of its throughput, "
+    "`api` 3.7 to 5.4 %."
+)
 UNITS = {"api": "requests", "model": "images", "latency": "requests"}
 CEILINGS = {"api": "model", "latency": "model"}
 
 
 def judged(cell: Cell, samples: Sequence[Sample]) -> CellResult:
-    verdict = judge(Policy(), STORED, samples)
+    verdict = screen_group(Policy(), {str(cell): STORED}, {cell: samples})[cell]
     return CellResult(cell, UNITS[cell.group], samples, verdict, ceiling=CEILINGS.get(cell.group))
 
 
@@ -42,13 +49,18 @@ def show(
     baseline: Baseline | None = None,
     details: dict[str, str] | None = None,
     versus: str | None = None,
+    groups: Sequence[GroupResult] = (),
 ) -> list[str]:
-    """The lines after the heading."""
+    """The lines below the run's sentence."""
     file = io.StringIO()
-    write_summary(pytest.TerminalReporter(config, file), results, baseline, details or {}, versus)
+    reporter = pytest.TerminalReporter(config, file)
+    write_summary(reporter, SENTENCE, results, groups, baseline=baseline, details=details or {}, versus=versus)
     heading, *lines = file.getvalue().splitlines()
     assert " performance " in heading
-    return lines
+    sentence, below = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    assert " ".join(sentence) == SENTENCE
+    assert max(map(len, sentence)) <= 80
+    return below
 
 
 def row(lines: Sequence[str], cell: Cell) -> str:
@@ -200,3 +212,21 @@ def test_the_baselines_commit_and_what_differs_from_its_machine_is_shown(pytestc
 def test_without_a_baseline_nothing_is_said_about_one(pytestconfig: pytest.Config) -> None:
     lines = show(pytestconfig, [not_judged(API_1, make_samples([100.0]))])
     assert not any(line.startswith(("baseline", "differs")) for line in lines)
+
+
+def test_a_group_has_a_row_and_its_reason_with_evidence_its_cells_only_a_row(pytestconfig: pytest.Config) -> None:
+    """A group's finding is told once; another verdict of one of its cells has its own line."""
+    slow, other = make_group("api", Status.REGRESSED, (-0.05, -0.06, -0.04), values=(1, 8)), make_group("model")
+    cells = [
+        make_cell("api", 1, Status.REGRESSED, (-0.05, -0.08, -0.02), reason="by its group"),
+        make_cell("api", 8, Status.INVALID, reason="wrong answers"),
+        make_cell("model"),
+    ]
+    lines = show(pytestconfig, cells, groups=[slow, other])
+    rows = [line.split() for line in lines if line.startswith(("api ", "model "))]
+    assert [(row[0], *row[-2:]) for row in rows[:2]] == [("api", "-5.0%", "REGRESSED"), ("model", "+0.1%", "PASS")]
+    place = lines.index("api REGRESSED: the reason")
+    assert lines[place + 1] == "    line of evidence"
+    assert "by its group" not in "".join(lines)
+    assert "api[load=8] INVALID: wrong answers" in lines
+    assert not any(line.startswith("model PASS") for line in lines)

@@ -57,18 +57,25 @@ def make_gate(selected: Sequence[Cell], stored: Baseline | None = None, settings
 
 
 def measure(gate: Gate, target: MeasurementTarget, cell: Cell) -> CellResult:
+    """The cell's result, of a target that may be the run's only one."""
+    gate.targets = gate.targets or [target]
     return gate.measure(target, cell, no_session_server)
 
 
-def test_a_group_is_measured_once_for_all_its_selected_cells() -> None:
-    gate = make_gate([API_1, MODEL_8, API_8], baseline(API_1, API_8, MODEL_8))
-    api, model = CountingTarget("api"), CountingTarget("model")
+def test_all_judged_targets_are_measured_when_the_first_cell_is_asked_for_and_once() -> None:
+    """Each cell of them has its result then; a group that only informs is measured when it is asked for."""
+    latency = Cell("latency", "load", 70)
+    settings = replace(SETTINGS, informing=frozenset({"latency"}))
+    gate = make_gate([API_1, MODEL_8, API_8, latency], baseline(API_1, API_8, MODEL_8), settings)
+    gate.targets = api, model, informing = [CountingTarget(name) for name in ("api", "model", "latency")]
     assert measure(gate, api, API_8).cell == API_8
+    assert list(gate.results) == [API_1, API_8, MODEL_8]
     assert measure(gate, api, API_1).cell == API_1
-    assert list(gate.results) == [API_1, API_8]
-    measure(gate, model, MODEL_8)
-    assert (api.started, model.started) == (2, 2)
+    assert measure(gate, model, MODEL_8).cell == MODEL_8
+    assert (api.started, model.started, informing.started) == (2, 2, 0)
     assert gate.details == {"api precision": "float32", "model precision": "float32"}
+    assert measure(gate, informing, latency).verdict.status is Status.INFORMS
+    assert (api.started, model.started, informing.started) == (2, 2, 2)
 
 
 def test_cells_that_were_not_selected_are_not_measured() -> None:
@@ -81,12 +88,21 @@ def test_cells_that_were_not_selected_are_not_measured() -> None:
 def test_an_error_of_a_group_is_each_of_its_cells_error_and_it_is_not_measured_again(error: Any) -> None:
     """Also what pytest.fail raises in a target, which is no Exception."""
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1, API_8, MODEL_8))
-    api = CountingTarget("api", error=error)
+    gate.targets = api, model = [CountingTarget("api", error=error), CountingTarget("model")]
     for cell in (API_1, API_8):
         with pytest.raises(type(error), match="was not ready"):
             measure(gate, api, cell)
-    assert api.started == 1
-    assert measure(gate, CountingTarget("model"), MODEL_8).verdict.status is Status.PASS
+    assert measure(gate, model, MODEL_8).verdict.status is Status.PASS
+    assert (api.started, model.started) == (1, 2)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), pytest.exit.Exception("enough")])
+def test_what_ends_the_run_ends_it_at_once(error: Any) -> None:
+    gate = make_gate([API_8, MODEL_8], baseline(API_8, MODEL_8))
+    gate.targets = api, model = [CountingTarget("api", error=error), CountingTarget("model")]
+    with pytest.raises(type(error)):
+        measure(gate, api, API_8)
+    assert model.started == 0
 
 
 def test_a_verdict_compares_with_the_cells_own_stored_values() -> None:
@@ -110,8 +126,11 @@ def test_a_regression_by_slowing_down_halfway_says_so(faster: int, *, slows_down
 
 def test_the_error_level_is_shared_over_the_selected_cells() -> None:
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1))
-    evidence = measure(gate, CountingTarget("api"), API_1).verdict.evidence
-    assert "0.01 over 3 cells" in evidence[-1]
+    assert (gate.policy.groups, gate.policy.cells) == (2, 3)
+    # A fifth of half of 1 % over three cells, and four fifths of it over two groups.
+    evidence = "\n".join(measure(gate, CountingTarget("api"), API_1).verdict.evidence)
+    assert "accused below 0.00033\n" in evidence
+    assert evidence.endswith("accused below 0.002")
 
 
 def test_a_cell_missing_from_the_baseline_has_no_baseline() -> None:
@@ -155,6 +174,7 @@ def test_an_informing_cell_shows_its_change_and_is_not_judged(throughput_per_s: 
 def test_an_informing_cell_informs_in_every_kind_of_run(settings: Settings) -> None:
     """Also side by side with a commit that may not know the cell: one process of the working tree shows its level."""
     gate = make_gate([API_1, MODEL_8], None, settings)
+    gate.reference = settings.judging.versus
     model = CountingTarget("model")
     verdict = measure(gate, model, MODEL_8).verdict
     assert verdict.status is Status.INFORMS
@@ -180,8 +200,7 @@ def test_a_client_at_its_ceiling_fails_no_informing_cell() -> None:
 
 def test_informing_cells_take_nothing_of_the_error_level() -> None:
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1), INFORMING)
-    evidence = measure(gate, CountingTarget("api"), API_1).verdict.evidence
-    assert "0.01 over 2 cells" in evidence[-1]
+    assert (gate.policy.groups, gate.policy.cells) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +214,7 @@ def test_informing_cells_take_nothing_of_the_error_level() -> None:
         (Status.NO_BASELINE, False, True),
         (Status.REGRESSED, True, True),
         (Status.INVALID, True, True),
+        (Status.BASE_FAILED, True, True),
     ],
 )
 def test_which_verdicts_fail_a_test(status: Status, fails: bool, fails_strict: bool) -> None:
@@ -204,7 +224,7 @@ def test_which_verdicts_fail_a_test(status: Status, fails: bool, fails_strict: b
 
 
 def test_every_status_is_in_the_table_above() -> None:
-    assert len(Status) == 8
+    assert len(Status) == 9
 
 
 def test_a_failed_cell_says_in_one_line_which_what_and_why() -> None:

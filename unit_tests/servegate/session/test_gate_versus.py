@@ -14,9 +14,10 @@ from servegate.records import BurstRecord, Cell, Checkout, Sample, Status, Verdi
 from servegate.session.gate import Gate
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import identify
+from unit_tests.builders.folders import Tree, read_tree
 from unit_tests.builders.gate_settings import API_1, API_8, SETTINGS, judging
 from unit_tests.builders.samples import STORED, make_sample
-from unit_tests.builders.targets import FakeTarget
+from unit_tests.builders.targets import FakeTarget, no_session_server
 
 
 class Service(FakeTarget):
@@ -34,6 +35,7 @@ class Service(FakeTarget):
         self.side_by_side_per_s = side_by_side_per_s or {}
         self.events: list[str] = []
         self.folders: dict[str, Path] = {}
+        self.files: dict[str, Tree] = {}
         self._error = error
         self._failing = failing
 
@@ -49,6 +51,7 @@ class Service(FakeTarget):
             raise self._error
         self.events.append(f"compared {checkout.name}")
         self.folders[checkout.name] = checkout.folder
+        self.files[checkout.name] = read_tree(checkout.folder)
         yield _Process(self, checkout.name)
 
 
@@ -103,7 +106,7 @@ def run(service: Service, root: Path, versus: str | None = None, *, lost_commit:
         checkout = replace(checkout, commit="0" * 40, service_tree="1" * 40)
     stored = Baseline(Path("baseline.json"), {str(API_1): STORED, str(API_8): STORED}, checkout, {})
     settings = judging(replace(SETTINGS, root=root), versus=versus, confirm=True)
-    gate = Gate(settings, stored, progress=lambda _: None, selected=[API_1, API_8])
+    gate = Gate(settings, stored, progress=lambda _: None, reference=versus, targets=[service], selected=[API_1, API_8])
     server: Any = SessionServer(service.events)
     return {cell: gate.measure(service, cell, lambda _: server).verdict for cell in (API_1, API_8)}
 
@@ -119,7 +122,7 @@ def test_a_machine_that_is_slower_today_accuses_nobody(project: Path) -> None:
     verdicts = run(service, project)
     assert {verdict.status for verdict in verdicts.values()} == {Status.PASS}
     assert verdicts[API_8].reason.endswith("the machine is slower today than when the baseline was stored")
-    assert verdicts[API_1].reason.startswith("throughput +0.0%; a slowdown of")
+    assert verdicts[API_1].reason.startswith("throughput +0.")
 
 
 def test_a_slowdown_is_confirmed_against_the_files_of_the_baselines_commit(project: Path) -> None:
@@ -128,8 +131,9 @@ def test_a_slowdown_is_confirmed_against_the_files_of_the_baselines_commit(proje
     assert verdict.status is Status.REGRESSED
     assert "side by side" in verdict.reason
     assert "drift" not in verdict.reason
-    assert service.folders["head"] == project
-    assert service.folders["base"] != project
+    versions = {name: files["service/version.txt"].content for name, files in service.files.items()}
+    assert versions == {"base": b"1", "head": b"2"}
+    assert service.folders["head"].parent == service.folders["base"].parent
     assert not service.folders["base"].exists()
 
 
@@ -172,11 +176,29 @@ def test_a_head_that_does_not_start_is_not_excused_by_the_stored_baseline(projec
         run(service, project)
 
 
-def test_versus_a_base_that_does_not_start_there_is_nothing_to_compare_with(project: Path) -> None:
+def test_a_comparison_that_was_asked_for_and_did_not_happen_fails(project: Path) -> None:
     service = Service({}, {"base": 100.0, "head": 50.0}, error=ProcessError("No module named service.model_worker"))
     verdicts = run(service, project, versus="HEAD")
-    assert {verdict.status for verdict in verdicts.values()} == {Status.NO_BASELINE}
+    assert {verdict.status for verdict in verdicts.values()} == {Status.BASE_FAILED}
     assert "the base can't be measured: No module named service.model_worker" in verdicts[API_1].reason
+
+
+def test_versus_a_base_that_misses_an_ignored_file_the_reason_names_the_option(project: Path) -> None:
+    error = ProcessError("FileNotFoundError: [Errno 2] No such file or directory: 'weights.npz'")
+    verdict = run(Service({}, error=error), project, versus="HEAD")[API_1]
+    assert verdict.status is Status.BASE_FAILED
+    assert "perf_carry = " in verdict.reason
+
+
+def test_what_perf_carry_names_is_in_both_arms(project: Path) -> None:
+    (project / ".gitignore").write_text("weights.npz\n")
+    (project / "weights.npz").write_text("weights")
+    service = Service({}, {"base": 100.0, "head": 50.0})
+    carried = replace(SETTINGS.project, carried=("weights.npz",))
+    settings = judging(replace(SETTINGS, root=project, project=carried), versus="HEAD")
+    gate = Gate(settings, None, progress=lambda _: None, reference="HEAD", targets=[service], selected=[API_1])
+    gate.measure(service, API_1, no_session_server)
+    assert [files["weights.npz"].content for files in service.files.values()] == [b"weights", b"weights"]
 
 
 def test_the_time_budget_bounds_the_whole_run_and_not_each_target(project: Path) -> None:
@@ -189,7 +211,7 @@ def test_the_time_budget_bounds_the_whole_run_and_not_each_target(project: Path)
         identify(project, "service", "requirements.lock"),
         {},
     )
-    gate = Gate(settings, stored, progress=lambda _: None, selected=[API_1, API_8])
+    gate = Gate(settings, stored, progress=lambda _: None, targets=[slow], selected=[API_1, API_8])
     server: Any = SessionServer(slow.events)
     result = gate.measure(slow, API_8, lambda _: server)
     assert result.verdict.status is Status.INCONCLUSIVE

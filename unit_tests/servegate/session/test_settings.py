@@ -1,12 +1,14 @@
 """Options and their ini twins: what is read, what is refused, and with which words."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.judging.judge import Policy
+from servegate.judging.policy import Policy
 from servegate.session.options import MIN_ACCEPTED_PROCESSES
+from servegate.storage.environments import EnvironmentRecipe
 from unit_tests.builders.gate_settings import INI, read_settings
 from unit_tests.builders.tiny_project import TinyProject
 
@@ -30,8 +32,20 @@ class TestReading:
             "requirements.lock",
             (),
         )
+        assert settings.project.recipe == EnvironmentRecipe("requirements.lock", command="", is_shared=False)
+        assert settings.project.carried == ()
         assert (settings.judging.is_judged, settings.judging.is_strict, settings.is_accepting) == (False, False, False)
-        assert settings.judging.policy(gated_cells=8) == Policy(margin=0.03, error_level=0.01, gated_cells=8)
+        assert settings.judging.policy(groups=2, cells=8) == Policy(groups=2, cells=8)
+
+    def test_the_other_commits_environment_and_files_are_the_projects(self, pytester: pytest.Pytester) -> None:
+        """A command keeps its spaces and braces."""
+        command = "VENV={folder} make-environment --lock {lock}  # ${HOME}"
+        ini = f"[pytest]\nperf_lock = uv.lock\nperf_environment = {command}\nperf_carry = weights.npz data/\n"
+        project = read_settings(pytester, "--perf-same-env", ini=ini).project
+        assert project.recipe == EnvironmentRecipe("uv.lock", command, is_shared=True)
+        assert project.carried == ("weights.npz", "data/")
+        given = read_settings(pytester, "--perf-carry=model/ words.txt", ini=ini).project
+        assert given.carried == ("model/", "words.txt")
 
     def test_pytest_ini_replaces_the_defaults(self, pytester: pytest.Pytester) -> None:
         more = (
@@ -49,6 +63,16 @@ class TestReading:
         settings = read_settings(pytester, *options)
         assert (settings.measuring.processes, settings.judging.margin) == (6, 0.10)
         assert (settings.judging.error_level, settings.measuring.seconds) == (0.05, 0.5)
+
+    def test_groups_and_cells_may_have_margins_of_their_own(self, pytester: pytest.Pytester) -> None:
+        judging = read_settings(pytester, "--perf-margin-percent=2 api=3 api[32]=4").judging
+        assert (judging.margin, judging.margins) == (0.02, {"api": 0.03, "api[32]": 0.04})
+        assert judging.policy(groups=1, cells=1).margin_of("api") == 0.03
+
+    @pytest.mark.parametrize("name", ["spi", "api[64]"])
+    def test_a_margin_of_something_that_is_not_measured_is_refused(self, pytester: pytest.Pytester, name: str) -> None:
+        with pytest.raises(SettingsError, match=re.escape(f"--perf-margin-percent: {name} is no group or cell of")):
+            read_settings(pytester, f"--perf-margin-percent=2 {name}=3")
 
     def test_cells_of_the_command_line_replace_only_the_groups_they_name(self, pytester: pytest.Pytester) -> None:
         assert read_settings(pytester, "--perf-cells=api=64").cells == {"model": (1, 8), "api": (64,)}
@@ -81,7 +105,7 @@ class TestReading:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            ((), "measure, not judged; 4 fresh processes, 5 s a cell; margin 5%, error 0.01"),
+            ((), "measure, not judged; 4 fresh processes, 5 s a cell; margin 5 %, error 0.01"),
             (("--benchmark-compare", "--perf-strict"), "judge, strict; 4 fresh processes"),
             (("--perf-accept",), "accept a baseline; 8 fresh processes"),
         ],
@@ -105,7 +129,7 @@ class TestWrongValues:
             ("perf_seconds", "nan", "must lie in 0.1..3600"),
             ("perf_seconds", "five", "could not convert string to float"),
             ("perf_warmup_seconds", "-1", "must lie in 0..600"),
-            ("perf_margin_percent", "100", "must lie in 0.1..90"),
+            ("perf_margin_percent", "100", "must be from 0.1 to 90"),
             ("perf_error_percent", "0", "must lie in 0.01..50"),
             ("perf_error_percent", "inf", "must lie in 0.01..50"),
             ("perf_cells", "model", "must look like model=1,8 api=1,8,32"),

@@ -71,13 +71,17 @@ class TestIdentify:
     @pytest.mark.parametrize(
         ("service", "lock", "message"),
         [
-            ("service", "no.lock", "the lock file no.lock can't be read: No such file or directory"),
+            ("service", "service", "the lock file service can't be read: Is a directory"),
             ("no_service", "requirements.lock", "git rev-parse .*no_service failed in .*no_service"),
         ],
     )
-    def test_what_is_missing_is_named(self, repository: Path, service: str, lock: str, message: str) -> None:
+    def test_what_is_wrong_is_named(self, repository: Path, service: str, lock: str, message: str) -> None:
         with pytest.raises(CheckoutError, match=message):
             identify(repository, service, lock)
+
+    @pytest.mark.parametrize("lock", ["no.lock", ""])
+    def test_a_project_may_have_no_lock_file(self, repository: Path, lock: str) -> None:
+        assert identify(repository, "service", lock).lock_sha256 == hashlib.sha256(b"").hexdigest()
 
     def test_a_repository_without_a_commit_is_an_error(self, tmp_path: Path) -> None:
         git(tmp_path, "init", "--quiet")

@@ -1,0 +1,95 @@
+"""The run's first sentence: what changed and how sure that is, over all groups and cells."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from servegate.judging.arms import describe_arms
+from servegate.judging.causes import describe_causes, find_causes
+from servegate.judging.cell_result import CellResult
+from servegate.judging.doubts import ADVICE, describe_doubts
+from servegate.judging.exclusions import describe_exclusions
+from servegate.judging.group_result import GroupResult
+from servegate.judging.subjects import Subject, find_subjects
+from servegate.judging.wording import enumerate_names, first_line, write_range
+from servegate.records import Status
+
+
+def describe_findings(
+    groups: Sequence[GroupResult],
+    cells: Sequence[CellResult],
+    *,
+    arms: Mapping[str, Mapping[str, str]],
+    failing: Collection[Status],
+) -> str:
+    """Say what a run found, the gravest first; one cause is one finding, however many cells show it.
+
+    Parameters
+    ----------
+    groups:
+        Empty where nothing was compared side by side.
+    cells:
+        All that were measured, at least one.
+    arms:
+        What the processes of `base` and `head` said of themselves; an intended difference leads.
+    failing:
+        The verdicts that fail this run.
+    """
+    of_cells = {result.verdict.status for result in cells}
+    statuses = of_cells | {group.verdict.status for group in groups}
+    regressed, improved, invalid, missing = (
+        find_subjects(groups, cells, status)
+        for status in (Status.REGRESSED, Status.IMPROVED, Status.INVALID, Status.NO_BASELINE)
+    )
+    unclear = find_subjects(groups, cells, Status.INCONCLUSIVE)
+    # Only a cell has a test that can fail.
+    passed = not of_cells & set(failing)
+    clauses = [
+        describe_arms(arms),
+        _explain(regressed or improved, cells, slower=bool(regressed)),
+        _describe_change(regressed, "loses", "lose"),
+        _describe_change(improved, "gains", "gain"),
+        *_describe_reasons(invalid, "{names} can't be judged"),
+        describe_doubts(unclear, passed=passed, is_gravest=not (regressed or invalid)),
+        *_describe_reasons(missing, "there is nothing to compare {names} with"),
+        describe_exclusions(groups, cells, is_first=statuses <= {Status.PASS, Status.INFORMS}),
+    ]
+    said = "; ".join(filter(None, clauses)) or _describe_unjudged(cells)
+    sentence = f"{said[0].upper()}{said[1:].removesuffix('.')}."
+    return f"{sentence} {ADVICE}" if unclear else sentence
+
+
+def _explain(subjects: Sequence[Subject], cells: Sequence[CellResult], *, slower: bool) -> str:
+    """Name the cause; where the cells that changed don't tell their stages, others that ran the same code may."""
+    if not subjects:
+        return ""
+    changed = [result for subject in subjects for result in subject.cells]
+    tell = [result for result in changed if any(pair.head.stages for pair in result.pairs)]
+    return describe_causes(find_causes(tell or cells, slower=slower))
+
+
+def _describe_change(subjects: Sequence[Subject], verb: str, verb_of_several: str) -> str:
+    """As in "`api` loses 3.7 to 5.4 % of its throughput, `model` 10.1 to 11.4 %"."""
+    said: list[str] = []
+    for subject in subjects:
+        change = subject.change
+        if change is None:
+            said.append(f"{subject.name}: {first_line(subject.verdicts[0].reason)}")
+            continue
+        size = write_range(*sorted((abs(change.low), abs(change.high))))
+        acts, whose = (verb_of_several, "their") if subject.is_plural else (verb, "its")
+        said.append(f"{subject.name} {size}" if said else f"{subject.name} {acts} {size} of {whose} throughput")
+    return ", ".join(said)
+
+
+def _describe_reasons(subjects: Sequence[Subject], text: str) -> list[str]:
+    """Write a clause for each reason, with the names of all that have it."""
+    names: dict[str, list[str]] = {}
+    for subject in subjects:
+        names.setdefault(first_line(subject.verdicts[0].reason), []).append(subject.name)
+    return [f"{text.format(names=enumerate_names(named))}: {reason}" for reason, named in names.items()]
+
+
+def _describe_unjudged(cells: Sequence[CellResult]) -> str:
+    reasons = dict.fromkeys(
+        first_line(result.verdict.reason) for result in cells if result.verdict.status is Status.NOT_JUDGED
+    )
+    return f"nothing was judged: {next(iter(reasons), 'these cells only inform')}"

@@ -1,0 +1,35 @@
+"""How shares and lists of names are written in a sentence."""
+
+from collections.abc import Sequence
+
+
+def write_share(share: float) -> str:
+    """In percent with a digit after the point where it isn't zero, as in `9.4 %` and `3 %`."""
+    return f"{round(100 * share, 1):g} %"
+
+
+def write_figure(share: float) -> str:
+    """In percent, always with one digit after the point below 100, so that both ends of an interval look alike."""
+    return f"{100 * share:.1f}" if abs(share) < 0.9995 else f"{100 * share:.0f}"
+
+
+def write_range(low: float, high: float) -> str:
+    """As in `3.7 to 5.4 %`."""
+    ends = dict.fromkeys((write_figure(low), write_figure(high)))
+    return f"{' to '.join(ends)} %"
+
+
+def quote(name: str) -> str:
+    """Mark a name as one, as Markdown does it."""
+    return f"`{name}`"
+
+
+def enumerate_names(names: Sequence[str]) -> str:
+    """As in `a, b and c`."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def first_line(text: str) -> str:
+    """Of a reason, below which a log's tail may stand."""
+    return text.partition("\n")[0]

@@ -1,0 +1,45 @@
+"""A run's document in two lines: its verdict, and what was compared with what."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from servegate.judging.wording import quote
+
+
+def headline(document: Mapping[str, Any]) -> str:
+    """The verdict and what has it, as in `REGRESSED: 1 of 2 groups, 4 of 8 cells`."""
+    verdict, missing = document["verdict"], len(document["not_measured"])
+    judged = [cell for cell in document["cells"] if cell["status"] != "informs"]
+    groups = [_count("groups", document["groups"], verdict)] if document["groups"] else []
+    parts = [*groups, _count("cells", judged, verdict), *([f"{missing} not measured"] if missing else [])]
+    return f"{verdict}: {', '.join(parts)}"
+
+
+def _count(what: str, entries: Sequence[Mapping[str, Any]], verdict: str) -> str:
+    return f"{Counter(entry['status'] for entry in entries)[verdict]} of {len(entries)} {what}"
+
+
+def describe_run(document: Mapping[str, Any]) -> str:
+    """One sentence: what was compared with what, where, and how long it took. Names stand between backticks."""
+    commit = document["commit"]
+    measured = "the working tree" if commit is None else f"commit {commit[:12]}"
+    if commit is not None and document["changed"]:
+        measured += " with uncommitted changes"
+    took = f"in {document['minutes']:.1f} minutes"
+    against = _describe_reference(document["compared_with"])
+    return f"{measured[0].upper()}{measured[1:]}, {against}, on {document['machine']['class']}, {took}."
+
+
+def _describe_reference(reference: Mapping[str, Any] | None) -> str:
+    if reference is None:
+        return "compared with nothing"
+    commit, subject = reference["commit"] or reference["reference"], reference["subject"]
+    # Between backticks a subject is text on GitHub too: it can name no user and no issue there.
+    titled = f"{commit[:12]} ({quote(subject.replace('`', chr(39)))})" if subject else commit[:12]
+    if reference["kind"] == "baseline":
+        return f"compared with the baseline of commit {titled}"
+    named = reference["reference"]
+    if commit.startswith(named):
+        return f"compared side by side with {titled}"
+    return f"compared side by side with {named}, {titled}"

@@ -1,0 +1,23 @@
+"""Documents of earlier versions, made complete: their readers need to know only the newest form."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from servegate.report.headline import headline
+
+# What was added without a new number of the schema, with what it is where it isn't told.
+_OF_RUN: Mapping[str, Any] = {"groups": (), "arms": {}}
+_OF_CELL: Mapping[str, Any] = {"ceiling": None, "rate_is_given": False, "excludes": None}
+_OF_REFERENCE: Mapping[str, Any] = {"commit": None, "subject": None}
+
+
+def complete(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add the fields that an older document lacks; the newest stays as it is."""
+    reference = document["compared_with"]
+    filled = {
+        **_OF_RUN,
+        **document,
+        "compared_with": reference if reference is None else {**_OF_REFERENCE, **reference},
+        "cells": [{**_OF_CELL, **cell} for cell in document["cells"]],
+    }
+    return {"sentence": f"{headline(filled)}.", **filled}

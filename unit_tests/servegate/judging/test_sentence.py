@@ -1,0 +1,186 @@
+"""The run's first sentence: the cause, what changed, what is excluded, and what to do where it can't tell."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from servegate.judging.cell_result import CellResult
+from servegate.judging.group_result import GroupResult
+from servegate.judging.sentence import describe_findings
+from servegate.records import Status
+from unit_tests.builders.findings import make_cell, make_group, make_pairs
+
+LENIENT = {Status.REGRESSED, Status.INVALID}
+STRICT = {*LENIENT, Status.INCONCLUSIVE, Status.NO_BASELINE}
+REGRESSED, IMPROVED, PASS = Status.REGRESSED, Status.IMPROVED, Status.PASS
+INCONCLUSIVE, INVALID, NO_BASELINE = Status.INCONCLUSIVE, Status.INVALID, Status.NO_BASELINE
+SLOWER_PREDICT = make_pairs([{"predict": 1.093}, {"predict": 1.094}, {"predict": 1.095}])
+FASTER_PREDICT = make_pairs([{"predict": 0.913}, {"predict": 0.914}, {"predict": 0.915}])
+
+
+def describe(
+    groups: Sequence[GroupResult],
+    cells: Sequence[CellResult],
+    arms: Mapping[str, Mapping[str, str]] | None = None,
+    failing: Collection[Status] = LENIENT,
+) -> str:
+    return describe_findings(groups, cells, arms=arms or {}, failing=failing)
+
+
+def test_one_cause_is_one_finding_however_many_cells_show_it() -> None:
+    groups = [
+        make_group("api", REGRESSED, (-0.045, -0.054, -0.037), values=(1, 8)),
+        make_group("model", REGRESSED, (-0.108, -0.114, -0.101), values=(1, 8)),
+    ]
+    cells = [
+        make_cell(name, value, REGRESSED, (-0.2, -0.3, -0.1), pairs=SLOWER_PREDICT if name == "api" else ())
+        for name in ("api", "model")
+        for value in (1, 8)
+    ]
+    assert describe(groups, cells) == (
+        "`predict` takes 9.4 % more CPU time [9.2, 9.6]; "
+        "`api` loses 3.7 to 5.4 % of its throughput, `model` 10.1 to 11.4 %."
+    )
+
+
+def test_a_cause_that_only_passing_cells_tell_of_is_named() -> None:
+    groups = [make_group("model", REGRESSED, (-0.1, -0.11, -0.09)), make_group("api")]
+    cells = [make_cell("model", 1, REGRESSED), make_cell("api", pairs=SLOWER_PREDICT)]
+    assert describe(groups, cells) == (
+        "`predict` takes 9.4 % more CPU time [9.2, 9.6]; `model` loses 9.0 to 11.0 % of its throughput; "
+        "in `api` a slowdown of 3 % is excluded."
+    )
+
+
+def test_a_stage_that_moved_the_other_way_explains_nothing() -> None:
+    groups = [make_group("api", REGRESSED, (-0.1, -0.11, -0.09))]
+    assert describe(groups, [make_cell("api", 1, REGRESSED, pairs=FASTER_PREDICT)]) == (
+        "`api` loses 9.0 to 11.0 % of its throughput."
+    )
+
+
+def test_a_gain_has_its_cause() -> None:
+    groups = [make_group("api", IMPROVED, (0.1, 0.09, 0.11)), make_group("model")]
+    cells = [make_cell("api", 1, IMPROVED, pairs=FASTER_PREDICT), make_cell("model")]
+    assert describe(groups, cells) == (
+        "`predict` takes 8.6 % less CPU time [8.4, 8.8]; `api` gains 9.0 to 11.0 % of its throughput; "
+        "in `model` a slowdown of 3 % is excluded, in each cell one of 10 %."
+    )
+
+
+def test_cells_of_a_group_that_passes_stand_by_themselves() -> None:
+    groups = [make_group("api", values=(1, 8))]
+    cells = [make_cell("api", 1), make_cell("api", 8, REGRESSED, (-0.1, -0.12, -0.08))]
+    assert describe(groups, cells) == (
+        "`api[load=8]` loses 8.0 to 12.0 % of its throughput; in `api` a slowdown of 3 % is excluded."
+    )
+
+
+def test_several_cells_of_a_group_share_what_covers_their_intervals() -> None:
+    changes = {1: (-0.1, -0.12, -0.08), 8: (-0.2, -0.21, -0.19)}
+    cells = [make_cell("api", value, REGRESSED, change) for value, change in changes.items()]
+    assert describe([], [*cells, make_cell("api", 64)]) == (
+        "2 of 3 cells of `api` lose 8.0 to 21.0 % of their throughput."
+    )
+
+
+@pytest.mark.parametrize(
+    ("groups", "cells", "sentence"),
+    [
+        (
+            [make_group("model"), make_group("api")],
+            [make_cell("model"), make_cell("api")],
+            "No change found: in `model` and `api` a slowdown of 3 % is excluded, in each cell one of 10 %.",
+        ),
+        (
+            [make_group("model"), make_group("api", excludes=0.075)],
+            [make_cell("model", excludes=0.1), make_cell("api", excludes=0.2)],
+            "No change found: in `model` a slowdown of 3 % is excluded, in `api` one of 7.5 %, "
+            "in each cell one of 20 %.",
+        ),
+        (
+            [make_group("api", values=(8,))],
+            [make_cell("api", 1), make_cell("api", 8), make_cell("api", 64, Status.INFORMS)],
+            "No change found: in `api` (1 of 3 cells) a slowdown of 3 % is excluded, in each cell one of 10 %.",
+        ),
+        ([], [make_cell()], "No change found: in each cell a slowdown of 10 % is excluded."),
+        ([], [make_cell(excludes=None)], "No change found."),
+    ],
+)
+def test_identical_code_says_what_is_excluded(
+    groups: Sequence[GroupResult], cells: Sequence[CellResult], sentence: str
+) -> None:
+    assert describe(groups, cells) == sentence
+
+
+NOISY = make_group("api", INCONCLUSIVE, (-0.01, -0.08, 0.07), excluded=0.07, pair_spread=0.09)
+ADVICE = "Repeat the run while the machine is less busy, or give it more time with `--perf-budget-minutes`."
+
+
+@pytest.mark.parametrize(("failing", "outcome"), [(LENIENT, "The run passed, but it"), (STRICT, "The run failed: it")])
+def test_an_inconclusive_run_says_whether_it_passed_why_it_cannot_tell_and_what_to_do(
+    failing: Collection[Status], outcome: str
+) -> None:
+    cells = [make_cell("api", 1, INCONCLUSIVE), make_cell("model")]
+    assert describe([NOISY, make_group("model")], cells, failing=failing) == (
+        f"{outcome} can't tell whether `api` changed: fresh processes differ by 9 %, which excludes a slowdown of 7 %, "
+        f"not of 3 %; in `model` a slowdown of 3 % is excluded. {ADVICE}"
+    )
+
+
+def test_groups_that_are_unclear_for_one_reason_share_it_and_others_have_their_own() -> None:
+    cells = [make_cell(name, 1, INCONCLUSIVE) for name in ("api", "model")]
+    model = make_group("model", INCONCLUSIVE, excluded=0.07, pair_spread=0.09)
+    why = "fresh processes differ by {}, which excludes a slowdown of 7 %, not of 3 %"
+    assert f"whether `api` and `model` changed: {why.format('9 %')}. Repeat" in describe([NOISY, model], cells)
+    model = replace(model, pair_spread=0.08)
+    assert f"changed: `api`: {why.format('9 %')}; `model`: {why.format('8 %')}. Repeat" in describe(
+        [NOISY, model], cells
+    )
+
+
+def test_a_loss_leads_what_is_unclear() -> None:
+    cells = [make_cell("api", 1, INCONCLUSIVE), make_cell("model", 1, REGRESSED, (-0.1, -0.11, -0.09))]
+    sentence = describe([NOISY], cells)
+    assert sentence.startswith("`model[load=1]` loses 9.0 to 11.0 % of its throughput; the run can't tell whether")
+    assert sentence.endswith(ADVICE)
+
+
+def test_an_inconclusive_cell_says_how_much_slower_it_may_be_or_its_reason() -> None:
+    def why(cell: CellResult) -> str:
+        return describe([make_group()], [cell]).partition("changed: ")[2].partition("; in `api`")[0]
+
+    assert why(make_cell("api", 1, INCONCLUSIVE, (-0.01, -0.12, 0.1))) == "a slowdown of 12 % is possible"
+    assert why(make_cell("api", 1, INCONCLUSIVE, reason="the time budget ended")) == "the time budget ended"
+    enough = make_group("api", INCONCLUSIVE, excluded=0.02, reason="the interval is too wide")
+    assert "changed: the interval is too wide. " in describe([enough], [make_cell("api", 1, INCONCLUSIVE)])
+
+
+def test_a_reason_stands_once_for_all_that_have_it_without_the_log_below() -> None:
+    cells = [make_cell(name, 1, INVALID, reason="1 answer was wrong\n--- its log ---") for name in ("api", "model")]
+    assert describe([], cells) == "`api[load=1]` and `model[load=1]` can't be judged: 1 answer was wrong."
+
+
+def test_without_a_base_it_says_why() -> None:
+    cells = [make_cell("api", value, NO_BASELINE, reason="the base does not start") for value in (1, 8)]
+    assert describe([], cells) == "There is nothing to compare 2 cells of `api` with: the base does not start."
+
+
+def test_a_run_that_judges_nothing_says_so() -> None:
+    informs = make_cell("latency", 1, Status.INFORMS)
+    not_judged = make_cell("api", 1, Status.NOT_JUDGED, reason="run with --benchmark-compare to judge")
+    assert describe([], [informs, not_judged]) == "Nothing was judged: run with --benchmark-compare to judge."
+    assert describe([], [informs]) == "Nothing was judged: these cells only inform."
+
+
+def test_an_intended_difference_of_the_arms_leads() -> None:
+    arms = {
+        "base": {"api engine": "a", "model engine": "a", "model threads": "2", "python": "3.11", "old precision": "x"},
+        "head": {"api engine": "b", "model engine": "b", "model threads": "4", "python": "3.12"},
+    }
+    assert describe([make_group()], [make_cell()], arms).startswith(
+        "`api` and `model` run with engine b instead of a; `model` runs with threads 4 instead of 2; no change found"
+    )
+    alike = {"base": arms["base"], "head": arms["base"]}
+    assert describe([make_group()], [make_cell()], alike).startswith("No change found")
