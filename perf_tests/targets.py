@@ -11,8 +11,14 @@ def describe_server(url: str) -> dict[str, str]:
     with requests.Session() as session:
         # A proxy of the environment can't reach what listens here.
         session.trust_env = False
-        info = session.get(f"{url}/info", timeout=10).json()["server"]
-    return {f"server {name}": str(info[name]) for name in ("devices", "workers_per_device")}
+        info = session.get(f"{url}/info", timeout=10).json()
+    model = info.get("model") or {}  # older commits don't tell how the model runs
+    details = {
+        **{name: info["server"][name] for name in ("devices", "workers_per_device")},
+        **{name: model.get(name, "unknown") for name in ("engine", "precision", "device", "threads")},
+        **{name: model[name] for name in ("fallback",) if name in model},
+    }
+    return {f"server {name}": str(value) for name, value in details.items()}
 
 
 CLASSIFIER = HttpService(

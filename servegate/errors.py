@@ -11,8 +11,9 @@ ServegateError
 ├── HistoryError           the results of past runs can't be kept or read
 ├── MissingExtraError      a package of one of servegate's extras isn't installed
 ├── CheckoutError          the working tree or its git history is not as needed
-└── ReferenceCheckoutError              the other checkout of a comparison side by side can't be measured
-    └── NothingToCompareError           it has no service or no performance tests yet
+├── ReferenceCheckoutError  the other checkout of a comparison side by side can't be measured
+│   └── NothingToCompareError  it has no service or no performance tests yet
+└── WrongCodeError         a process of a comparison ran other code than its checkout's
 """
 
 
@@ -66,3 +67,7 @@ class ReferenceCheckoutError(ServegateError):
 
 class NothingToCompareError(ReferenceCheckoutError):
     """The other checkout has no service or no performance tests yet: nothing can have become worse."""
+
+
+class WrongCodeError(ServegateError):
+    """A process of a comparison side by side ran other code than its checkout's, or didn't tell which it ran."""

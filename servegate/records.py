@@ -32,11 +32,14 @@ class Checkout:
         Its processes run here.
     python:
         The interpreter of its environment.
+    environment:
+        Variables of its processes, on top of what the target sets. A PYTHONPATH among them leads theirs.
     """
 
     name: str
     folder: Path
     python: str
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def working_tree(cls, folder: Path) -> "Checkout":

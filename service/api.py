@@ -19,6 +19,7 @@ from service.settings import Settings
 from service.stages import StageTimer, server_timing
 from service.transport.batching import FairShareLoop, QueuedImage
 from service.transport.request_table import RequestTable
+from service.transport.worker_details import WorkerDetails
 from service.web.image_request import ImageFromRequest
 
 # Under full load the HTTP process must come first: its work is short, and all requests wait for it. Without this, a
@@ -43,7 +44,7 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
     fail the batch that it would have joined.
     """
 
-    def __init__(self, settings: Settings, table: RequestTable) -> None:
+    def __init__(self, settings: Settings, table: RequestTable, details: WorkerDetails) -> None:
         super().__init__(
             max_batch_size=settings.max_batch_size,
             batch_timeout=settings.batch_timeout_s,
@@ -51,6 +52,7 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         )
         self._settings = settings
         self._table = table
+        self._details = details
         self._others = settings.resolved_workers_per_device - 1
         self.authorize = _admit
 
@@ -68,6 +70,7 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         from service.model.startup import ready_classifier
 
         self._classifier = ready_classifier(self._settings, device)
+        self._details.tell({**self._classifier.details, "threads": self._settings.threads_per_worker})
         # SIGTERM may reach the whole group, too. Until here it ends the worker at once.
         signal.signal(signal.SIGTERM, lambda *_: self.loop.stop())
 

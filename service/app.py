@@ -20,6 +20,7 @@ from service.settings import Settings, usable_cores
 from service.transport.classifier_server import ClassifierServer
 from service.transport.request_table import RequestTable
 from service.transport.supervision import WorkerSupervisor
+from service.transport.worker_details import WorkerDetails
 from service.web.admission import Admission
 from service.web.head import HeadAsGet
 from service.web.image_request import Intake
@@ -39,7 +40,8 @@ def build_server(settings: Settings) -> ClassifierServer:
     api_processes = settings.resolved_api_processes
     slots = math.ceil(settings.resolved_max_requests / api_processes)
     table = RequestTable(settings.image_size, slots, api_processes, _answer_bytes(settings))
-    api = ImageClassifierAPI(settings, table)
+    details = WorkerDetails()
+    api = ImageClassifierAPI(settings, table, details)
     admission = {"path": api.api_path, "max_requests": slots, "api_key": LIT_SERVER_API_KEY or ""}
     options = {
         "accelerator": settings.resolved_device,
@@ -48,7 +50,7 @@ def build_server(settings: Settings) -> ClassifierServer:
         # The last one is the outermost: it counts refused requests, too.
         "middlewares": [(HeadAsGet, {}), (Admission, admission), (metrics.RequestMetrics, {"path": api.api_path})],
     }
-    server = ClassifierServer(api, table, api_processes, options)
+    server = ClassifierServer(api, table, details, api_processes, options)
     server.uvicorn_graceful_timeout = settings.stop_timeout_s
     server.app.state.intake = Intake(
         reader=ImageReader(settings.image_size, settings.crop_fraction, settings.max_image_pixels),

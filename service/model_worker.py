@@ -79,13 +79,7 @@ def measure(job: Job, classifier: "Classifier", image_size: int) -> list[float]:
 
 def reply_to_jobs(classifier: "Classifier", settings: Settings) -> None:
     """Say that the worker is ready, and reply to jobs until stdin ends."""
-    ready = {
-        "device": settings.resolved_device,
-        "precision": classifier.precision,
-        "threads": settings.threads_per_worker,
-        "engine": classifier.engine,
-    }
-    _write_line({"ready": ready})
+    _write_line({"ready": {**classifier.details, "threads": settings.threads_per_worker}})
     for line in sys.stdin:
         try:
             _write_line({"seconds": measure(parse_job(line), classifier, settings.image_size)})

@@ -49,7 +49,8 @@ class LaunchedServer:
         """Wait, and pause it."""
         small = self.launched.wait_until_ready()
         assert isinstance(small, PausableServer), "launched by an HttpTarget"
-        return PausablePhotos({"api": small, "photo": replace(small, workload=cat_workload(large_cat_jpeg()))})
+        large = replace(small, workload=cat_workload(large_cat_jpeg()))
+        return PausablePhotos({"api": small, "photo": large}, small.details, small.is_python)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class PausablePhotos:
     """A server that gets the photo of the cell's group."""
 
     by_group: Mapping[str, PausableServer]
+    details: Mapping[str, str]
+    is_python: bool
 
     def start_load(self, cell: Cell) -> BurstLoad:
         """Warm the cell up."""
@@ -95,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
             print(f"pair {number} of {options.pairs}: {text}", file=sys.stderr, flush=True)
 
         try:
-            pair = SideBySide(plain, service, schedule, progress=show).measure_pair(PlainOrService(), CELLS)
+            pair = SideBySide(plain, service, schedule, progress=show).measure_pair(PlainOrService(), CELLS).figures
         except ServegateError as error:
             print(error, file=sys.stderr)
             return 1

@@ -1,35 +1,68 @@
-"""In what the two arms of a comparison are meant to run differently: read from what their processes said."""
+"""What the two arms of a pair ran: the code, and what their processes said of engine, precision, device and the like.
 
-from collections.abc import Mapping
+The gate knows none of these details. A project's processes name them, and two words have a meaning: a detail whose name
+ends with `fallback` says why the process runs otherwise than intended, and the value `unknown` is as good as none.
+"""
 
-from servegate.judging.wording import enumerate_names, quote
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-# Last words of the details that say how a process runs; others, as versions, stand with the machine.
-_HOW_IT_RUNS = frozenset({"engine", "precision", "device", "devices", "threads"})
+_FALLBACK = "fallback"
+_UNKNOWN = "unknown"
 
 
-def describe_arms(arms: Mapping[str, Mapping[str, str]]) -> str:
-    """Name the differences, as in "`api` and `model` run with engine b instead of a"; empty where there are none.
+@dataclass(frozen=True)
+class ArmReport:
+    """What one arm of a pair ran.
 
-    Parameters
+    Attributes
     ----------
-    arms:
-        Details of `base` and `head` by name, as in `model engine`; may be empty.
+    details:
+        What its process said of itself, as in {"server engine": "openvino"}.
+    loaded:
+        SHA-256 of each Python file of the project that its processes loaded, by the path within the checkout.
     """
-    base, head = arms.get("base", {}), arms.get("head", {})
-    owners: dict[str, list[str]] = {}
-    for name in dict.fromkeys([*head, *base]):
-        owner, _, detail = name.rpartition(" ")
-        then, now = base.get(name), head.get(name)
-        if detail in _HOW_IT_RUNS and then is not None and now is not None and then != now:
-            owners.setdefault(f"with {detail} {now} instead of {then}", []).append(owner)
-    # Groups with the same differences share a clause.
-    differences: dict[tuple[str, ...], list[str]] = {}
-    for difference, names in owners.items():
-        differences.setdefault(tuple(names), []).append(difference)
-    return "; ".join(f"{_say_who(names)} {enumerate_names(said)}" for names, said in differences.items())
+
+    details: Mapping[str, str] = field(default_factory=dict)
+    loaded: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fallback(self) -> str | None:
+        """Why the arm runs otherwise than its own process intended; None where it says nothing of the kind."""
+        reasons = [text for name, text in self.details.items() if _is_fallback(name) and text]
+        return "; ".join(reasons) or None
 
 
-def _say_who(names: tuple[str, ...]) -> str:
-    quoted = [quote(name) if name else "the service" for name in names]
-    return f"{enumerate_names(quoted)} {'run' if len(quoted) > 1 else 'runs'}"
+@dataclass(frozen=True)
+class PairReport:
+    """What both arms of a pair ran."""
+
+    base: ArmReport
+    head: ArmReport
+
+    @property
+    def loads_same_code(self) -> bool:
+        """Whether no Python file that the service loads differs; False where neither arm told of any."""
+        return bool(self.base.loaded) and self.base.loaded == self.head.loaded
+
+    @property
+    def fallback(self) -> str | None:
+        """Why the pair is no measurement of what its arms intend; None if it is."""
+        arms = {"base": self.base, "head": self.head}
+        reasons = [
+            f"the {name} runs otherwise than intended: {arm.fallback}" for name, arm in arms.items() if arm.fallback
+        ]
+        return "; ".join(reasons) or None
+
+
+def collect_details(reports: Sequence[PairReport]) -> dict[str, dict[str, str]]:
+    """The details of all pairs by arm, the last where they differ; empty where no process tells any."""
+    arms: dict[str, dict[str, str]] = {"base": {}, "head": {}}
+    for report in reports:
+        for name, arm in (("base", report.base), ("head", report.head)):
+            arms[name].update({key: text for key, text in arm.details.items() if text and text != _UNKNOWN})
+    return {name: details for name, details in arms.items() if details}
+
+
+def _is_fallback(name: str) -> bool:
+    return name.split()[-1:] == [_FALLBACK]

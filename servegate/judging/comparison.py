@@ -46,11 +46,17 @@ class ComparisonJudge:
         """Whether another pair would measure something."""
         return bool(self._test.measured.any())
 
-    def add(self, pair: Mapping[Cell, PairFigure]) -> None:
-        """Take the figures of one pair of fresh processes. A cell that can't be judged is left out from now on."""
+    def add(self, pair: Mapping[Cell, PairFigure], fallback: str | None = None) -> None:
+        """Take the figures of one pair of fresh processes. A cell that can't be judged is left out from now on.
+
+        Parameters
+        ----------
+        fallback:
+            Why a process ran otherwise than it intended, which makes its cells INVALID; None if none did.
+        """
         for cell, figure in pair.items():
             self._pairs[cell].append(figure)
-            unjudged = self._why_unjudged(self._pairs[cell])
+            unjudged = Verdict(Status.INVALID, fallback) if fallback else self._why_unjudged(self._pairs[cell])
             if unjudged is not None:
                 self._leave_out(cell, unjudged)
 
@@ -171,6 +177,6 @@ def _describe_test(change: MeanDifference, judged: Judged, place: int, policy: P
     return (
         f"change   {interval} (95 % interval); pairs differ by {spread:.1%} (standard deviation)",
         f"p of a drop this large without a change {float(change.p_lower()):.2g}; accused below "
-        f"{judged.error_level * share:.2g} ({judged.error_level:.2g} of the run's error, {share:.0%} of it at the look "
-        f"after {pairs} pairs; looks at {', '.join(map(str, policy.looks))})",
+        f"{judged.error_level * share:.2g} ({judged.error_level:.2g} in all, {share:.0%} of it at the look after "
+        f"{pairs} pairs; looks at {', '.join(map(str, policy.looks))})",
     )

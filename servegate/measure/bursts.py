@@ -5,9 +5,9 @@ burst: no burst has a ramp or a tail, however short it is, and an idle server's 
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class PausableServer:
     workload: Workload
     warmup_s: float
     observed: ProcessTree
+    details: Mapping[str, str] = field(default_factory=dict)
+    is_python: bool = False
 
     def start_load(self, cell: Cell) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""

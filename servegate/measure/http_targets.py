@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from servegate.errors import ReferenceCheckoutError, SettingsError
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
 from servegate.measure.bursts import PausableServer, open_pausable_server
+from servegate.measure.code_path import fill_python, make_environment, names_python
 from servegate.measure.http_instruments import DeployedInstrument, OpenLoopInstrument, ServerInstrument
 from servegate.measure.targets import Conditions, LaunchedProcess, MeasurementTarget
 from servegate.processes.server import ServerProcess
@@ -40,7 +41,9 @@ class HttpService:
         The header for the key of a service that runs elsewhere (`--perf-server-url`).
     describe:
         Asks the running service, given its URL, what it is, as in {"server devices": "2"}. What it says is recorded
-        with the machine and told where it differs from the baseline's.
+        with the machine and told where it differs from the baseline's, or between two checkouts side by side. A service
+        that runs otherwise than it intended, as without its GPU, says why under a name that ends with `fallback`: then
+        the verdict is INVALID. The value `unknown` differs from none.
     session_fixture:
         A session-scoped fixture that yields the running service as a `ServerProcess`. The first measurement uses it, so
         that a session with other tests of the service starts it once less.
@@ -57,9 +60,9 @@ class HttpService:
     def process(self, checkout: Checkout) -> ServerProcess:
         """The service of a checkout, not yet started; a context manager that starts and stops it."""
         return ServerProcess(
-            [argument.replace("{python}", checkout.python) for argument in self.command],
+            fill_python(self.command, checkout),
             cwd=checkout.folder,
-            env=self.environment,
+            env=make_environment(checkout, self.environment),
             health_path=self.health_path,
             ready_deadline_s=self.ready_deadline_s,
         )
@@ -126,7 +129,7 @@ class HttpTarget:
             server = self.service.process(checkout)
             parts.callback(server.stop)
             server.launch()
-            yield _LaunchedServer(server, self.workload, parts)
+            yield _LaunchedServer(self, checkout, server, parts)
 
 
 @dataclass(frozen=True)
@@ -184,11 +187,25 @@ def open_server_instrument(
 
 @dataclass(frozen=True)
 class _LaunchedServer:
+    target: HttpTarget
+    checkout: Checkout
     server: ServerProcess
-    workload: Workload
     parts: ExitStack
 
     def wait_until_ready(self) -> PausableServer:
-        """Wait, pause the server and start a client for it."""
+        """Wait, ask the server what it is, pause it and start a client for it."""
         self.server.wait_until_ready()
-        return self.parts.enter_context(open_pausable_server(self.server, self.workload, _WARMUP_BEFORE_BURSTS_S))
+        details = self._describe()
+        opened = open_pausable_server(self.server, self.target.workload, _WARMUP_BEFORE_BURSTS_S)
+        return replace(
+            self.parts.enter_context(opened), details=details, is_python=names_python(self.target.service.command)
+        )
+
+    def _describe(self) -> Mapping[str, str]:
+        try:
+            return self.target.service.describe(self.server.url)
+        except Exception:
+            # The question is the working tree's. An older commit may know no answer, and isn't wrong for that.
+            if self.checkout.name != "base":
+                raise
+            return {}

@@ -13,11 +13,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from servegate.errors import ReferenceCheckoutError, ServegateError
+from servegate.judging.arms import ArmReport, PairReport
 from servegate.judging.cell_result import Comparison
 from servegate.judging.comparison import ComparisonJudge
 from servegate.judging.group_result import GroupResult
 from servegate.judging.pairs import PairFigure, pair_figure
 from servegate.judging.policy import Policy
+from servegate.measure.loaded_files import LoadWatch, watch_loading
 from servegate.measure.process_by_process import describe_duration
 from servegate.measure.targets import BurstLoad, Launchable, LaunchedProcess, PausableTarget
 from servegate.records import Cell, Checkout
@@ -49,11 +51,22 @@ class Compared:
         Their verdicts.
     errors:
         By group, why it couldn't be measured; its cells have no verdict then.
+    reports:
+        What the arms ran in each pair of each group.
     """
 
     cells: Mapping[Cell, Comparison]
     groups: Sequence[GroupResult]
     errors: Mapping[str, ServegateError]
+    reports: Sequence[PairReport] = ()
+
+
+@dataclass(frozen=True)
+class MeasuredPair:
+    """What one pair of fresh processes measured, and what it ran."""
+
+    figures: Mapping[Cell, PairFigure]
+    report: PairReport
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,7 @@ class SideBySide:
         """
         judge = ComparisonJudge(policy, [cell for _, cells in targets for cell in cells])
         errors: dict[str, ServegateError] = {}
+        reports: list[PairReport] = []
         start_s = time.monotonic()
         for pair in range(1, policy.looks[-1] + 1 if budget_s > 0 else 1):
             pair_start_s = time.monotonic()
@@ -100,7 +114,9 @@ class SideBySide:
                 open_cells = judge.open_cells(group)
                 if open_cells:
                     try:
-                        judge.add(self.measure_pair(target, open_cells, f"{here}: {group}"))
+                        measured = self.measure_pair(target, open_cells, f"{here}: {group}")
+                        reports.append(measured.report)
+                        judge.add(measured.figures, fallback=measured.report.fallback)
                     except ServegateError as error:
                         errors[group] = error
                         judge.drop(group)
@@ -111,9 +127,9 @@ class SideBySide:
             if last or not judge.is_any_open:
                 break
         cells_compared = {cell: found for cell, found in judge.compared_cells().items() if cell.group not in errors}
-        return Compared(cells_compared, judge.compared_groups(), errors)
+        return Compared(cells_compared, judge.compared_groups(), errors, reports)
 
-    def measure_pair(self, target: Launchable, cells: Sequence[Cell], here: str = "one pair") -> dict[Cell, PairFigure]:
+    def measure_pair(self, target: Launchable, cells: Sequence[Cell], here: str = "one pair") -> MeasuredPair:
         """Start one fresh process a checkout, both at a time, and compare them on every cell.
 
         Parameters
@@ -125,26 +141,38 @@ class SideBySide:
         ------
         ReferenceCheckoutError
             When the base doesn't start or can't be measured; both are stopped.
+        WrongCodeError
+            When either ran other code than its checkout's.
         ServegateError
             When the head doesn't start or can't be measured; both are stopped.
         """
         start_s = time.monotonic()
         with ExitStack() as processes:
+            watch = processes.enter_context(watch_loading((self.base, self.head)))
             self.progress(f"{here}: both start")
             launched: list[tuple[Checkout, LaunchedProcess]] = []
             for checkout in self.order.sample([self.base, self.head], 2):
                 with self._blaming(checkout):
-                    launched.append((checkout, processes.enter_context(target.launch(checkout))))
+                    launched.append((checkout, processes.enter_context(target.launch(watch.watched(checkout)))))
             ready: dict[str, PausableTarget] = {}
             for checkout, process in launched:
                 with self._blaming(checkout):
                     ready[checkout.name] = process.wait_until_ready()
             start_seconds = time.monotonic() - start_s
+            self._report(watch, ready)  # wrong code ends the run before it is measured
             figures = {}
             for cell in self.order.sample(list(cells), len(cells)):
                 self.progress(f"{here}: {cell}")
                 figures[cell] = replace(self._compare_cell(ready, cell), start_seconds=start_seconds)
-            return figures
+            # By now it has loaded what it loads at its first request.
+            return MeasuredPair(figures, self._report(watch, ready))
+
+    def _report(self, watch: LoadWatch, ready: Mapping[str, PausableTarget]) -> PairReport:
+        base, head = (
+            ArmReport(process.details, watch.own_files(checkout, is_python=process.is_python))
+            for checkout, process in ((arm, ready[arm.name]) for arm in (self.base, self.head))
+        )
+        return PairReport(base, head)
 
     def _compare_cell(self, ready: Mapping[str, PausableTarget], cell: Cell) -> PairFigure:
         start_s = time.monotonic()

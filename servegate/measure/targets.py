@@ -43,6 +43,14 @@ class BurstLoad(Protocol):
 class PausableTarget(Protocol):
     """A fresh process of a checkout that is ready and stands still."""
 
+    @property
+    def details(self) -> Mapping[str, str]:
+        """What the process says of itself, as in `Instrument`."""
+
+    @property
+    def is_python(self) -> bool:
+        """Whether its command names the checkout's interpreter, so that it tells which files it loads."""
+
     def start_load(self, cell: Cell) -> BurstLoad:
         """Warm the cell up."""
 

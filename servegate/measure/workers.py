@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from servegate.errors import MeasurementError, SettingsError
+from servegate.measure.code_path import fill_python, make_environment, names_python
 from servegate.measure.samples import burst_record, summarise_latency
 from servegate.measure.targets import Conditions, MeasurementTarget
 from servegate.processes.managed import ManagedProcess
@@ -26,6 +27,7 @@ class WorkerInstrument:
 
     worker: ManagedProcess
     details: Mapping[str, str]
+    is_python: bool
     observed: ProcessTree
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
@@ -90,8 +92,9 @@ class WorkerTarget:
     """Throughput of something without a server, as a model alone; a cell's value is the batch size.
 
     The worker is a process that reads jobs from its stdin and answers on its stdout, one JSON object a line. It first
-    says `{"ready": {...}}`, with what it wants to be recorded of it. A job is `{"batch_size": 8, "rounds": 12}`, its
-    answer `{"seconds": [...]}`: the time of each round, with the device synchronised; or `{"error": "..."}`.
+    says `{"ready": {...}}`, with what it wants to be recorded of it; names and values as `HttpService.describe` has
+    them. A job is `{"batch_size": 8, "rounds": 12}`, its answer `{"seconds": [...]}`: the time of each round, with the
+    device synchronised; or `{"error": "..."}`.
 
     Attributes
     ----------
@@ -103,6 +106,8 @@ class WorkerTarget:
         What a batch holds, as in `images`.
     ready_deadline_s:
         Seconds from its start to its first line.
+    environment:
+        Variables on top of pytest's own.
     """
 
     name: str
@@ -110,6 +115,7 @@ class WorkerTarget:
     unit: str = "items"
     parameter: str = "batch"
     ready_deadline_s: float = 180.0
+    environment: Mapping[str, str] = field(default_factory=dict)
     ceiling: MeasurementTarget | None = field(default=None, init=False)
     rate_is_given: bool = field(default=False, init=False)
 
@@ -130,11 +136,11 @@ class WorkerTarget:
     @contextmanager
     def launch(self, checkout: Checkout) -> Iterator["LaunchedWorker"]:
         """Start the worker of a checkout."""
-        command = [argument.replace("{python}", checkout.python) for argument in self.command]
+        command, environment = fill_python(self.command, checkout), make_environment(checkout, self.environment)
         name = f"the {self.name} worker"
         with (
             ExitStack() as parts,
-            ManagedProcess(command, cwd=checkout.folder, env={}, name=name, pipes=True) as worker,
+            ManagedProcess(command, cwd=checkout.folder, env=environment, name=name, pipes=True) as worker,
         ):
             yield LaunchedWorker(self, worker, parts)
 
@@ -157,4 +163,5 @@ class LaunchedWorker:
             raise MeasurementError(
                 f'{self.worker.name} must first say {{"ready": {{...}}}} on its stdout, but said {line.strip()!r}'
             ) from None
-        return WorkerInstrument(self.worker, details, self.parts.enter_context(observe(self.worker.pid)))
+        observed = self.parts.enter_context(observe(self.worker.pid))
+        return WorkerInstrument(self.worker, details, names_python(self.target.command), observed)

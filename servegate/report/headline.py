@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from servegate.judging.wording import quote
+from servegate.findings.wording import quote
 
 
 def headline(document: Mapping[str, Any]) -> str:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from servegate.errors import CheckoutError, NothingToCompareError, ReferenceCheckoutError, ServegateError
+from servegate.findings.sentence import describe_findings
+from servegate.judging.arms import PairReport, collect_details
 from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.policy import Policy
 from servegate.judging.screen import screen_group
-from servegate.judging.sentence import describe_findings
 from servegate.judging.slowing import describe_slowing
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import Compared
@@ -66,8 +67,8 @@ class Gate:
         The groups that were compared side by side.
     details:
         What the measured processes said of themselves.
-    arms:
-        The same of `base` and `head` where they were compared side by side.
+    reports:
+        What the two arms ran in each pair; empty where nothing was compared side by side.
     """
 
     settings: Settings
@@ -79,7 +80,7 @@ class Gate:
     results: dict[Cell, CellResult] = field(default_factory=dict)
     groups: list[GroupResult] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
-    arms: dict[str, dict[str, str]] = field(default_factory=dict)
+    reports: Sequence[PairReport] = ()
     _errors: dict[str, BaseException] = field(default_factory=dict)
     _servers: SessionServers = field(default_factory=SessionServers)
     _start_s: float = field(default_factory=time.monotonic)
@@ -109,7 +110,9 @@ class Gate:
     @property
     def sentence(self) -> str:
         """What the run has found so far; it has measured a cell at least."""
-        return describe_findings(self.groups, list(self.results.values()), arms=self.arms, failing=self.failing)
+        return describe_findings(
+            self.groups, list(self.results.values()), arms=collect_details(self.reports), failing=self.failing
+        )
 
     @property
     def policy(self) -> Policy:
@@ -224,6 +227,7 @@ class Gate:
 
     def _take(self, target: MeasurementTarget, compared: Compared) -> None:
         """Keep what a comparison found out about a target."""
+        self.reports = compared.reports
         if target.name in compared.errors:
             self._errors[target.name] = compared.errors[target.name]
             return

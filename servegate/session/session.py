@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from servegate.errors import BaselineError, CheckoutError, NoBaselineError, ServegateError, SettingsError
+from servegate.judging.arms import collect_details
 from servegate.records import Fingerprint
 from servegate.report.folder import write_report
 from servegate.report.results import RunFacts, results_document
@@ -120,6 +121,9 @@ class GateSession:
         return exit_status
 
     def _report(self, exit_status: int) -> None:
+        reports = self.gate.reports
+        if reports and all(report.loads_same_code for report in reports):
+            self.notes.append("no Python file that the service loads differs between base and head")
         facts = RunFacts(
             began=self._began,
             ended=datetime.now(UTC),
@@ -133,7 +137,7 @@ class GateSession:
             differences=self.gate.baseline.differences(self.complete_fingerprint.details) if self.gate.baseline else (),
             selected=self.gate.selected,
             failing=self.gate.failing,
-            arms=self.gate.arms,
+            arms=collect_details(self.gate.reports),
             notes=tuple(self.notes),
         )
         document = results_document(facts, list(self.gate.results.values()), self.gate.groups)

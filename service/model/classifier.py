@@ -64,6 +64,12 @@ class Classifier:
         forward = load_forward(settings, torch_device, precision)
         return cls(forward, outputs_by_label(settings), torch_device, precision)
 
+    @property
+    def details(self) -> dict[str, str]:
+        """Engine, precision and device; under `fallback` why the engine isn't the one that was chosen."""
+        fallback = {} if self._forward.fallback is None else {"fallback": self._forward.fallback}
+        return {"engine": self.engine, "precision": self.precision, "device": self._device.type, **fallback}
+
     @torch.inference_mode()
     def predict(
         self, images: Pixels, *, use_all_cores: bool = False

@@ -26,6 +26,8 @@ class CompiledNetwork:
         OpenVINO's threads: usually, and under `use_all_cores`.
     """
 
+    fallback: str | None = None
+
     def __init__(
         self,
         packages: Mapping[int, Path],

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import shorten
 from typing import Protocol
 
 import torch
@@ -38,6 +39,7 @@ _ONE_THREAD_MICRO_BATCH: Mapping[tuple[CompilingEngine, Precision], int] = {
 _GPU_MICRO_BATCH = 64
 _COMPILE_TIMEOUT_S = 300.0
 _LOG_LINES_SHOWN = 5
+_LONGEST_REASON = 400
 _ROOT = str(Path(__file__).parents[2])
 _SOURCES = ("compiled.py", "compiler.py", "network.py", "openvino_network.py", "state_dict.py", "weights.py")
 _PACKAGES = ("openvino", "timm", "torch", "torchvision")
@@ -52,12 +54,17 @@ class Forward(Protocol):
     ----------
     engine:
         The engine that runs the network.
+    fallback:
+        Why another engine runs it than the one that was chosen; None where that one does.
     sizes:
         The batch sizes to warm up with: after that, no n needs a size that the device hasn't seen.
     """
 
     @property
     def engine(self) -> Engine: ...  # noqa: D102
+
+    @property
+    def fallback(self) -> str | None: ...  # noqa: D102
 
     @property
     def sizes(self) -> Sequence[int]: ...  # noqa: D102
@@ -70,8 +77,9 @@ class EagerNetwork:
 
     engine: Engine = "eager"
 
-    def __init__(self, network: ImageNetwork, micro_batch_size: int) -> None:
+    def __init__(self, network: ImageNetwork, micro_batch_size: int, fallback: str | None = None) -> None:
         self.sizes = range(1, micro_batch_size + 1)
+        self.fallback = fallback
         self._network = network
 
     def __call__(self, images: Tensor, *, use_all_cores: bool = False) -> Tensor:  # noqa: ARG002
@@ -87,14 +95,17 @@ def load_forward(settings: Settings, device: torch.device, precision: Precision)
     WeightsError
         See `service.model.weights.load_model`.
     """
-    engine = chosen_engine(settings, device, precision)
+    engine, fallback = chosen_engine(settings, device, precision), None
     if engine != "eager":
         try:
             return _load_compiled(settings, engine, device, precision)
         except CompileError as error:
             _LOG.warning("the model runs without being compiled, which is slower: %s", error)
+            reason = shorten(str(error), _LONGEST_REASON)
+            fallback = f"{engine} can't run the model, so torch runs it without compiling: {reason}"
     default = _GPU_MICRO_BATCH if device.type == "cuda" else _CPU_MICRO_BATCH
-    return EagerNetwork(ImageNetwork(load_model(settings), precision, device), settings.micro_batch_size or default)
+    network = ImageNetwork(load_model(settings), precision, device)
+    return EagerNetwork(network, settings.micro_batch_size or default, fallback)
 
 
 def chosen_engine(settings: Settings, device: torch.device, precision: Precision) -> Engine:

@@ -9,6 +9,7 @@ from litserve import LitAPI, LitServer
 
 from service.transport.request_table import RequestTable
 from service.transport.table_transport import TableTransport
+from service.transport.worker_details import WorkerDetails
 
 
 class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no types
@@ -16,6 +17,8 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
 
     Parameters
     ----------
+    details:
+        What the workers say of how they run the model.
     api_processes:
         How many HTTP processes it will start.
     options:
@@ -27,12 +30,24 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
         The requests in flight.
     """
 
-    def __init__(self, api: LitAPI, table: RequestTable, api_processes: int, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, api: LitAPI, table: RequestTable, details: WorkerDetails, api_processes: int, options: Mapping[str, Any]
+    ) -> None:
         super().__init__(api, **options)
         self.table = table
+        self._details = details
         self._table_transport = TableTransport(table, api_processes)
         # `WorkerSupervisor` does this instead.
         self._monitor_workers = False
+
+    @property
+    def model_metadata(self) -> Mapping[str, object]:
+        """What `/info` says of the model. LitServe asks anew for each request."""
+        return self._details.read()
+
+    @model_metadata.setter
+    def model_metadata(self, none: None) -> None:
+        """Ignore what LitServe's constructor sets: before a worker has loaded the model there is nothing to say."""
 
     def _init_manager(self, num_api_servers: int) -> SyncManager:
         # LitServe talks to the manager's process until the very end. SIGTERM may reach the whole process group, and the

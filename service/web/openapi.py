@@ -130,7 +130,13 @@ def _text(name: str, summary: str, descriptions: Mapping[str, str]) -> _Document
 def _info() -> _Document:
     content = {"application/json": {"schema": {"type": "object"}}}
     responses = {"200": {"description": "Settings.", "content": content}}
-    return _get_and_head({"operationId": "info", "summary": "What LitServe was started with", "responses": responses})
+    return _get_and_head(
+        {
+            "operationId": "info",
+            "summary": "How the model runs, and what LitServe was started with",
+            "responses": responses,
+        }
+    )
 
 
 def _get_and_head(get: _Document) -> _Document:

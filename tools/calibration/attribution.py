@@ -131,7 +131,7 @@ def record_attribution(
     cell = _CELLS[number // 2 % len(_CELLS)]
     with export_arms(root, slowdown) as (base, head):
         side_by_side = SideBySide(base, head, schedule, progress=lambda text: progress(f"{slowdown}: {text}"))
-        pairs = [side_by_side.measure_pair(TARGETS[cell.group], [cell])[cell] for _ in range(_PAIRS)]
+        pairs = [side_by_side.measure_pair(TARGETS[cell.group], [cell]).figures[cell] for _ in range(_PAIRS)]
     return Attribution(
         **asdict(slowdown),
         service_tree=service_tree,

@@ -56,5 +56,5 @@ def record_pair(
         side_by_side = SideBySide(base, head, schedule, progress=lambda text: progress(f"{kind}: {text}"))
         for group in dict.fromkeys(cell.group for cell in cells):
             pair = side_by_side.measure_pair(TARGETS[group], [cell for cell in cells if cell.group == group])
-            figures.update({str(cell): CellPair.from_json(figure.to_json()) for cell, figure in pair.items()})
+            figures.update({str(cell): CellPair.from_json(figure.to_json()) for cell, figure in pair.figures.items()})
     return PairRecord(kind, service_tree, began, schedule.burst_s, schedule.blocks, figures)

@@ -59,6 +59,15 @@ async def test_a_photo_of_a_cat_is_a_cat(client: AsyncClient, body: bytes, conte
     assert sum(item["probability"] for item in predictions) == pytest.approx(1, abs=1e-6)
 
 
+async def test_info_tells_how_the_model_runs(client: AsyncClient) -> None:
+    """As the model's own worker does; nothing is said of a fallback where there is none."""
+    details = (await client.get("/info")).json()["model"]
+    assert details.keys() == {"engine", "precision", "device", "threads"}
+    assert details["device"] == "cpu"
+    assert details["precision"] in ("float32", "bfloat16")
+    assert details["threads"] >= 1
+
+
 @pytest.mark.parametrize("path", ["/health", "/live", "/metrics", "/info", "/openapi.json", "/"])
 async def test_monitors_may_ask_with_head(client: AsyncClient, path: str) -> None:
     assert (await client.head(path)).status_code == 200

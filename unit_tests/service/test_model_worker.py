@@ -22,6 +22,7 @@ def worker() -> Iterator[ManagedProcess]:
     with ManagedProcess(_COMMAND, cwd=ROOT, env={}, name="the worker", pipes=True) as process:
         ready = json.loads(process.read_line(_READY_DEADLINE_S))
         assert ready.keys() == {"ready"}
+        assert ready["ready"].keys() == {"device", "precision", "threads", "engine"}
         assert ready["ready"]["device"] == "cpu"
         assert ready["ready"]["precision"] in ("float32", "bfloat16")
         assert ready["ready"]["threads"] >= 1

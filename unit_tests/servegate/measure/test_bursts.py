@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import pytest
 from servegate.errors import ProcessError
 from servegate.load.workload import Workload
 from servegate.measure.bursts import ApiBurstLoad, PausableServer, open_pausable_server
+from servegate.measure.http_targets import HttpService, HttpTarget
 from servegate.processes.server import ServerProcess
-from servegate.records import Cell
+from servegate.records import Cell, Checkout
 from unit_tests.builders import stub_server
 from unit_tests.builders.waiting import wait_until
 
@@ -104,3 +105,27 @@ def test_a_server_that_dies_in_a_burst_is_an_error() -> None:
         wait_until(lambda: opened.server.process.returncode is not None, "the server has ended")
         with pytest.raises(ProcessError, match=r"died while api\[concurrency=4\] was measured"):
             load.burst(0.1)
+
+
+class TestDetails:
+    """What a service says of itself, side by side."""
+
+    def details(self, name: str, describe: Callable[[str], Mapping[str, str]]) -> Mapping[str, str]:
+        service = HttpService(["{python}", stub_server.__file__], describe=describe)
+        target = HttpTarget("api", service, Workload("/predict/right", b"{}", expected=stub_server.ANSWER))
+        with target.launch(Checkout(name, Path.cwd(), sys.executable)) as launched:
+            ready = launched.wait_until_ready()
+            assert ready.is_python
+            return ready.details
+
+    @pytest.mark.parametrize("name", ["base", "head"])
+    def test_each_checkouts_own_process_is_asked(self, name: str) -> None:
+        assert self.details(name, lambda url: {"is local": str("127.0.0.1" in url)}) == {"is local": "True"}
+
+    def test_an_older_commit_may_not_know_the_question(self) -> None:
+        def ask(url: str) -> Mapping[str, str]:
+            raise KeyError(url)
+
+        assert self.details("base", ask) == {}
+        with pytest.raises(KeyError):
+            self.details("head", ask)

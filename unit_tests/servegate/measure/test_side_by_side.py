@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import MeasurementError, ProcessError, ReferenceCheckoutError, ServegateError
+from servegate.judging.arms import ArmReport, PairReport
 from servegate.judging.pairs import PairFigure, pair_figure
 from servegate.judging.policy import Policy
-from servegate.measure.side_by_side import Schedule, SideBySide, balanced_blocks
+from servegate.measure.side_by_side import MeasuredPair, Schedule, SideBySide, balanced_blocks
 from servegate.measure.targets import Launchable
 from servegate.records import BurstRecord, Cell, Checkout, StageTime, Status
 from unit_tests.builders.samples import make_sample
@@ -36,6 +37,7 @@ class TwoArms:
     dying_arm: str | None = None
     stages: Mapping[str, Mapping[str, StageTime]] = field(default_factory=dict)
     shortest_burst_s: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
     burst_s: set[float] = field(default_factory=set)
 
@@ -70,6 +72,11 @@ class _Launched:
 class _Paused:
     name: str
     arms: TwoArms
+    is_python: bool = False
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        return self.arms.details.get(self.name, {})
 
     def start_load(self, cell: Cell) -> "_Load":
         assert cell == CELL
@@ -104,7 +111,7 @@ class _Load:
 
 def compare(arms: TwoArms, *, blocks: int = 4, seed: int = 0) -> float:
     """The log ratio of one pair."""
-    return side_by_side(blocks, seed).measure_pair(arms, [CELL])[CELL].log_ratio
+    return side_by_side(blocks, seed).measure_pair(arms, [CELL]).figures[CELL].log_ratio
 
 
 def side_by_side(blocks: int = 4, seed: int = 0) -> SideBySide:
@@ -127,7 +134,7 @@ def test_the_arms_take_turns_in_balanced_blocks() -> None:
 def test_a_stall_in_one_burst_counts_and_the_robust_figure_leaves_it_out() -> None:
     """Half of one block of four is missing in one arm."""
     arms = TwoArms({"base": 100.0, "head": 100.0}, stalled_burst=5)
-    figure = side_by_side(4).measure_pair(arms, [CELL])[CELL]
+    figure = side_by_side(4).measure_pair(arms, [CELL]).figures[CELL]
     assert abs(figure.log_ratio) == pytest.approx(math.log(2) / 4)
     assert figure.robust_log_ratio == pytest.approx(0.0)
 
@@ -219,20 +226,23 @@ TARGETS = [(TwoArms({}), [CELL]), (TwoArms({}), [QUIET])]
 
 
 def measure_with(
-    monkeypatch: pytest.MonkeyPatch, log_ratios: Mapping[Cell, Iterator[float]], error: ServegateError | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    log_ratios: Mapping[Cell, Iterator[float]],
+    error: ServegateError | None = None,
 ) -> list[set[Cell]]:
     """Pairs that say what the log ratios say in turn; a cell without any fails. Returns what each pair measured."""
     measured: list[set[Cell]] = []
 
-    def fake_pair(self: SideBySide, target: Launchable, cells: Sequence[Cell], here: str) -> dict[Cell, PairFigure]:
+    def fake_pair(self: SideBySide, target: Launchable, cells: Sequence[Cell], here: str) -> MeasuredPair:
         measured.append(set(cells))
         if error is not None and not set(cells) <= log_ratios.keys():
             raise error
         sample = make_sample(100.0)
         ratios = {cell: next(log_ratios[cell]) for cell in cells}
-        return {
+        figures = {
             cell: PairFigure(ratio, (ratio - 1e-3, ratio + 1e-3), sample, sample, 0.0) for cell, ratio in ratios.items()
         }
+        return MeasuredPair(figures, PairReport(ArmReport(), ArmReport()))
 
     monkeypatch.setattr(SideBySide, "measure_pair", fake_pair)
     return measured
@@ -289,3 +299,18 @@ def test_blocks_of_both_kinds_are_as_many_as_can_be(blocks: int) -> None:
     kinds = Counter(balanced_blocks(blocks, random.Random(1)))
     assert sum(kinds.values()) == blocks
     assert abs(kinds["ABBA"] - kinds["BAAB"]) <= 1
+
+
+@pytest.mark.parametrize("arm", ["base", "head"])
+def test_an_arm_that_runs_otherwise_than_it_intended_is_invalid_not_slow(arm: str) -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0, arm: 50.0}, details={arm: {"model fallback": "no GPU: on the CPU"}})
+    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(3,)), budget_s=60.0).cells[CELL]
+    assert (compared.verdict.status, len(compared.pairs)) == (Status.INVALID, 1)
+    assert compared.verdict.reason == f"the {arm} runs otherwise than intended: no GPU: on the CPU"
+
+
+def test_each_pairs_details_are_kept_by_arm() -> None:
+    details = {"base": {"engine": "eager"}, "head": {"engine": "compiled"}}
+    arms = TwoArms({"base": 100.0, "head": 100.0}, details=details)
+    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(2,)), budget_s=60.0)
+    assert [{"base": pair.base.details, "head": pair.head.details} for pair in compared.reports] == [details] * 2

@@ -73,6 +73,7 @@ class _Process:
     service: Service
     arm: str | None
     details: Mapping[str, str] = field(default_factory=dict)
+    is_python: bool = False
 
     def wait_until_ready(self) -> "_Process":
         return self

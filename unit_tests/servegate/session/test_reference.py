@@ -10,7 +10,7 @@ from servegate.session.reference import describe_reference
 from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import CommitIdentity
-from unit_tests.builders.gate_settings import SETTINGS, judging
+from unit_tests.builders.gate_settings import SETTINGS
 
 SUBJECT = "Serve batches: `a` & <b>"
 
@@ -28,12 +28,12 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def versus(root: Path, reference: str | None) -> Settings:
-    return judging(replace(SETTINGS, root=root), versus=reference)
+def in_root(root: Path) -> Settings:
+    return replace(SETTINGS, root=root)
 
 
 def test_a_commit_that_was_asked_for(tmp_path: Path, commit: str) -> None:
-    assert describe_reference(versus(tmp_path, "main"), None) == {
+    assert describe_reference(in_root(tmp_path), "main", None) == {
         "kind": "commit",
         "reference": "main",
         "commit": commit,
@@ -43,7 +43,7 @@ def test_a_commit_that_was_asked_for(tmp_path: Path, commit: str) -> None:
 
 def test_a_baseline_has_its_path_below_the_root(tmp_path: Path, commit: str) -> None:
     baseline = Baseline(tmp_path / "b" / "baseline.json", {}, CommitIdentity(commit, "t", "l"), {})
-    assert describe_reference(versus(tmp_path, None), baseline) == {
+    assert describe_reference(in_root(tmp_path), None, baseline) == {
         "kind": "baseline",
         "reference": commit,
         "commit": commit,
@@ -54,13 +54,15 @@ def test_a_baseline_has_its_path_below_the_root(tmp_path: Path, commit: str) -> 
 
 def test_a_commit_that_is_not_here_has_no_subject(tmp_path: Path, commit: str) -> None:
     gone = "f" * len(commit)
-    described = describe_reference(versus(tmp_path, None), Baseline(Path("/b"), {}, CommitIdentity(gone, "t", "l"), {}))
+    described = describe_reference(
+        in_root(tmp_path), None, Baseline(Path("/b"), {}, CommitIdentity(gone, "t", "l"), {})
+    )
     assert described is not None
     assert (described["commit"], described["subject"], described["path"]) == (gone, None, "/b")
-    named = describe_reference(versus(tmp_path, "no-such-branch"), None)
+    named = describe_reference(in_root(tmp_path), "no-such-branch", None)
     assert named is not None
     assert (named["commit"], named["subject"]) == (None, None)
 
 
 def test_without_a_base_there_is_none(tmp_path: Path) -> None:
-    assert describe_reference(versus(tmp_path, None), None) is None
+    assert describe_reference(in_root(tmp_path), None, None) is None

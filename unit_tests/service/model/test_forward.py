@@ -163,7 +163,9 @@ def test_switched_off_nothing_is_compiled(settings: Settings, tmp_path: Path, mo
     """Nor is the cache touched."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     off = settings.model_copy(update={"engine": "eager"})
-    assert isinstance(load_forward(off, _CPU, "float32"), EagerNetwork)
+    forward = load_forward(off, _CPU, "float32")
+    assert isinstance(forward, EagerNetwork)
+    assert forward.fallback is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -212,6 +214,9 @@ def test_without_a_compiled_model_the_network_runs_as_it_is(
     assert isinstance(forward, EagerNetwork)
     assert "the model runs without being compiled, which is slower: " in caplog.text
     assert reason in caplog.text
+    assert forward.fallback is not None
+    assert forward.fallback.startswith("inductor can't run the model, so torch runs it without compiling: ")
+    assert " ".join(reason.split()) in forward.fallback
     with torch.inference_mode():
         torch.testing.assert_close(forward(images), _own_answer(settings, images), rtol=1e-4, atol=1e-5)
 

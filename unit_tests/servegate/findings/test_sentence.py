@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from servegate.findings.sentence import describe_findings
 from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
-from servegate.judging.sentence import describe_findings
 from servegate.records import Status
 from unit_tests.builders.findings import make_cell, make_group, make_pairs
 

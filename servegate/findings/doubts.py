@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from servegate.judging.subjects import Subject
-from servegate.judging.wording import enumerate_names, first_line, write_share
+from servegate.findings.subjects import Subject
+from servegate.findings.wording import enumerate_names, first_line, write_share
 
 ADVICE = "Repeat the run while the machine is less busy, or give it more time with `--perf-budget-minutes`."
 
@@ -32,12 +32,12 @@ def describe_doubts(subjects: Sequence[Subject], *, passed: bool, is_gravest: bo
 
 
 def _explain(subject: Subject) -> str:
-    group, change = subject.group, subject.change
+    group, interval = subject.group, subject.interval
     if group is not None and group.excluded > group.excludes:
         return (
             f"fresh processes differ by {write_share(group.pair_spread)}, "
             f"which excludes a slowdown of {write_share(group.excluded)}, not of {write_share(group.excludes)}"
         )
-    if group is None and change is not None and change.low < 0:
-        return f"a slowdown of {write_share(-change.low)} is possible"
+    if group is None and interval is not None and interval[0] < 0:
+        return f"a slowdown of {write_share(-interval[0])} is possible"
     return first_line(subject.verdicts[0].reason)

@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from servegate.judging.arms import describe_arms
-from servegate.judging.causes import describe_causes, find_causes
+from servegate.findings.causes import describe_causes, find_causes
+from servegate.findings.doubts import ADVICE, describe_doubts
+from servegate.findings.exclusions import describe_exclusions
+from servegate.findings.runs import describe_arms
+from servegate.findings.subjects import Subject, find_subjects
+from servegate.findings.wording import enumerate_names, first_line, write_range
 from servegate.judging.cell_result import CellResult
-from servegate.judging.doubts import ADVICE, describe_doubts
-from servegate.judging.exclusions import describe_exclusions
 from servegate.judging.group_result import GroupResult
-from servegate.judging.subjects import Subject, find_subjects
-from servegate.judging.wording import enumerate_names, first_line, write_range
 from servegate.records import Status
 
 
@@ -70,11 +70,10 @@ def _describe_change(subjects: Sequence[Subject], verb: str, verb_of_several: st
     """As in "`api` loses 3.7 to 5.4 % of its throughput, `model` 10.1 to 11.4 %"."""
     said: list[str] = []
     for subject in subjects:
-        change = subject.change
-        if change is None:
+        if subject.interval is None:
             said.append(f"{subject.name}: {first_line(subject.verdicts[0].reason)}")
             continue
-        size = write_range(*sorted((abs(change.low), abs(change.high))))
+        size = write_range(*sorted(map(abs, subject.interval)))
         acts, whose = (verb_of_several, "their") if subject.is_plural else (verb, "its")
         said.append(f"{subject.name} {size}" if said else f"{subject.name} {acts} {size} of {whose} throughput")
     return ", ".join(said)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from servegate.findings.wording import quote, write_figure, write_share
 from servegate.judging.cell_result import CellResult
 from servegate.judging.stages import PartsOfPair, StageChange, compare_stages, is_moved, stages_that_moved
-from servegate.judging.wording import quote, write_figure, write_share
 from servegate.records import REST, Change, StageTime
 
 # The smallest change of a stage that is named.

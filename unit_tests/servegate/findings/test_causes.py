@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from servegate.judging.causes import describe_causes, find_causes, pool_stages
+from servegate.findings.causes import describe_causes, find_causes, pool_stages
 from servegate.judging.cell_result import CellResult
 from servegate.judging.estimators import paired_mean
 from servegate.records import StageTime
@@ -75,3 +75,20 @@ def test_only_what_takes_longer_explains_a_loss() -> None:
 def test_causes_are_told_with_their_intervals() -> None:
     told = describe_causes(find_causes([cell(3.0, 3.0, 3.0, stage="decode")], slower=True))
     assert told == "`decode` takes 200 % more CPU time [200, 200]"
+
+
+def test_where_no_cpu_time_moved_the_stage_that_waits_longer_is_the_cause() -> None:
+    """Decode takes 3 ms where it took 2, with the same 1.9 ms of CPU time; predict 5.2 where it took 5."""
+    slower = make_pairs([{}] * 3)
+    stages = {"decode": StageTime(3.0, 1.9), "queue": StageTime(1.0, None), "predict": StageTime(5.2, 4.0)}
+    pairs = [
+        replace(
+            pair,
+            head=replace(
+                pair.head, stages=stages, latency=replace(pair.head.latency, mean_ms=pair.head.latency.mean_ms + 1.2)
+            ),
+        )
+        for pair in slower
+    ]
+    causes = find_causes([make_cell(pairs=pairs)], slower=True)
+    assert describe_causes(causes) == "`decode` takes 50 % more time [50.0, 50.0]"

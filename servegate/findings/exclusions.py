@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from servegate.findings.subjects import name_group
+from servegate.findings.wording import enumerate_names, write_share
 from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
-from servegate.judging.subjects import name_group
-from servegate.judging.wording import enumerate_names, write_share
 from servegate.records import Status
 
 _NO_SLOWER = frozenset({Status.PASS, Status.IMPROVED, Status.INFORMS})

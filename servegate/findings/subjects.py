@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from servegate.findings.wording import quote
 from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
-from servegate.judging.wording import quote
-from servegate.records import Change, Status, Verdict
+from servegate.records import Status, Verdict
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,12 @@ class Subject:
         return self.group is None and len(self.cells) > 1
 
     @property
-    def change(self) -> Change | None:
-        """The group's or the cell's; of several cells, what covers their intervals; None where one has none."""
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of its change; of several cells, what covers all of theirs. None where one has none."""
         changes = [verdict.change for verdict in self.verdicts if verdict.change is not None]
         if len(changes) < len(self.verdicts):
             return None
-        return Change(
-            estimate=sum(change.estimate for change in changes) / len(changes),
-            low=min(change.low for change in changes),
-            high=max(change.high for change in changes),
-        )
+        return min(change.low for change in changes), max(change.high for change in changes)
 
 
 def find_subjects(groups: Sequence[GroupResult], cells: Sequence[CellResult], status: Status) -> list[Subject]:
