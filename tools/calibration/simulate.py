@@ -90,7 +90,7 @@ def simulate_runs(
     seconds, before = np.zeros(runs), 0
     for look in policy.looks:
         seconds += (look - before) * _pair_seconds(test, group_of_cell, noise.times)
-        test.look(log_ratios[:, :look], variances[:, :look], last=look == policy.looks[-1])
+        test.look(log_ratios[:, :look], variances[:, :look])
         before = look
     groups, cells = test.of_groups.decision, test.of_cells.decision
     return Outcomes(_STATUS_OF_GROUP[groups], _STATUS_OF_CELL[cells, groups[:, group_of_cell]], seconds / 60)

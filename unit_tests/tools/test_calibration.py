@@ -239,7 +239,15 @@ def test_the_certificate_has_what_was_measured(certificate: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(
-    ("shift", "noise", "verdict"), [(0.0, 0.001, "within"), (0.01, 0.001, "beyond"), (0.0, 0.03, "unknown")]
+    ("shift", "noise", "verdict"),
+    [
+        (0.0, 0.001, "within"),
+        (0.01, 0.001, "beyond"),
+        (-0.01, 0.001, "beyond"),
+        (0.0, 0.03, "unknown"),
+        (0.003, 0.002, "unknown"),
+        (-0.003, 0.002, "unknown"),
+    ],
 )
 def test_a_bias_of_identical_code_is_excluded_found_or_neither(shift: float, noise: float, verdict: str) -> None:
     bias = describe_bias(make_pairs(20, effect=shift, noise=noise, block_noise=0.001), "api")
@@ -249,8 +257,18 @@ def test_a_bias_of_identical_code_is_excluded_found_or_neither(shift: float, noi
 
 
 def test_a_bias_is_that_of_the_groups_own_cells() -> None:
-    bias = describe_bias(keep_api_cells(make_pairs(20, effect=0.01, noise=1e-4, block_noise=1e-4)), "api")
-    assert bias["change"] == pytest.approx(np.expm1(0.01), abs=2e-4)
+    model, *_ = CELLS
+    recorded = [
+        replace(pair, cells={**pair.cells, model: replace(pair.cells[model], blocks=(0.5, 0.5001))})
+        for pair in make_pairs(20, effect=0.01, noise=1e-4, block_noise=1e-4)
+    ]
+    assert describe_bias(recorded, "api")["change"] == pytest.approx(np.expm1(0.01), abs=2e-4)
+
+
+def test_a_bootstrap_says_how_much_depends_on_the_pairs_that_were_recorded() -> None:
+    certificate = certify(make_pairs(5), [], JUDGED_CELLS, POLICY, SCHEDULE, runs_simulated=200, bootstraps=8)
+    low, high = certificate["simulated"]["identical_code"]["bootstrap"]["median minutes"]
+    assert low < high
 
 
 def test_the_page_shows_what_the_certificate_has(tmp_path: Path, certificate: dict[str, Any]) -> None:

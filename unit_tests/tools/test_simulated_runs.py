@@ -93,6 +93,19 @@ def test_a_simulated_run_and_a_live_one_with_the_same_figures_are_the_same(
         assert outcomes.minutes[run] == pytest.approx(minutes)
 
 
+def test_the_open_cell_of_a_group_that_improved_is_open_in_both() -> None:
+    """Its blocks say that it is noisy, so that the group's mean hardly counts it."""
+    noise = make_noise((0.001,) * 3, runs=1, sd_by_blocks=0.001)
+    noise.log_ratios[..., 1] += 0.03
+    noise.log_ratios[..., 2] = np.tile([0.4, -0.4], 11)
+    noise.variances[..., 2] = 0.4**2
+    outcomes = simulate_runs(POLICY, noise, NOTHING, 1, np.random.default_rng(0))
+    groups, cells, _ = judge_live(noise.log_ratios[0], noise.variances[0])
+    assert outcomes.groups[0].tolist() == groups == [Status.PASS, Status.IMPROVED]
+    assert outcomes.cells[0].tolist() == cells
+    assert cells[2] == Status.INCONCLUSIVE
+
+
 def test_those_runs_have_every_verdict() -> None:
     """Else the test above would show little."""
     noise = make_noise((0.02, 0.02, 0.1))
