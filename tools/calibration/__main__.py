@@ -1,7 +1,8 @@
 """`python -m tools.calibration`, `make calibrate`: measure the gate itself, and write its certificate.
 
 Pairs of fresh processes and live whole runs are recorded in turn until the budget ends; a record grows from call to
-call, and an interrupted call loses the pair that it was at. With a budget of 0 only the certificate is written again.
+call, and an interrupted call loses the pair that it was at. Two options record nothing: `--certify-all` writes the
+certificates of all recorded classes again, `--synthetic` simulates machines that were never recorded, for all of them.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from tools.calibration.attribution import (
 )
 from tools.calibration.attribution import KIND as ATTRIBUTION
 from tools.calibration.certify import certify
+from tools.calibration.conditions import CELLS, GROUPS, certify_conditions
 from tools.calibration.gate_settings import ask_gate
 from tools.calibration.live import RUNS, record_run, usable_runs
 from tools.calibration.page import write_page
@@ -35,7 +37,9 @@ _ALL_KINDS = (*KINDS, ATTRIBUTION)
 _LEAST_PAIRS = 3
 # What is recorded first, live runs before pairs of their kind since they give pairs, too; beyond that more pairs.
 _PAIRS_OF_A_KIND = 12
-_LIVE_RUNS = {"same": 12, "predict+10%": 3}
+_LIVE_RUNS = {"same": 12, "predict+4%": 4, "decode+25%": 4}
+_SYNTHETIC = "synthetic.json"
+_RUNS_A_CONDITION = 10_000
 
 
 def main(arguments: list[str]) -> int:
@@ -44,11 +48,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--budget-min", type=float, default=60.0, help="minutes of recording (%(default)g)")
     parser.add_argument("--kinds", nargs="+", choices=_ALL_KINDS, default=_ALL_KINDS, help="what to record")
     parser.add_argument("--records", type=Path, default=_RECORDS, help="folder of the records (%(default)s)")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--certify-all", action="store_true", help="write the certificates of all recorded classes")
+    instead.add_argument("--synthetic", action="store_true", help="simulate identical code on synthetic machines")
     options = parser.parse_args(arguments)
-    folder: Path = options.records / read_fingerprint((), {}).machine_class
+    records: Path = options.records
     try:
-        _record(folder, options.kinds, options.budget_min * 60)
-        _certify(folder)
+        if options.synthetic:
+            _certify_conditions(records)
+        elif options.certify_all:
+            for path in sorted(records.glob(f"*/{PAIRS}")):
+                _certify(path.parent)
+        else:
+            folder = records / read_fingerprint((), {}).machine_class
+            _record(folder, options.kinds, options.budget_min * 60)
+            _certify(folder)
     except ServegateError as error:
         print(error, file=sys.stderr)
         return 1
@@ -84,25 +98,37 @@ def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
         longest_s = max(longest_s, time.monotonic() - start_s)
 
 
+def _certify_conditions(records: Path) -> None:
+    settings, _ = ask_gate(_ROOT)
+    policy = settings.judging.policy(groups=len(GROUPS), cells=len(CELLS))
+    document = certify_conditions(policy, _RUNS_A_CONDITION, _say)
+    (records / _SYNTHETIC).write_text(json.dumps(document, indent=1) + "\n")
+
+
 def _certify(folder: Path) -> None:
     settings, cells = ask_gate(_ROOT)
     judging = settings.judging
     pairs, runs = usable_pairs(folder / PAIRS, judging.schedule, cells), usable_runs(folder / RUNS, cells)
     if sum(pair.kind == "same" for pair in pairs) < _LEAST_PAIRS:
-        _say(f"no certificate yet: it needs {_LEAST_PAIRS} pairs of identical code at least")
+        _say(f"no certificate of {folder.name} yet: it needs {_LEAST_PAIRS} pairs of identical code at least")
         return
     attributions = read_attributions(folder / ATTRIBUTIONS)
+    policy = judging.policy(groups=len({cell.group for cell in cells}), cells=len(cells))
     certificate = {
         "machine_class": folder.name,
         "commit": identify(_ROOT, settings.project.service, settings.project.lock).commit,
-        "mixes": "pairs and runs of every service tree listed, all by one schedule and of the same cells; "
+        "mixes": "pairs and runs of every service tree listed, all with the same bursts and of the same cells; "
         "both sides of a pair are of one tree but for the injected slowdown",
         "service_trees": dict(Counter([*(pair.service_tree for pair in pairs), *(run.service_tree for run in runs)])),
-        **certify(pairs, runs, judging.policy(gated_cells=len(cells)), judging.budget_s / 60),
+        "budget_minutes": judging.budget_s / 60,
+        **certify(pairs, runs, cells, policy, judging.schedule),
         "attribution": certify_attributions(attributions, judging.margin) if attributions else None,
     }
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")
-    write_page(folder / "certificate.html", certificate)
+    synthetic = folder.parent / _SYNTHETIC
+    write_page(
+        folder / "certificate.html", certificate, json.loads(synthetic.read_text()) if synthetic.exists() else None
+    )
     _say(f"certificate: {folder / 'certificate.html'}")
 
 

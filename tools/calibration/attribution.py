@@ -12,9 +12,9 @@ from typing import Any
 from servegate.judging.stages import PartsOfPair, compare_stages, describe_stages, stages_that_moved
 from servegate.measure.side_by_side import Schedule, SideBySide
 from servegate.records import Cell, StageTime
-from tools.calibration.certify import binomial
 from tools.calibration.lines import append_line, read_lines
 from tools.calibration.record import TARGETS, export_arms
+from tools.calibration.shares import interval_of
 from tools.calibration.slowdowns import Slowdown
 
 ATTRIBUTIONS = "attributions.jsonl"
@@ -100,7 +100,7 @@ def certify_attributions(attributions: Sequence[Attribution], margin: float) -> 
     return {
         "service_trees": sorted({attribution.service_tree for attribution in attributions}),
         "right": {
-            stage: binomial(sum(right), len(right))
+            stage: asdict(interval_of(sum(right), len(right)))
             for stage, right in {**by_stage, "all": [item.is_right(margin) for item in attributions]}.items()
         },
         "wrong": [

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from servegate.errors import MeasurementError
-from servegate.records import Cell
+from servegate.records import Cell, Status
 from servegate.session.settings import Settings
 from servegate.storage.commits import identify
 from tools.calibration.lines import append_line, read_lines
-from tools.calibration.pairs import PAIRS, SCHEMA, CellPair, PairRecord, append_pair
+from tools.calibration.pairs import PAIRS, CellPair, PairRecord, append_pair
 from tools.calibration.record import KINDS
 
 RUNS = "runs.jsonl"
+# Of a line in a record; raise it when runs are judged by another rule, so that older lines are left out.
+# 1: cell by cell. 2: groups first, with the run's first sentence. Lines without a schema are of 1.
+SCHEMA = 2
+_RESULTS = "perf-report/results.json"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class RunRecord:
         pytest's: 0 if the run passed under --perf-strict, 1 if it was red.
     verdicts:
         By the cell's name.
+    sentence:
+        The report's first.
     """
 
     kind: str
@@ -42,7 +48,13 @@ class RunRecord:
     minutes: float
     exit_status: int
     verdicts: Mapping[str, str]
+    sentence: str = ""
     schema: int = SCHEMA
+
+    @property
+    def judged_cells(self) -> set[str]:
+        """Without those that only inform."""
+        return {cell for cell, verdict in self.verdicts.items() if verdict != Status.INFORMS}
 
 
 def read_runs(path: Path) -> list[RunRecord]:
@@ -53,7 +65,7 @@ def read_runs(path: Path) -> list[RunRecord]:
 def usable_runs(path: Path, cells: Sequence[Cell]) -> list[RunRecord]:
     """The recorded runs of this schema that judged just these cells."""
     names = {str(cell) for cell in cells}
-    return [run for run in read_runs(path) if run.schema == SCHEMA and run.verdicts.keys() == names]
+    return [run for run in read_runs(path) if run.schema == SCHEMA and run.judged_cells == names]
 
 
 def record_run(folder: Path, root: Path, kind: str, settings: Settings, progress: Callable[[str], None]) -> RunRecord:
@@ -86,14 +98,16 @@ def record_run(folder: Path, root: Path, kind: str, settings: Settings, progress
         _, _, shown = result.stdout.partition("collected ")
         progress("\n".join(line for line in shown.splitlines() if not line.startswith("  ")))
         figures = [benchmark["extra_info"] for benchmark in json.loads(report.read_text())["benchmarks"]]
+        document: dict[str, Any] = json.loads((clone / _RESULTS).read_text())
     tree = identify(root, settings.project.service, settings.project.lock).service_tree
     verdicts = {figure["cell"]: figure["verdict"] for figure in figures}
-    record = RunRecord(kind, tree, began, round(minutes, 1), result.returncode, verdicts)
+    sentence = document.get("sentence", "")
+    record = RunRecord(kind, tree, began, round(minutes, 1), result.returncode, verdicts, sentence)
     append_line(folder / RUNS, asdict(record))
     for cells in first_pairs(figures, settings.judging.looks[0]):
         schedule = settings.judging.schedule
         append_pair(folder / PAIRS, PairRecord(kind, tree, began, schedule.burst_s, schedule.blocks, cells))
-    progress(f"{kind}: exit status {record.exit_status} after {minutes:.1f} min, {record.verdicts}")
+    progress(f"{kind}: exit status {record.exit_status} after {minutes:.1f} min, {record.verdicts}; {sentence}")
     return record
 
 

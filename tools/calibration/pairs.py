@@ -22,7 +22,7 @@ class CellPair:
     Attributes
     ----------
     log_ratio:
-        log(head / base), the gate's figure.
+        log(head / base) as the gate of that day judged it; what is made of a record now comes from the blocks.
     blocks:
         The blocks' log ratios.
     base_per_s, head_per_s:
@@ -60,7 +60,7 @@ class PairRecord:
     began:
         UTC, ISO 8601.
     burst_s, blocks:
-        The schedule; pairs of different ones are different noise.
+        The schedule.
     cells:
         By the cell's name; of a slowdown perhaps only those that it reaches.
     """
@@ -80,15 +80,17 @@ def read_pairs(path: Path) -> list[PairRecord]:
 
 
 def usable_pairs(path: Path, schedule: Schedule, cells: Sequence[Cell]) -> list[PairRecord]:
-    """The recorded pairs that belong together with new ones: of this schema, schedule and these cells.
+    """The recorded pairs that belong together with new ones: of this schema, these bursts and these cells.
 
-    A pair of identical code must have all the cells, a pair of a slowdown those that it reaches.
+    A pair may have more blocks than the schedule has: those that are left out are another sample of the same noise. A
+    pair of identical code must have all the cells, a pair of a slowdown those that it reaches.
     """
     names = {str(cell) for cell in cells}
     return [
         pair
         for pair in read_pairs(path)
-        if (pair.schema, pair.burst_s, pair.blocks) == (SCHEMA, schedule.burst_s, schedule.blocks)
+        if (pair.schema, pair.burst_s) == (SCHEMA, schedule.burst_s)
+        and pair.blocks >= schedule.blocks
         and (pair.cells.keys() == names if pair.kind == "same" else pair.cells.keys() <= names)
     ]
 

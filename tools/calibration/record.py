@@ -17,11 +17,8 @@ from tools.calibration.slowdowns import Slowdown
 # A stage's share of a request differs; so does how much of it overlaps. What a slowdown costs a cell is measured.
 KINDS: dict[str, Slowdown | None] = {
     "same": None,
-    **{
-        f"{stage}+{percent}%": Slowdown(stage, percent / 100)
-        for percent in (5, 10, 20)
-        for stage in ("predict", "decode")
-    },
+    "predict+4%": Slowdown("predict", 0.04),
+    "decode+25%": Slowdown("decode", 0.25),
 }
 TARGETS: dict[str, MeasurementTarget] = {target.name: target for target in (MODEL, API)}
 

@@ -1,0 +1,98 @@
+"""Recorded pairs of identical code as a source of more."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import comb
+
+import numpy as np
+
+from servegate.judging.estimators import Floats
+from servegate.measure.side_by_side import Schedule
+from servegate.measure.workers import WorkerTarget
+from servegate.records import Cell
+from tools.calibration.pairs import PairRecord
+from tools.calibration.record import TARGETS
+from tools.calibration.simulate import PairTimes
+
+_BURSTS_OF_A_BLOCK = 4
+# A drawn pair is a recorded one blurred by so much of the recorded spread, with the help of so many others: resampling
+# alone would repeat the same few figures within a run, and a t test would take the repetition for precision.
+_BLUR, _OTHERS = 0.5, 8
+
+
+@dataclass(frozen=True)
+class RecordedNoise:
+    """Pairs of identical code, of the blocks that the schedule has.
+
+    Attributes
+    ----------
+    log_ratios:
+        The plain mean over the blocks; shape (recorded pairs, ways to choose from their blocks, cells).
+    variances:
+        Of the log ratios, as the chosen blocks give them.
+    """
+
+    cells: tuple[Cell, ...]
+    log_ratios: Floats
+    variances: Floats
+    times: PairTimes
+
+    @classmethod
+    def from_pairs(cls, pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Schedule) -> "RecordedNoise":
+        """Choose blocks from recorded pairs that have as many as the schedule or more.
+
+        The bursts that are left out take no time: a cell's seconds are without them.
+        """
+        blocks = [[pair.cells[str(cell)].blocks for cell in cells] for pair in pairs]
+        choices = max(comb(len(part), schedule.blocks) for pair in blocks for part in pair)
+        moments = np.array([[_choose_blocks(part, schedule.blocks, choices) for part in pair] for pair in blocks])
+        log_ratios, variances = np.moveaxis(moments, (0, 1, 2, 3), (1, 3, 0, 2))
+        return cls(tuple(cells), log_ratios, variances, _pair_times(pairs, cells, schedule))
+
+    def resampled(self, rng: np.random.Generator) -> "RecordedNoise":
+        """Whole pairs drawn with replacement, for a bootstrap's intervals."""
+        drawn = rng.integers(len(self.log_ratios), size=len(self.log_ratios))
+        return replace(self, log_ratios=self.log_ratios[drawn], variances=self.variances[drawn])
+
+    def draw(self, rng: np.random.Generator, runs: int, pairs: int) -> tuple[Floats, Floats]:
+        """Log ratios with the recorded spread, tails and correlation between cells, and their variances.
+
+        Which arm is called the head is chance for identical code, so a pair's signs are turned together at random.
+        """
+        chosen = self._choose(rng, runs, pairs)
+        others = self._choose(rng, runs, pairs, _OTHERS)
+        log_ratios = self.log_ratios[chosen] * rng.choice([-1.0, 1.0], (runs, pairs, 1))
+        scale = rng.standard_normal((runs, pairs, 1, _OTHERS)) / np.sqrt(_OTHERS)
+        blur = (scale @ self.log_ratios[others])[:, :, 0]
+        return (log_ratios + _BLUR * blur) / np.sqrt(1 + _BLUR**2), self.variances[chosen]
+
+    def _choose(
+        self, rng: np.random.Generator, *shape: int
+    ) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.int64]], ...]:
+        recorded, choices, _ = self.log_ratios.shape
+        return rng.integers(recorded, size=shape), rng.integers(choices, size=shape)
+
+
+def _choose_blocks(blocks: Sequence[float], count: int, choices: int) -> tuple[Floats, Floats]:
+    """Mean and its variance of so many of the blocks, for each way to choose them; repeated where those are fewer."""
+    chosen = np.array(list(combinations(blocks, min(count, len(blocks)))))
+    places = np.arange(choices) % len(chosen)
+    return chosen.mean(axis=1)[places], chosen.var(axis=1, ddof=1)[places] / chosen.shape[1]
+
+
+def _pair_times(pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Schedule) -> PairTimes:
+    return PairTimes(
+        start_s={
+            cell.group: float(np.median([pair.cells[str(cell)].start_seconds for pair in pairs])) for cell in cells
+        },
+        cell_s=[float(np.median([_cell_seconds(pair, cell, schedule) for pair in pairs])) for cell in cells],
+    )
+
+
+def _cell_seconds(pair: PairRecord, cell: Cell, schedule: Schedule) -> float:
+    """Seconds of a cell without the bursts that are left out; a worker's burst holds one batch at least."""
+    recorded, burst_s = pair.cells[str(cell)], pair.burst_s
+    if isinstance(TARGETS[cell.group], WorkerTarget):
+        burst_s = max(burst_s, cell.value / float(np.median((recorded.base_per_s, recorded.head_per_s))))
+    return recorded.seconds - (pair.blocks - schedule.blocks) * _BURSTS_OF_A_BLOCK * burst_s
