@@ -42,7 +42,7 @@ def test_identical_code_passes_with_what_is_excluded() -> None:
     assert set(statuses(judge).values()) == {Status.PASS}
     api, model = judge.compared_groups()
     assert (api.name, api.cells, api.pairs) == ("api", (API_1, API_8), 4)
-    assert (api.margin, api.excludes) == (0.02, pytest.approx(0.03))
+    assert (api.margin, api.excludes) == pytest.approx((0.02, 0.03))
     assert 0 < api.excluded < 0.03
     assert (
         api.verdict.reason
@@ -51,7 +51,7 @@ def test_identical_code_passes_with_what_is_excluded() -> None:
     assert model.cells == (MODEL_8,)
     verdict = judge.compared_cells()[API_8].verdict
     assert verdict.reason == "throughput +0.0% [-0.3%, +0.3%] side by side; a slowdown of 10 % is excluded at 95%"
-    assert (verdict.now_per_s, verdict.baseline_per_s) == (pytest.approx(100.0), pytest.approx(100.0))
+    assert [verdict.now_per_s, verdict.baseline_per_s] == pytest.approx([100.0, 100.0])
     assert not judge.is_any_open
 
 
@@ -137,7 +137,8 @@ def test_wrong_answers_of_the_base_are_the_bases_failure() -> None:
 @pytest.mark.parametrize(("arm", "where"), [("head", ""), ("base", "in the base, ")])
 def test_a_client_at_its_ceiling_in_either_arm_is_invalid(arm: str, where: str) -> None:
     judge = ComparisonJudge(POLICY, CELLS)
-    busy = replace(figure(), **{arm: make_sample(100.0, client_cpu_cores=0.95)})
+    sample = make_sample(100.0, client_cpu_cores=0.95)
+    busy = replace(figure(), head=sample) if arm == "head" else replace(figure(), base=sample)
     judge.add({API_1: busy, API_8: figure()})
     assert judge.compared_cells()[API_1].verdict.reason.startswith(f"{where}the client used 0.95 of its one core")
 
