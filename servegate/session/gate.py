@@ -125,11 +125,11 @@ class Gate:
         targets = [target for target in self.targets if target.name not in self.settings.informing]
         if self.reference is not None:
             self._compare(targets, self.reference)
-            return
-        self._measure(targets, get_fixture)
-        unclear = [target for target in targets if any(map(_is_unclear, self._results_of(target)))]
-        if unclear and self.settings.judging.confirm:
-            self._confirm(unclear)
+        else:
+            self._measure(targets, get_fixture)
+            unclear = [target for target in targets if any(map(_is_unclear, self._results_of(target)))]
+            if unclear and self.settings.judging.confirm:
+                self._confirm(unclear)
         for target in targets:
             self._describe_slowing(target)
 

@@ -33,6 +33,7 @@ class Service(FakeTarget):
         super().__init__()
         self.screened_per_s = screened_per_s
         self.side_by_side_per_s = side_by_side_per_s or {}
+        self.rounds_s: tuple[float, ...] = ()
         self.events: list[str] = []
         self.folders: dict[str, Path] = {}
         self.files: dict[str, Tree] = {}
@@ -83,12 +84,15 @@ class _Process:
 
     def start_load(self, cell: Cell) -> "_Load":
         assert self.arm is not None
-        return _Load(self.service.side_by_side_per_s[self.arm] * (1 + 0.001 * len(self.service.events)))
+        return _Load(
+            self.service.side_by_side_per_s[self.arm] * (1 + 0.001 * len(self.service.events)), self.service.rounds_s
+        )
 
 
 @dataclass
 class _Load:
     throughput_per_s: float
+    rounds_s: tuple[float, ...] = ()
     shortest_burst_s: float = 0.0
     bursts: int = 0
 
@@ -97,7 +101,10 @@ class _Load:
 
     def finish(self) -> BurstRecord:
         seconds = (100 / self.throughput_per_s,) * self.bursts
-        return BurstRecord((100,) * self.bursts, seconds, make_sample(self.throughput_per_s))
+        sample = make_sample(self.throughput_per_s)
+        if self.rounds_s:
+            sample = replace(sample, rounds_s=self.rounds_s)
+        return BurstRecord((100,) * self.bursts, seconds, sample)
 
 
 def run(service: Service, root: Path, versus: str | None = None, *, lost_commit: bool = False) -> dict[Cell, Verdict]:
@@ -169,6 +176,14 @@ def test_versus_compares_every_cell_without_a_screen(project: Path) -> None:
     assert "screened" not in service.events
     assert verdicts[API_1].now_per_s == pytest.approx(50.0, rel=0.05)
     assert verdicts[API_1].baseline_per_s == pytest.approx(100.0, rel=0.05)
+
+
+def test_a_regression_by_slowing_down_halfway_says_so_side_by_side(project: Path) -> None:
+    service = Service({}, {"base": 100.0, "head": 50.0})
+    service.rounds_s = (1.0,) * 6 + (3.0,) * 6
+    verdict = run(service, project, versus="HEAD")[API_8]
+    assert verdict.status is Status.REGRESSED
+    assert "; every process slows down as it runs: the last third" in verdict.reason
 
 
 def test_a_head_that_does_not_start_is_not_excused_by_the_stored_baseline(project: Path) -> None:
