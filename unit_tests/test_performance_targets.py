@@ -8,7 +8,10 @@ import pytest
 
 from perf_tests.targets import describe_server
 
-_INFO = b'{"server": {"devices": ["cpu"], "workers_per_device": 2, "timeout": 30}}'
+_INFO = b"""{
+  "server": {"devices": ["cpu"], "workers_per_device": 2, "timeout": 30},
+  "model": {"engine": "eager", "precision": "float32", "device": "cpu", "threads": 1, "fallback": "no compiler"}
+}"""
 
 
 @pytest.fixture
@@ -35,4 +38,12 @@ def test_a_server_says_how_it_runs_and_no_proxy_is_asked(proxy: str, url: str, m
     """A proxy of the environment can't reach what listens here."""
     if proxy:
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")
-    assert describe_server(url) == {"server devices": "['cpu']", "server workers_per_device": "2"}
+    assert describe_server(url) == {
+        "server devices": "['cpu']",
+        "server workers_per_device": "2",
+        "server engine": "eager",
+        "server precision": "float32",
+        "server device": "cpu",
+        "server threads": "1",
+        "server fallback": "no compiler",
+    }

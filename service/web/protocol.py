@@ -13,6 +13,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.web.lingering import LingeringTransport
+
 MAX_HEAD_BYTES = 65_536
 _MOST_FILES = 65_536
 # For what is no connection: logs, metrics, pipes to the workers.
@@ -60,7 +62,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Wait for the first head."""
-        super().connection_made(transport)
+        lingering: Any = LingeringTransport(transport, self.loop, lambda: self._is_client_sending)
+        super().connection_made(lingering)
         if len(self.connections) > self._max_connections:
             self._refuse(503, f"{self._max_connections} connections are open, no more fit in; try again later")
         else:
@@ -68,6 +71,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """A part of a head or of a body, or of several."""
+        if self.transport.is_closing():
+            return
         if self._is_in_head:
             self._wait_for_head()
             self._head_bytes += len(data)
@@ -144,6 +149,11 @@ class BoundedHttp(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    @property
+    def _is_client_sending(self) -> bool:
+        """Whether a request hasn't come to its end; before the first it may be on its way."""
+        return self.cycle is None or self._head_bytes > 0 or self.cycle.more_body
 
     @property
     def _is_answering(self) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import resource
+import socket
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -23,6 +24,10 @@ _MOST_CONNECTIONS = 4
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["type"] == "http"
     body, more = b"", True
+    if scope["path"] == "/early":
+        await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+        return
     while more:
         message = await receive()
         body, more = body + message.get("body", b""), message.get("more_body", False)
@@ -98,6 +103,46 @@ async def test_a_head_that_comes_byte_by_byte_has_no_more_time(client: _Client) 
         client.writer.write(b"x")
         await asyncio.sleep(0.02)
     assert answer.result()[0] == 408
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        pytest.param(_GET + b"X: " + b"x" * 8_000_000, 431, id="a head without an end"),
+        pytest.param(b"CONNECT a:1 HTTP/1.1\r\n\r\n" + b"x" * 8_000_000, 501, id="a tunnel"),
+        pytest.param(
+            b"POST /early HTTP/1.1\r\nConnection: close\r\nContent-Length: 8000000\r\n\r\n" + b"x" * 7_999_999,
+            413,
+            id="a body that the application doesn't want",
+        ),
+    ],
+)
+async def test_a_client_that_still_sends_gets_its_answer(port: int, sent: bytes, status: int) -> None:
+    """A reset of its connection would throw the answer away before the client has read it."""
+    sender = socket.create_connection(("127.0.0.1", port))
+    with sender:
+        # All is sent before anything is read, as a simple client does it.
+        await asyncio.to_thread(sender.sendall, sent)
+        received = await asyncio.to_thread(sender.recv, 65_536)
+        assert received.startswith(b"HTTP/1.1 %d " % status)
+        while await asyncio.to_thread(sender.recv, 65_536):
+            pass  # to the connection's end, which is no reset
+
+
+async def test_a_client_that_never_ends_is_cut_off(port: int) -> None:
+    """Some seconds after its answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(_GET + b"X: " + b"x" * MAX_HEAD_BYTES)
+    assert (await reader.read(65_536)).startswith(b"HTTP/1.1 431")
+
+    async def send_for_ever() -> None:
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(send_for_ever(), 30)
 
 
 async def test_a_head_without_an_end_is_a_431(client: _Client) -> None:

@@ -1,0 +1,52 @@
+"""A connection that is closed without cutting the client off from its answer.
+
+Who closes a connection while the other still sends makes the kernel reset it, and the reset throws away what the other
+had received and not yet read: a client that sends a file that is too large would see an error of its connection instead
+of the 413. So the server says that it is done, and reads and forgets what still comes, until the client is done, too.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+# By then a client has seen that the answer came, or never looks.
+_LINGER_S = 2.0
+
+
+class LingeringTransport:
+    """A transport whose `close` waits for the client's end where the client may still be sending.
+
+    Parameters
+    ----------
+    transport:
+        The connection; this has all that it has.
+    is_client_sending:
+        Says when the connection is closed whether more of a request may come.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, is_client_sending: Callable[[], bool]
+    ) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._is_client_sending = is_client_sending
+        self._is_lingering = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is to be written; what comes from the client then is to be forgotten."""
+        return self._is_lingering or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close at once, or after the client's end, and in two seconds at most."""
+        if self.is_closing():
+            return
+        if not (self._is_client_sending() and self._transport.can_write_eof()):
+            self._transport.close()
+            return
+        self._is_lingering = True
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._loop.call_later(_LINGER_S, self._transport.close)
