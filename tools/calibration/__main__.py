@@ -24,12 +24,12 @@ from tools.calibration.attribution import (
 )
 from tools.calibration.attribution import KIND as ATTRIBUTION
 from tools.calibration.certify import certify
-from tools.calibration.conditions import CELLS, GROUPS, certify_conditions
 from tools.calibration.gate_settings import ask_gate
 from tools.calibration.live import RUNS, record_run, usable_runs
 from tools.calibration.page import write_page
 from tools.calibration.pairs import PAIRS, append_pair, usable_pairs
 from tools.calibration.record import KINDS, record_pair
+from tools.calibration.simulation.conditions import CELLS, GROUPS, certify_conditions
 
 _ROOT = Path(__file__).parents[2]
 _RECORDS = Path(__file__).parent / "records"

@@ -18,9 +18,9 @@ from tools.calibration.measured import (
     describe_stock_rules,
 )
 from tools.calibration.pairs import PairRecord, common_cells
-from tools.calibration.recorded_noise import RecordedNoise
 from tools.calibration.shares import limit_share
-from tools.calibration.simulate import Outcomes, Statuses, simulate_runs
+from tools.calibration.simulation.recorded_noise import RecordedNoise
+from tools.calibration.simulation.simulate import Outcomes, Statuses, simulate_runs
 
 # Half the default margin first: what is too small to be looked for.
 _ALL_SLOWER = (0.01, 0.02, 0.03, 0.10)

@@ -12,11 +12,11 @@ from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
 from servegate.measure.side_by_side import Schedule
 from servegate.records import Cell, Status
-from tools.calibration.conditions import CELLS as SYNTHETIC_CELLS
-from tools.calibration.conditions import CONDITIONS, GROUPS, PLACES, SHAPES, Condition, certify_conditions
-from tools.calibration.recorded_noise import RecordedNoise
 from tools.calibration.shares import interval_of, limit_share
-from tools.calibration.simulate import PairTimes, simulate_runs
+from tools.calibration.simulation.conditions import CELLS as SYNTHETIC_CELLS
+from tools.calibration.simulation.conditions import CONDITIONS, GROUPS, PLACES, SHAPES, Condition, certify_conditions
+from tools.calibration.simulation.recorded_noise import RecordedNoise
+from tools.calibration.simulation.simulate import PairTimes, simulate_runs
 from unit_tests.builders.recorded_pairs import CELL_S, JUDGED_CELLS, SCHEDULE, START_S, keep_api_cells, make_pairs
 from unit_tests.builders.samples import make_sample
 

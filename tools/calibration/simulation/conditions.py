@@ -16,7 +16,7 @@ from servegate.judging.estimators import Floats
 from servegate.judging.policy import Policy
 from servegate.records import Cell, Status
 from tools.calibration.shares import limit_share
-from tools.calibration.simulate import PairTimes, simulate_runs
+from tools.calibration.simulation.simulate import PairTimes, simulate_runs
 
 GROUPS = ("one", "two")
 _VALUES = (1, 2, 3, 4)

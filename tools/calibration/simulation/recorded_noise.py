@@ -13,7 +13,7 @@ from servegate.measure.workers import WorkerTarget
 from servegate.records import Cell
 from tools.calibration.pairs import PairRecord
 from tools.calibration.record import TARGETS
-from tools.calibration.simulate import PairTimes
+from tools.calibration.simulation.simulate import PairTimes
 
 _BURSTS_OF_A_BLOCK = 4
 # A drawn pair is a recorded one blurred by so much of the recorded spread, with the help of so many others: resampling
