@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from servegate.records import Cell, Change, Fingerprint
-from unit_tests.builders.samples import make_sample
+from unit_tests.builders.runs.samples import make_sample
 
 
 def test_a_cell_reads_as_its_test_does() -> None:

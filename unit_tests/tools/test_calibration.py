@@ -35,9 +35,9 @@ from tools.calibration.pairs import SCHEMA, append_pair, read_pairs, usable_pair
 from tools.calibration.simulation.conditions import CELLS as SYNTHETIC_CELLS
 from tools.calibration.simulation.conditions import GROUPS, certify_conditions
 from tools.calibration.stock_rules import RETRIED, red_runs
-from unit_tests.builders.recorded_pairs import CELLS, JUDGED_CELLS, SCHEDULE, keep_api_cells, make_pairs
 from unit_tests.builders.repository import ROOT
-from unit_tests.builders.samples import make_sample
+from unit_tests.builders.runs.recorded_pairs import CELLS, JUDGED_CELLS, SCHEDULE, keep_api_cells, make_pairs
+from unit_tests.builders.runs.samples import make_sample
 
 POLICY = Policy(groups=2, cells=len(CELLS))
 # Three pairs in which decode needs 10 % more.

@@ -14,7 +14,7 @@ from servegate.processes.server import ServerProcess
 from servegate.records import Cell
 from tools.compare_plain import table
 from unit_tests.builders.repository import ROOT
-from unit_tests.builders.samples import make_sample
+from unit_tests.builders.runs.samples import make_sample
 
 API_8 = Cell("api", "concurrency", 8)
 

@@ -17,8 +17,8 @@ from tools.calibration.simulation.conditions import CELLS as SYNTHETIC_CELLS
 from tools.calibration.simulation.conditions import CONDITIONS, GROUPS, PLACES, SHAPES, Condition, certify_conditions
 from tools.calibration.simulation.recorded_noise import RecordedNoise
 from tools.calibration.simulation.simulate import PairTimes, simulate_runs
-from unit_tests.builders.recorded_pairs import CELL_S, JUDGED_CELLS, SCHEDULE, START_S, keep_api_cells, make_pairs
-from unit_tests.builders.samples import make_sample
+from unit_tests.builders.runs.recorded_pairs import CELL_S, JUDGED_CELLS, SCHEDULE, START_S, keep_api_cells, make_pairs
+from unit_tests.builders.runs.samples import make_sample
 
 MODEL, API_8, API_64 = JUDGED_CELLS
 POLICY = Policy(groups=2, cells=len(JUDGED_CELLS))

@@ -9,7 +9,7 @@ from servegate.findings.causes import describe_causes, find_causes, pool_stages
 from servegate.judging.cell_result import CellResult
 from servegate.judging.estimators import paired_mean
 from servegate.records import StageTime
-from unit_tests.builders.findings import make_cell, make_pairs
+from unit_tests.builders.runs.findings import make_cell, make_pairs
 
 
 def cell(*predict: float, value: int = 1, group: str = "api", stage: str = "predict") -> CellResult:

@@ -9,7 +9,7 @@ from servegate.findings.sentence import describe_findings
 from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
 from servegate.records import Status
-from unit_tests.builders.findings import make_cell, make_group, make_pairs
+from unit_tests.builders.runs.findings import make_cell, make_group, make_pairs
 
 LENIENT = {Status.REGRESSED, Status.INVALID}
 STRICT = {*LENIENT, Status.INCONCLUSIVE, Status.NO_BASELINE}

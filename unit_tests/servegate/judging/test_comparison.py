@@ -9,7 +9,7 @@ from servegate.judging.comparison import ComparisonJudge
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
 from servegate.records import Cell, Status
-from unit_tests.builders.samples import make_sample
+from unit_tests.builders.runs.samples import make_sample
 
 API_1, API_8, MODEL_8 = (Cell("api", "concurrency", 1), Cell("api", "concurrency", 8), Cell("model", "batch", 8))
 CELLS = (API_1, API_8, MODEL_8)

@@ -10,7 +10,7 @@ import pytest
 from servegate.errors import MeasurementError
 from servegate.judging.pairs import PairFigure, pair_figure
 from servegate.records import BurstRecord, Cell, StageTime
-from unit_tests.builders.samples import make_sample
+from unit_tests.builders.runs.samples import make_sample
 
 CELL = Cell("api", "concurrency", 8)
 LOG_2 = math.log(2)

@@ -13,7 +13,7 @@ from servegate.judging.estimators import MeanDifference, geometric_mean, predict
 from servegate.judging.policy import Policy
 from servegate.judging.screen import screen_group
 from servegate.records import Cell, Sample, Status, Verdict
-from unit_tests.builders.samples import make_sample, make_samples
+from unit_tests.builders.runs.samples import make_sample, make_samples
 
 CELL, OTHER = Cell("api", "concurrency", 8), Cell("api", "concurrency", 64)
 STEADY = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)

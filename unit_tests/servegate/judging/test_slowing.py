@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from servegate.judging.slowing import describe_slowing
-from unit_tests.builders.samples import make_sample
+from unit_tests.builders.runs.samples import make_sample
 
 EVEN = [0.1] * 12
 HALFWAY = [0.1] * 6 + [0.15] * 6

@@ -16,7 +16,7 @@ from servegate.judging.stages import (
     stages_that_moved,
 )
 from servegate.records import REST, Change, Sample, StageTime, Telemetry
-from unit_tests.builders.samples import make_gauges, make_sample
+from unit_tests.builders.runs.samples import make_gauges, make_sample
 
 MARGIN = 0.03
 # What a request takes in each stage: (ms, CPU ms).

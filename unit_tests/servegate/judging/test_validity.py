@@ -4,7 +4,7 @@ import pytest
 
 from servegate.judging.validity import describe_failures, why_invalid
 from servegate.records import GpuUse
-from unit_tests.builders.samples import make_sample
+from unit_tests.builders.runs.samples import make_sample
 
 CEILING = 0.9
 

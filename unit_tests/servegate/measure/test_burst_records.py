@@ -20,7 +20,7 @@ from servegate.processes.managed import ManagedProcess
 from servegate.processes.server import ServerProcess
 from servegate.records import BurstRecord, Cell, StageTime, Telemetry
 from servegate.telemetry.process_tree import ProcessTree, UsageReading
-from unit_tests.builders.samples import make_gauges
+from unit_tests.builders.runs.samples import make_gauges
 
 CELL = Cell("api", "concurrency", 4)
 TELEMETRY = Telemetry(cpu_cores=1.0, gauges=make_gauges(memory_bytes=1), gpu=None)

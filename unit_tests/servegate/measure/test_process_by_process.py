@@ -10,7 +10,7 @@ from servegate.errors import MeasurementError
 from servegate.measure.process_by_process import GroupMeasurement, measure_group
 from servegate.measure.targets import Conditions
 from servegate.records import Cell, Sample
-from unit_tests.builders.samples import make_sample
+from unit_tests.builders.runs.samples import make_sample
 from unit_tests.builders.targets import FakeTarget, make_conditions
 
 CELLS = [Cell("api", "concurrency", value) for value in (1, 8, 32)]

@@ -18,7 +18,7 @@ from servegate.judging.policy import Policy
 from servegate.measure.side_by_side import MeasuredPair, Schedule, SideBySide, balanced_blocks
 from servegate.measure.targets import Launchable
 from servegate.records import BurstRecord, Cell, Checkout, StageTime, Status
-from unit_tests.builders.samples import make_sample
+from unit_tests.builders.runs.samples import make_sample
 
 BASE = Checkout("base", Path("base"), "python")
 HEAD = Checkout("head", Path("head"), "python")

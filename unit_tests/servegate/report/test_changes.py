@@ -5,8 +5,8 @@ import pytest
 from servegate.records import Status
 from servegate.report.changes import Scale, find_scale, list_rows
 from servegate.report.older_documents import complete
-from unit_tests.builders.findings import make_cell, make_group
-from unit_tests.builders.run_documents import document
+from unit_tests.builders.runs.findings import make_cell, make_group
+from unit_tests.builders.runs.run_documents import document
 
 
 def test_a_group_stands_above_its_cells_in_their_order() -> None:

@@ -10,7 +10,7 @@ from servegate.report.folder import write_report
 from servegate.report.headline import headline
 from servegate.report.run_page import render_run
 from servegate.report.summary import render_summary
-from unit_tests.builders.run_documents import RESULTS, document
+from unit_tests.builders.runs.run_documents import RESULTS, document
 from unit_tests.builders.tiny_project import TinyProject
 
 

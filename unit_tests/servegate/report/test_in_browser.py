@@ -10,8 +10,8 @@ from PIL import Image
 
 from servegate.report.folder import write_report
 from tools.screenshots import FIRST_SCREEN, look_at, main
-from unit_tests.builders.run_documents import document, figure_at
-from unit_tests.builders.sample_runs import identical_code, noisy_machine, slower_predict
+from unit_tests.builders.runs.run_documents import document, figure_at
+from unit_tests.builders.runs.sample_runs import identical_code, noisy_machine, slower_predict
 
 pytestmark = pytest.mark.browser
 

@@ -10,8 +10,8 @@ from servegate.judging.cell_result import CellResult
 from servegate.records import Cell, Status, Verdict
 from servegate.report.plots import choose_plots
 from servegate.report.svg import draw_svgs
-from unit_tests.builders.run_documents import RESULTS, document
-from unit_tests.builders.samples import make_samples
+from unit_tests.builders.runs.run_documents import RESULTS, document
+from unit_tests.builders.runs.samples import make_samples
 
 
 def choose(results: Sequence[CellResult]) -> list[str]:

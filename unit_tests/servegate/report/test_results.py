@@ -7,10 +7,10 @@ import pytest
 
 from servegate.judging.cell_result import CellResult
 from servegate.records import Cell, Status, Verdict
-from unit_tests.builders.findings import make_cell, make_group
-from unit_tests.builders.run_documents import RESULTS, SLOWER_STAGES, STAGES, document
-from unit_tests.builders.sample_runs import VALUES, slower_predict
-from unit_tests.builders.samples import make_sample, make_samples
+from unit_tests.builders.runs.findings import make_cell, make_group
+from unit_tests.builders.runs.run_documents import RESULTS, SLOWER_STAGES, STAGES, document
+from unit_tests.builders.runs.sample_runs import VALUES, slower_predict
+from unit_tests.builders.runs.samples import make_sample, make_samples
 
 
 def test_it_is_json_and_comes_back_as_it_was() -> None:

@@ -11,8 +11,8 @@ from servegate.judging.cell_result import CellResult
 from servegate.records import Cell, Status, Verdict
 from servegate.report.run_page import render_run
 from servegate.report.summary import render_summary
-from unit_tests.builders.run_documents import RESULTS, document, figure_at
-from unit_tests.builders.sample_runs import VALUES, identical_code, noisy_machine, slower_predict
+from unit_tests.builders.runs.run_documents import RESULTS, document, figure_at
+from unit_tests.builders.runs.sample_runs import VALUES, identical_code, noisy_machine, slower_predict
 
 OLD_RUNS = Path(__file__).parent / "written_by_perfgate"
 

@@ -3,8 +3,8 @@
 import re
 
 from servegate.report.summary import render_summary
-from unit_tests.builders.run_documents import RESULTS, document
-from unit_tests.builders.sample_runs import slower_predict
+from unit_tests.builders.runs.run_documents import RESULTS, document
+from unit_tests.builders.runs.sample_runs import slower_predict
 
 
 def test_the_runs_sentence_comes_first() -> None:

@@ -16,8 +16,8 @@ from servegate.records import Cell, GpuUse, Sample, Status, Verdict
 from servegate.report.terminal import write_summary
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import CommitIdentity
-from unit_tests.builders.findings import make_cell, make_group
-from unit_tests.builders.samples import make_sample, make_samples
+from unit_tests.builders.runs.findings import make_cell, make_group
+from unit_tests.builders.runs.samples import make_sample, make_samples
 
 STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
 LATENCY_70 = Cell("latency", "load", 70)

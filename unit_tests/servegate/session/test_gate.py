@@ -18,7 +18,7 @@ from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import CommitIdentity
 from unit_tests.builders.gate_settings import API_1, API_8, MODEL_8, SETTINGS, judging
-from unit_tests.builders.samples import STORED, make_sample
+from unit_tests.builders.runs.samples import STORED, make_sample
 from unit_tests.builders.targets import FakeTarget, no_session_server
 
 

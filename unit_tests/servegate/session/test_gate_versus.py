@@ -16,7 +16,7 @@ from servegate.storage.baselines import Baseline
 from servegate.storage.commits import identify
 from unit_tests.builders.folders import Tree, read_tree
 from unit_tests.builders.gate_settings import API_1, API_8, SETTINGS, judging
-from unit_tests.builders.samples import STORED, make_sample
+from unit_tests.builders.runs.samples import STORED, make_sample
 from unit_tests.builders.targets import FakeTarget, no_session_server
 
 

@@ -12,7 +12,7 @@ from servegate.judging.policy import Policy
 from servegate.judging.screen import screen_group
 from servegate.records import Cell, Fingerprint, GpuUse, StageTime, Status, Verdict
 from servegate.report.results import RunFacts, results_document
-from unit_tests.builders.samples import make_sample, make_samples
+from unit_tests.builders.runs.samples import make_sample, make_samples
 
 STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
 BEGAN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

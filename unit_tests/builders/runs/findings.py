@@ -7,7 +7,7 @@ from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.pairs import PairFigure
 from servegate.records import Cell, Change, Sample, StageTime, Status, Verdict
-from unit_tests.builders.samples import make_sample
+from unit_tests.builders.runs.samples import make_sample
 
 # What a request takes in each stage: (ms, CPU ms).
 STAGES: Mapping[str, tuple[float, float | None]] = {

@@ -6,8 +6,8 @@ from typing import Any
 from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
 from servegate.records import Fingerprint, Status
-from unit_tests.builders.findings import make_cell, make_group, make_pairs
-from unit_tests.builders.run_documents import document
+from unit_tests.builders.runs.findings import make_cell, make_group, make_pairs
+from unit_tests.builders.runs.run_documents import document
 
 VALUES = (1, 8, 32, 64)
 _PARAMETERS = {"model": "batch", "api": "concurrency"}

@@ -1,0 +1,1 @@
+"""Cells, groups, pairs and documents of runs that were never measured."""
