@@ -106,7 +106,9 @@ def test_measuring_alone_judges_nothing(environment: Path, project: Path) -> Non
 def test_uncommitted_work_is_compared_with_the_last_commit(environment: Path, project: Path) -> None:
     result = run(project, environment / "pytest", "perf_tests", "--perf-versus", "HEAD", *SHORT)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert results(project)["compared_with"] == {"kind": "commit", "reference": "HEAD"}
+    made = results(project)
+    assert (made["compared_with"]["reference"], made["compared_with"]["subject"]) == ("HEAD", "all")
+    assert [group["group"] for group in made["groups"]] == ["api"]
 
 
 def test_a_change_that_answers_wrongly_fails(environment: Path, project: Path) -> None:
