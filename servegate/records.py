@@ -34,12 +34,20 @@ class Checkout:
         The interpreter of its environment.
     environment:
         Variables of its processes, on top of what the target sets. A PYTHONPATH among them leads theirs.
+    repository:
+        The folder with all files of its repository, where the project is a folder in it; None for the project's own.
     """
 
     name: str
     folder: Path
     python: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    repository: Path | None = None
+
+    @property
+    def top(self) -> Path:
+        """The folder that all files of the checkout lie in."""
+        return self.repository or self.folder
 
     @classmethod
     def working_tree(cls, folder: Path) -> "Checkout":

@@ -35,9 +35,9 @@ def describe_findings(
     """
     of_cells = {result.verdict.status for result in cells}
     statuses = of_cells | {group.verdict.status for group in groups}
-    regressed, improved, invalid, missing = (
+    regressed, improved, invalid, failed, missing = (
         find_subjects(groups, cells, status)
-        for status in (Status.REGRESSED, Status.IMPROVED, Status.INVALID, Status.NO_BASELINE)
+        for status in (Status.REGRESSED, Status.IMPROVED, Status.INVALID, Status.BASE_FAILED, Status.NO_BASELINE)
     )
     unclear = find_subjects(groups, cells, Status.INCONCLUSIVE)
     # Only a cell has a test that can fail.
@@ -48,7 +48,8 @@ def describe_findings(
         _describe_change(regressed, "loses", "lose"),
         _describe_change(improved, "gains", "gain"),
         *_describe_reasons(invalid, "{names} can't be judged"),
-        describe_doubts(unclear, passed=passed, is_gravest=not (regressed or invalid)),
+        *_describe_reasons(failed, "{names} could not be compared"),
+        describe_doubts(unclear, passed=passed, is_gravest=not (regressed or invalid or failed)),
         *_describe_reasons(missing, "there is nothing to compare {names} with"),
         describe_exclusions(groups, cells, is_first=statuses <= {Status.PASS, Status.INFORMS}),
     ]
@@ -73,10 +74,17 @@ def _describe_change(subjects: Sequence[Subject], verb: str, verb_of_several: st
         if subject.interval is None:
             said.append(f"{subject.name}: {first_line(subject.verdicts[0].reason)}")
             continue
-        size = write_range(*sorted(map(abs, subject.interval)))
+        size = _write_size(*subject.interval)
         acts, whose = (verb_of_several, "their") if subject.is_plural else (verb, "its")
         said.append(f"{subject.name} {size}" if said else f"{subject.name} {acts} {size} of {whose} throughput")
     return ", ".join(said)
+
+
+def _write_size(low: float, high: float) -> str:
+    """How much a change is, either way; with its signs where its interval goes both ways."""
+    if low < 0 < high:
+        return f"{100 * low:+.1f} to {100 * high:+.1f} %"
+    return write_range(*sorted((abs(low), abs(high))))
 
 
 def _describe_reasons(subjects: Sequence[Subject], text: str) -> list[str]:

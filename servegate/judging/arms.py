@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 _FALLBACK = "fallback"
 _UNKNOWN = "unknown"
+_NOTHING = frozenset({"", _UNKNOWN})
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,8 @@ class ArmReport:
 
     @property
     def fallback(self) -> str | None:
-        """Why the arm runs otherwise than its own process intended; None where it says nothing of the kind."""
-        reasons = [text for name, text in self.details.items() if _is_fallback(name) and text]
-        return "; ".join(reasons) or None
+        """As `find_fallback` of its details."""
+        return find_fallback(self.details)
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,7 @@ def collect_details(reports: Sequence[PairReport]) -> dict[str, dict[str, str]]:
     return {name: details for name, details in arms.items() if details}
 
 
-def _is_fallback(name: str) -> bool:
-    return name.split()[-1:] == [_FALLBACK]
+def find_fallback(details: Mapping[str, str]) -> str | None:
+    """Why a process runs otherwise than it intended; None where it says nothing of the kind."""
+    reasons = [text for name, text in details.items() if name.split()[-1:] == [_FALLBACK] and text not in _NOTHING]
+    return "; ".join(reasons) or None

@@ -16,7 +16,6 @@ from servegate.judging.stages import compare_stages, describe_stages
 from servegate.judging.validity import describe_failures, why_invalid
 from servegate.records import Cell, Change, Status, Verdict
 
-_LEAST_PAIRS = 2
 OUT_OF_TIME = Verdict(Status.INCONCLUSIVE, "the run's time budget had ended before this could be compared")
 
 
@@ -71,9 +70,9 @@ class ComparisonJudge:
         self._test.leave_out(cell)
 
     def look(self, *, last: bool) -> None:
-        """Judge what is open by all pairs so far; with a single pair nothing can be judged."""
+        """Judge what is open by all pairs so far; before the first look's number of pairs nothing can be judged."""
         pairs = max((len(figures) for figures in self._pairs.values()), default=0)
-        if pairs >= _LEAST_PAIRS:
+        if pairs >= self._policy.looks[0]:
             self._test.look(*self._arrays(), last=last)
 
     def compared_cells(self) -> dict[Cell, Comparison]:
@@ -144,7 +143,9 @@ class ComparisonJudge:
         if cell in self._unjudged:
             return self._unjudged[cell]
         if not judged.pairs[place]:
-            return OUT_OF_TIME if not pairs else Verdict(Status.INCONCLUSIVE, "the time budget ended after one pair")
+            first = self._policy.looks[0]
+            too_few = f"the time budget ended after {len(pairs)} of the {first} pairs that a first look needs"
+            return Verdict(Status.INCONCLUSIVE, too_few) if pairs else OUT_OF_TIME
         change, limits = judged.change.at(place), self._policy.of_cell(cell)
         decision, excluded = Decision(judged.decision[place]), float(judged.excluded()[place])
         group = self._test.group_names.index(cell.group)

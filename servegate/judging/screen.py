@@ -42,7 +42,7 @@ def screen_group(
         decision, excluded = _decide(change, limits, policy.cell_error_level)
         status, is_by_group = with_group(decision, group)
         why = f"{cell.group} is {status} as a whole" if is_by_group else explain(decision, limits, excluded)
-        if status is Status.REGRESSED:
+        if status in (Status.REGRESSED, Status.IMPROVED):
             why += "; by the stored baseline alone, drift not excluded"
         rates = [sample.throughput_per_s for sample in samples]
         verdicts[cell] = Verdict(

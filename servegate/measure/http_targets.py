@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
-from servegate.errors import ReferenceCheckoutError, SettingsError
+from servegate.errors import MeasurementError, ReferenceCheckoutError, SettingsError
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
 from servegate.measure.bursts import PausableServer, open_pausable_server
@@ -204,8 +204,8 @@ class _LaunchedServer:
     def _describe(self) -> Mapping[str, str]:
         try:
             return self.target.service.describe(self.server.url)
-        except Exception:
+        except Exception as error:
             # The question is the working tree's. An older commit may know no answer, and isn't wrong for that.
             if self.checkout.name != "base":
-                raise
+                raise MeasurementError(f"`describe` of the group {self.target.name!r} failed: {error!r}") from error
             return {}

@@ -115,7 +115,8 @@ def select_own_files(files: Sequence[LoadedFile], checkout: Checkout, checkouts:
     for file in files:
         is_installed = _is_installed(file.path, checkouts)
         owner = None if is_installed else _find_owner(file.path, checkouts)
-        if owner is not None and owner.checkout.folder == checkout.folder:
+        is_own = owner is not None and owner.checkout.folder == checkout.folder
+        if owner is not None and is_own and not _leads_to_a_copy(file, owner, checkouts):
             own[str(owner.inner_path)] = _sha256(file.path)
         elif owner is not None or _is_copy(file, checkouts, is_installed=is_installed):
             raise WrongCodeError(
@@ -143,7 +144,7 @@ def _find_owner(path: Path, checkouts: Sequence[Checkout]) -> _Owner | None:
         owners = [
             _Owner(checkout, candidate.relative_to(folder))
             for checkout in checkouts
-            for folder in (checkout.folder.resolve(), checkout.folder.absolute())
+            for folder in (checkout.top.resolve(), checkout.top.absolute())
             if candidate.is_relative_to(folder)
         ]
         if owners:
@@ -151,11 +152,19 @@ def _find_owner(path: Path, checkouts: Sequence[Checkout]) -> _Owner | None:
     return None
 
 
+def _leads_to_a_copy(file: LoadedFile, owner: _Owner, checkouts: Sequence[Checkout]) -> bool:
+    """Whether a file is a link out of its checkout to one that the project has elsewhere, as in the working tree."""
+    real = file.path.resolve()
+    if real.is_relative_to(owner.checkout.top.resolve()):
+        return False
+    return _is_copy(replace(file, path=real), checkouts, is_installed=False)
+
+
 def _is_installed(path: Path, checkouts: Sequence[Checkout]) -> bool:
     """Whether a file belongs to an environment, which may lie in a checkout, and a checkout in it."""
     if _INSTALLED & set(path.parts):
         return True
-    around = {parent for checkout in checkouts for parent in (checkout.folder, *checkout.folder.parents)}
+    around = {parent for checkout in checkouts for parent in (checkout.top, *checkout.top.parents)}
     return any((parent / "pyvenv.cfg").exists() for parent in path.parents if parent not in around)
 
 
@@ -169,6 +178,8 @@ def _is_copy(file: LoadedFile, checkouts: Sequence[Checkout], *, is_installed: b
     longest = file.depth if is_installed else len(file.path.parts) - 1
     ends = [Path(*file.path.parts[-length:]) for length in range(file.depth, longest + 1)]
     folders = [folder for checkout in checkouts for folder in code_folders(checkout.folder)]
+    if not is_installed:
+        folders += [checkout.top for checkout in checkouts]
     return any((folder / end).is_file() for folder in folders for end in ends)
 
 

@@ -155,9 +155,16 @@ class SideBySide:
                 with self._blaming(checkout):
                     launched.append((checkout, processes.enter_context(target.launch(watch.watched(checkout)))))
             ready: dict[str, PausableTarget] = {}
+            failures: dict[str, ServegateError] = {}
             for checkout, process in launched:
-                with self._blaming(checkout):
-                    ready[checkout.name] = process.wait_until_ready()
+                try:
+                    with self._blaming(checkout):
+                        ready[checkout.name] = process.wait_until_ready()
+                except ServegateError as error:
+                    failures[checkout.name] = error
+            if failures:
+                # Where both fail it is the head's failure, whichever was waited for first.
+                raise failures.get(self.head.name) or failures[self.base.name]
             start_seconds = time.monotonic() - start_s
             self._report(watch, ready)  # wrong code ends the run before it is measured
             figures = {}

@@ -52,11 +52,17 @@ class WorkerInstrument:
     def run(self, batch_size: int, rounds: int, expected_s: float = 0.0) -> list[float]:
         """Seconds of each round; together they should take so long."""
         job = {"batch_size": batch_size, "rounds": rounds}
-        reply = json.loads(self.worker.exchange(json.dumps(job), _PATIENCE * expected_s + _JOB_DEADLINE_S))
-        if "error" in reply:
-            raise MeasurementError(f"{self.worker.name} refuses the job: {reply['error']}")
-        seconds: list[float] = reply["seconds"]
-        return seconds
+        line = self.worker.exchange(json.dumps(job), _PATIENCE * expected_s + _JOB_DEADLINE_S)
+        try:
+            reply = json.loads(line)
+            if "error" not in reply:
+                return [float(seconds) for seconds in reply["seconds"]]
+        except (ValueError, TypeError, KeyError):
+            raise MeasurementError(
+                f'{self.worker.name} must answer a job with {{"seconds": [...]}} and write nothing else on its stdout, '
+                f"but said {line.strip()!r}"
+            ) from None
+        raise MeasurementError(f"{self.worker.name} refuses the job: {reply['error']}")
 
 
 class WorkerBurstLoad:
@@ -158,7 +164,9 @@ class LaunchedWorker:
         line = self.worker.read_line(self.target.ready_deadline_s)
         try:
             ready = json.loads(line)["ready"]
-            details = {f"{self.target.name} {key}": str(value) for key, value in ready.items()}
+            details = {
+                f"{self.target.name} {key}": str(value) for key, value in ready.items() if value not in (None, False)
+            }
         except (ValueError, TypeError, KeyError, AttributeError):
             raise MeasurementError(
                 f'{self.worker.name} must first say {{"ready": {{...}}}} on its stdout, but said {line.strip()!r}'

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from servegate.errors import CheckoutError, NothingToCompareError, ReferenceCheckoutError, ServegateError
+from servegate.errors import CheckoutError, NothingToCompareError, ReferenceCheckoutError
 from servegate.findings.sentence import describe_findings
-from servegate.judging.arms import PairReport, collect_details
+from servegate.judging.arms import PairReport, collect_details, find_fallback
 from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.policy import Policy
@@ -24,8 +24,10 @@ from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import find_equivalent
 
-# Verdicts of the stored baseline that must be confirmed side by side.
-_UNCLEAR = frozenset({Status.REGRESSED, Status.INCONCLUSIVE})
+# Verdicts of the stored baseline that must be confirmed side by side: a machine that is slower or faster today than
+# when the figures were stored makes them as well.
+_UNCLEAR = frozenset({Status.REGRESSED, Status.INCONCLUSIVE, Status.IMPROVED})
+_SLOWER_OR_OPEN = frozenset({Status.REGRESSED, Status.INCONCLUSIVE})
 _FAILING = frozenset({Status.REGRESSED, Status.INVALID, Status.BASE_FAILED})
 _FAILING_STRICT = _FAILING | {Status.INCONCLUSIVE, Status.NO_BASELINE}
 # The run ends at once with these, whatever else is to be measured.
@@ -123,13 +125,17 @@ class Gate:
 
     def _measure_judged(self, get_fixture: GetFixture) -> None:
         targets = [target for target in self.targets if target.name not in self.settings.informing]
-        if self.reference is not None:
-            self._compare(targets, self.reference)
-        else:
-            self._measure(targets, get_fixture)
-            unclear = [target for target in targets if any(map(_is_unclear, self._results_of(target)))]
-            if unclear and self.settings.judging.confirm:
-                self._confirm(unclear)
+        try:
+            if self.reference is not None:
+                self._compare(targets, self.reference, get_fixture)
+            else:
+                self._measure(targets, get_fixture)
+                self._confirm([target for target in targets if any(map(_is_unclear, self._results_of(target)))])
+        except _ENDS_THE_RUN:
+            raise
+        # A comparison that failed as a whole would fail again, whatever it was, pytest.fail and its like among it.
+        except BaseException as error:
+            self._errors.update({target.name: error for target in targets if target.name not in self._errors})
         for target in targets:
             self._describe_slowing(target)
 
@@ -157,12 +163,15 @@ class Gate:
             target,
             self._cells_of(target),
             conditions,
-            processes=1 if self.reference is not None else measuring.processes,
+            processes=1 if self.settings.judging.versus is not None else measuring.processes,
             seconds=measuring.seconds,
             progress=self.progress,
         )
         self.details.update(measurement.details)
+        fallback = find_fallback(measurement.details)
         for cell, verdict in self._screen(target, measurement.samples).items():
+            if fallback is not None:
+                verdict = Verdict(Status.INVALID, f"it runs otherwise than intended: {fallback}")
             self._keep(target, cell, measurement.samples[cell], verdict)
 
     def _screen(self, target: MeasurementTarget, samples: Mapping[Cell, Sequence[Sample]]) -> dict[Cell, Verdict]:
@@ -180,16 +189,18 @@ class Gate:
 
     def _confirm(self, targets: Sequence[MeasurementTarget]) -> None:
         """Compare with the baseline's commit side by side; where that can't be done, the screen decides."""
-        assert self.baseline is not None, "without a baseline nothing is unclear"
+        if not (targets and self.settings.judging.confirm and self.baseline is not None):
+            return
         project = self.settings.project
         screened = [
             result for target in targets for result in self._results_of(target) if result.verdict.change is not None
         ]
         try:
             reference = find_equivalent(self.settings.root, self.baseline.checkout, project.service, project.lock)
+        except CheckoutError as error:
+            compared = _nothing_compared(targets, ReferenceCheckoutError(str(error)))
+        else:
             compared = self._put_beside(targets, [result.cell for result in screened], reference)
-        except (ReferenceCheckoutError, CheckoutError) as error:
-            compared = _nothing_compared(targets, error)
         for target in targets:
             if not isinstance(compared.errors.get(target.name), ReferenceCheckoutError):
                 self._take(target, compared)
@@ -197,33 +208,49 @@ class Gate:
             failure = compared.errors.get(before.cell.group)
             self.results[before.cell] = _confirmed(before, self.results[before.cell], failure)
 
-    def _compare(self, targets: Sequence[MeasurementTarget], reference: str) -> None:
+    def _compare(self, targets: Sequence[MeasurementTarget], reference: str, get_fixture: GetFixture) -> None:
         """Judge targets side by side with another commit, and by nothing else."""
-        try:
-            compared = self._put_beside(targets, self.selected, reference)
-        except (ReferenceCheckoutError, CheckoutError) as error:
-            compared = _nothing_compared(targets, error)
+        compared = self._put_beside(targets, self.selected, reference)
         for target in targets:
             failure = compared.errors.get(target.name)
             if isinstance(failure, ReferenceCheckoutError):
-                verdict = Verdict(self._status_without_base(failure), str(failure))
-                for cell in self._cells_of(target):
-                    self._keep(target, cell, (), verdict)
+                self._keep_without_base(target, failure, get_fixture)
             else:
                 self._take(target, compared)
+        if self.settings.judging.versus is None:
+            self._excuse_failed_base()
 
-    def _status_without_base(self, error: ReferenceCheckoutError) -> Status:
-        """A comparison that was asked for and did not happen fails the run."""
-        if isinstance(error, NothingToCompareError):
-            return Status.NOT_JUDGED
-        return Status.NO_BASELINE if self.settings.judging.versus is None else Status.BASE_FAILED
+    def _keep_without_base(
+        self, target: MeasurementTarget, failure: ReferenceCheckoutError, get_fixture: GetFixture
+    ) -> None:
+        """A comparison that was asked for and did not happen fails the run; else the working tree is measured alone."""
+        if isinstance(failure, NothingToCompareError) or self.settings.judging.versus is not None:
+            is_first = isinstance(failure, NothingToCompareError)
+            verdict = Verdict(Status.NOT_JUDGED if is_first else Status.BASE_FAILED, str(failure))
+            for cell in self._cells_of(target):
+                self._keep(target, cell, (), verdict)
+            return
+        self._measure([target], get_fixture)
+        for result in self._results_of(target):
+            if result.verdict.status is Status.NO_BASELINE:
+                verdict = replace(result.verdict, reason=str(failure))
+                self.results[result.cell] = replace(result, verdict=verdict)
+
+    def _excuse_failed_base(self) -> None:
+        """A base that nobody named may answer otherwise than the working tree expects: it is no baseline."""
+        for cell, result in self.results.items():
+            if result.verdict.status is Status.BASE_FAILED:
+                self.results[cell] = replace(result, verdict=replace(result.verdict, status=Status.NO_BASELINE))
 
     def _put_beside(self, targets: Sequence[MeasurementTarget], cells: Sequence[Cell], reference: str) -> Compared:
         self._servers.stop()
         self.progress(f"{reference[:12]} is put beside the working tree")
-        left_s = self._start_s + self.settings.judging.budget_s - time.monotonic()
+        end_s = self._start_s + self.settings.judging.budget_s
         chosen = [(target, [cell for cell in cells if cell.group == target.name]) for target in targets]
-        return put_beside(self.settings, reference, chosen, self.policy, left_s, self.progress)
+        try:
+            return put_beside(self.settings, reference, chosen, self.policy, end_s, self.progress)
+        except ReferenceCheckoutError as error:
+            return _nothing_compared(targets, error)
 
     def _take(self, target: MeasurementTarget, compared: Compared) -> None:
         """Keep what a comparison found out about a target."""
@@ -251,7 +278,7 @@ class Gate:
     def _describe_slowing(self, target: MeasurementTarget) -> None:
         for result in self._results_of(target):
             slowing = describe_slowing(result.samples)
-            if slowing and _is_unclear(result):
+            if slowing and result.verdict.status in _SLOWER_OR_OPEN:
                 reason = f"{result.verdict.reason}; {slowing}"
                 self.results[result.cell] = replace(result, verdict=replace(result.verdict, reason=reason))
 
@@ -266,10 +293,9 @@ def _is_unclear(result: CellResult) -> bool:
     return result.verdict.status in _UNCLEAR
 
 
-def _nothing_compared(targets: Sequence[MeasurementTarget], error: ServegateError) -> Compared:
+def _nothing_compared(targets: Sequence[MeasurementTarget], error: ReferenceCheckoutError) -> Compared:
     """A comparison for which the other commit could not be had."""
-    failure = error if isinstance(error, ReferenceCheckoutError) else ReferenceCheckoutError(str(error))
-    return Compared({}, (), {target.name: failure for target in targets})
+    return Compared({}, (), {target.name: error for target in targets})
 
 
 def _confirmed(screened: CellResult, compared: CellResult, failure: Exception | None) -> CellResult:

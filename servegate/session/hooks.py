@@ -141,6 +141,16 @@ class SessionHooks:
         self.session.gate.selected = list(owners)
         groups = dict.fromkeys(cell.group for cell in owners)
         self.session.gate.targets = [self._targets[group] for group in groups]
+        for target in self.session.gate.targets:
+            if (
+                self._settings.judging.is_judged
+                and target.rate_is_given
+                and target.name not in self._settings.informing
+            ):
+                raise pytest.UsageError(
+                    f"the load sets the rate of the group {target.name!r}: its throughput says nothing of the service "
+                    f"and can't be judged; name it in the ini file: perf_informing = {target.name}"
+                )
 
     def report_cell(self, request: pytest.FixtureRequest, benchmark: Any) -> "CellReporter":
         """The value of the `perf_cell` fixture.
@@ -195,7 +205,7 @@ class SessionHooks:
             gate.groups,
             baseline=gate.baseline,
             details=details,
-            versus=gate.reference,
+            versus=self._settings.judging.versus or gate.reference,
         )
         for note in session.notes:
             terminalreporter.write_line(note)

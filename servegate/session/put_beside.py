@@ -1,10 +1,12 @@
 """Another commit of the project, put beside the working tree and compared with it."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from servegate.errors import NothingToCompareError
+from servegate.judging.comparison import ComparisonJudge
 from servegate.judging.policy import Policy
 from servegate.measure.side_by_side import Compared, SideBySide
 from servegate.measure.targets import MeasurementTarget
@@ -20,7 +22,7 @@ def put_beside(
     reference: str,
     cells: Sequence[tuple[MeasurementTarget, Sequence[Cell]]],
     policy: Policy,
-    budget_s: float,
+    end_s: float,
     progress: Callable[[str], None],
 ) -> Compared:
     """Compare cells with those of another commit.
@@ -31,21 +33,26 @@ def put_beside(
         A branch, tag or commit: the base.
     cells:
         Of each target.
-    budget_s:
-        Seconds after which no further pair begins.
+    end_s:
+        On the monotonic clock: no pair begins after that.
 
     Raises
     ------
     NothingToCompareError
         When the commit has no service or no performance tests.
+    ReferenceCheckoutError
+        When the commit's files or its environment can't be had.
     CheckoutError
-        When there is no such commit, or its files or its environment can't be had.
+        When the working tree can't be copied, or what `perf_carry` names isn't there.
     """
+    if time.monotonic() >= end_s:
+        judge = ComparisonJudge(policy, [cell for _, of_target in cells for cell in of_target])
+        return Compared(judge.compared_cells(), (), {})
     project = settings.project
     _check_comparable(settings, reference)
     with open_arms(settings.root, reference, project.recipe, carried=project.carried, progress=progress) as arms:
         side_by_side = SideBySide(arms.base, arms.head, settings.judging.schedule, progress=progress)
-        compared = side_by_side.compare(cells, policy, budget_s)
+        compared = side_by_side.compare(cells, policy, end_s - time.monotonic())
     return replace(compared, errors={group: advise_to_carry(error) for group, error in compared.errors.items()})
 
 

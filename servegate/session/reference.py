@@ -3,18 +3,23 @@
 from servegate.errors import CheckoutError
 from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
-from servegate.storage.commits import resolve_commit
 from servegate.storage.git import run_git
 
 
 def describe_reference(
     settings: Settings, reference: str | None, baseline: Baseline | None
 ) -> dict[str, str | None] | None:
-    """Name the commit with its full hash and its subject; None where nothing is compared."""
+    """Name the commit with its full hash and its subject; None where nothing is compared.
+
+    Parameters
+    ----------
+    reference:
+        The full hash of the commit that is compared with without a look at stored figures; None where there is none.
+    """
     root = settings.root
     if reference is not None:
-        commit: str | None = _resolve(settings, reference)
-        return {"kind": "commit", "reference": reference, "commit": commit, "subject": _read_subject(settings, commit)}
+        name, subject = settings.judging.versus or reference, _read_subject(settings, reference)
+        return {"kind": "commit", "reference": name, "commit": reference, "subject": subject}
     if baseline is None:
         return None
     path = baseline.path.relative_to(root) if baseline.path.is_relative_to(root) else baseline.path
@@ -23,17 +28,8 @@ def describe_reference(
     return {"kind": "baseline", "reference": commit, "commit": commit, "subject": subject, "path": str(path)}
 
 
-def _resolve(settings: Settings, reference: str) -> str | None:
-    try:
-        return resolve_commit(settings.root, reference)
-    except CheckoutError:
-        return None
-
-
-def _read_subject(settings: Settings, commit: str | None) -> str | None:
+def _read_subject(settings: Settings, commit: str) -> str | None:
     """Return None where the commit isn't here, as after a rebase or in a shallow clone."""
-    if commit is None:
-        return None
     try:
         return run_git(settings.root, "log", "-1", "--format=%s", commit, "--") or None
     except CheckoutError:

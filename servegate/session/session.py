@@ -46,7 +46,9 @@ class GateSession:
         self._baseline_path = baseline_path(settings.files.baselines, self.fingerprint.machine_class)
         self._stored = StoredFile.at(self._baseline_path)
         self.gate = Gate(settings, self._find_baseline(), progress)
-        self.gate.reference = settings.judging.versus or self._find_accepted()
+        versus = settings.judging.versus
+        # Resolved once: HEAD or a branch may be another commit when the run ends.
+        self.gate.reference = resolve_commit(settings.root, versus) if versus is not None else self._find_accepted()
         self._config = config
         self._began = datetime.now(UTC)
         self._commit, self._is_changed = read_head(settings.root)
@@ -56,10 +58,7 @@ class GateSession:
         if self.settings.is_accepting:
             require_clean(root, self.settings.files.baselines)
             identify(root, project.service, project.lock)
-        if judging.versus is not None:
-            resolve_commit(root, judging.versus)  # a wrong name is told before anything is measured
-            return None
-        if not judging.is_judged:
+        if judging.versus is not None or not judging.is_judged:
             return None
         try:
             return read_baseline(self.settings.files.baselines, self.fingerprint.machine_class)
@@ -73,7 +72,11 @@ class GateSession:
         if self.gate.baseline is not None or not settings.judging.is_judged or settings.measuring.deployed is not None:
             return None
         try:
-            accepted = find_accepted(settings.root, settings.files.baselines, project.service, project.lock)
+            accepted = (
+                find_accepted(settings.root, settings.files.baselines, project.service, project.lock)
+                if settings.judging.confirm
+                else None
+            )
         except CheckoutError as error:
             self._why_no_baseline += f"; nor is there an accepted commit to compare with: {error}"
             accepted = None
@@ -124,6 +127,10 @@ class GateSession:
         reports = self.gate.reports
         if reports and all(report.loads_same_code for report in reports):
             self.notes.append("no Python file that the service loads differs between base and head")
+        if any(not (report.base.loaded and report.head.loaded) for report in reports):
+            self.notes.append(
+                "a process loaded no Python file of the project, so nothing vouches for the code that it ran"
+            )
         facts = RunFacts(
             began=self._began,
             ended=datetime.now(UTC),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servegate.storage.baselines import read_checkout
-from servegate.storage.commits import find_equivalent
+from servegate.storage.commits import CommitIdentity, find_equivalent
 from servegate.storage.git import run_git, run_git_bytes
 
 
@@ -58,23 +58,36 @@ def find_accepted(root: Path, baselines: Path, service: str, lock: str) -> Accep
     top = Path(run_git(root, "rev-parse", "--show-toplevel"))
     if not baselines.resolve().is_relative_to(top.resolve()):
         return None
-    for changed_in, path in _stored_baselines(root, baselines):
-        try:
-            machine_class, checkout = read_checkout(json.loads(run_git_bytes(root, "show", f"{changed_in}:{path}")))
-        except (ValueError, KeyError, TypeError):
-            continue  # one that was corrupt when it was committed, or of a version before there was this record
-        commit = find_equivalent(root, checkout, service, lock)
-        return AcceptedCommit(commit, machine_class, int(run_git(root, "rev-list", "--count", f"{commit}..HEAD")))
+    kept = set(run_git(root, "ls-tree", "-r", "-z", "--full-tree", "--name-only", "HEAD").split("\0"))
+    for stored_in, paths in _stored_baselines(root, baselines):
+        found = [_read(root, f"{stored_in}:{path}") for path in paths if path in kept]
+        accepted = [
+            AcceptedCommit(commit, machine_class, int(run_git(root, "rev-list", "--count", f"{commit}..HEAD")))
+            for machine_class, checkout in filter(None, found)
+            for commit in [find_equivalent(root, checkout, service, lock)]
+        ]
+        if accepted:
+            # One commit may store several classes, as the first of a shallow clone has all.
+            return min(accepted, key=lambda one: one.commits_since)
     return None
 
 
-def _stored_baselines(root: Path, baselines: Path) -> Iterator[tuple[str, str]]:
-    """The commits that stored a baseline, the newest first, each with the file's path from the repository's top."""
-    options = ("-m", "--first-parent", "--diff-filter=AM", "--name-only", "--format=commit %H")
-    history = run_git(root, "log", *options, "--", str(baselines))
-    commit = ""
-    for line in filter(None, history.split("\n")):
-        if line.startswith("commit "):
-            commit = line.removeprefix("commit ")
-        elif line.endswith(".json"):
-            yield commit, line
+def _read(root: Path, stored: str) -> tuple[str, CommitIdentity] | None:
+    """The class and the commit of a baseline; None of what was corrupt when it was committed, or is none."""
+    try:
+        return read_checkout(json.loads(run_git_bytes(root, "show", stored)))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _stored_baselines(root: Path, baselines: Path) -> Iterator[tuple[str, list[str]]]:
+    """The commits that stored baselines, the newest first, each with the files' paths from the repository's top."""
+    options = ("-m", "--first-parent", "--diff-filter=AM", "--name-only", "-z", "--format=commit %H")
+    words = run_git(root, "log", *options, "--", str(baselines)).replace("\0\n", "\0").split("\0")
+    commits: dict[str, list[str]] = {}
+    for word in (word.strip("\n") for word in words):
+        if word.startswith("commit "):
+            paths = commits.setdefault(word.removeprefix("commit "), [])
+        elif word.endswith(".json"):
+            paths.append(word)
+    yield from commits.items()

@@ -4,10 +4,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from servegate.errors import CheckoutError
+from servegate.errors import CheckoutError, ReferenceCheckoutError
 from servegate.processes.guard import guard
 from servegate.records import Checkout
 from servegate.storage.carried import carry
@@ -62,9 +62,11 @@ def open_arms(
 
     Raises
     ------
+    ReferenceCheckoutError
+        When a submodule or a file of Git LFS of the commit, or its environment, can't be had.
     CheckoutError
-        Without git or the commit, when files can't be read or written, or when a submodule, a file of Git LFS, a
-        carried file or an environment can't be had; the message says what to do.
+        Without git or the commit, when files can't be read or written, or when a submodule or a file of Git LFS of the
+        working tree, or a carried file, can't be had. The messages say what to do.
     """
     commit = resolve_commit(root, reference)
     repository = Repository.around(root)
@@ -76,16 +78,30 @@ def open_arms(
             head.mkdir()
             copy_work_tree(repository, head, needed=project)
             base.mkdir()
-            export_commit(repository, commit, base, needed=project)
-            if not (base / project).is_dir():
-                raise CheckoutError(f"the commit {reference} has no folder {project}")
+            with _blaming_the_base():
+                export_commit(repository, commit, base, needed=project)
+                if not (base / project).is_dir():
+                    raise CheckoutError(f"the commit {reference} has no folder {project}")
             carry(root, carried, (base / project, head / project))
-            python = environment_python(head / project, base / project, recipe, progress)
+            with _blaming_the_base():
+                python = environment_python(head / project, base / project, recipe, progress)
             for arm in (base, head):
                 _remove_bytecode(arm)
         except OSError as error:
             raise CheckoutError(f"the two folders of the comparison can't be made: {error}") from None
-        yield Arms(Checkout("base", base / project, python), Checkout.working_tree(head / project))
+        yield Arms(
+            Checkout("base", base / project, python, repository=base),
+            replace(Checkout.working_tree(head / project), repository=head),
+        )
+
+
+@contextmanager
+def _blaming_the_base() -> Iterator[None]:
+    """What goes wrong with the commit's files or environment is a ReferenceCheckoutError: the head is not to blame."""
+    try:
+        yield
+    except CheckoutError as error:
+        raise ReferenceCheckoutError(str(error)) from error
 
 
 def _remove_bytecode(folder: Path) -> None:

@@ -11,7 +11,7 @@ from servegate.errors import CheckoutError, ProcessError, ReferenceCheckoutError
 from servegate.storage.git import run_git
 
 _WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
-_MISSES_A_FILE = re.compile("FileNotFoundError|No such file or directory")
+_MISSES_A_FILE = re.compile("FileNotFoundError|No such file or directory|ModuleNotFoundError")
 
 
 def carry(root: Path, paths: Sequence[str], folders: Sequence[Path]) -> None:

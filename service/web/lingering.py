@@ -50,3 +50,8 @@ class LingeringTransport:
         self._transport.write_eof()
         self._transport.resume_reading()
         self._loop.call_later(_LINGER_S, self._transport.close)
+
+    def write(self, data: bytes) -> None:
+        """Write, unless the server has said that it is done; an answer that comes then has no reader."""
+        if not self._is_lingering:
+            self._transport.write(data)

@@ -152,7 +152,12 @@ class BoundedHttp(HttpToolsProtocol):
 
     @property
     def _is_client_sending(self) -> bool:
-        """Whether a request hasn't come to its end; before the first it may be on its way."""
+        """Whether a request hasn't come to its end; before the first it may be on its way.
+
+        Of the connections that are refused since too many are open only some are waited for: each holds a file.
+        """
+        if len(self.connections) > self._max_connections + _RESERVED_FILES // 2:
+            return False
         return self.cycle is None or self._head_bytes > 0 or self.cycle.more_body
 
     @property

@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from servegate.judging.arms import PairReport
@@ -51,6 +52,13 @@ class TwoArms:
             self.write(name, "service/__init__.py", "")
             self.write(name, "service/worker.py", _WORKER)
             self.write(name, "service/model.py", _MODEL.format(name=name))
+
+    def of_folder(self, project: str) -> "TwoArms":
+        """The same arms, whose project is a folder of the repository."""
+        self._arms = {
+            name: replace(arm, folder=arm.folder / project, repository=arm.folder) for name, arm in self._arms.items()
+        }
+        return self
 
     def code(self, arm: str) -> Path:
         """The folder that holds an arm's package."""

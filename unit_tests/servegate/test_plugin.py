@@ -154,6 +154,25 @@ class TestComparing:
         made = json.loads((tiny_project.root / "there" / "results.json").read_text())
         assert made["sentence"] == sentence
 
+    def test_a_group_whose_rate_the_load_sets_is_not_judged(self, tiny_project: TinyProject) -> None:
+        """Its throughput is the load's choice; the way out is named before anything is measured."""
+        tiny_project.accept()
+        tests = tiny_project.root / "perf_tests" / "scripted_instrument.py"
+        tests.write_text(tests.read_text().replace("rate_is_given: bool = False", "rate_is_given: bool = True"))
+        result = tiny_project.run_as_process("perf_tests", "--benchmark-compare")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert "name it in the ini file: perf_informing = model" in result.stderr.str() + result.stdout.str()
+
+    def test_without_confirmation_no_other_commit_is_put_beside(self, tiny_project: TinyProject) -> None:
+        """`make perf-quick` on a machine without figures says so, and is quick."""
+        tiny_project.accept()
+        other = tiny_project.baseline_file.parent.with_name("cray-1")
+        tiny_project.baseline_file.parent.rename(other)
+        tiny_project.commit()
+        result = tiny_project.run("perf_tests", "--benchmark-compare", "--perf-confirm=no")
+        assert set(table_of(result).values()) == {"NO_BASELINE"}
+        assert "side by side" not in result.stdout.str()
+
     def test_a_speedup_is_told(self, tiny_project: TinyProject) -> None:
         tiny_project.accept()
         tiny_project.plan({MODEL_8: 200.0})

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,8 +74,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def results(project: Path) -> dict[str, object]:
-    made: dict[str, object] = json.loads((project / "perf-report" / "results.json").read_text())
+def results(project: Path) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads((project / "perf-report" / "results.json").read_text())
     return made
 
 

@@ -170,6 +170,23 @@ def test_without_a_base_it_says_why() -> None:
     assert describe([], cells) == "There is nothing to compare 2 cells of `api` with: the base does not start."
 
 
+def test_a_base_that_failed_is_named_with_its_reason() -> None:
+    """All of its cells, or some beside others that were compared."""
+    failed = [make_cell("api", value, Status.BASE_FAILED, reason="it does not boot\nlog") for value in (1, 8)]
+    assert describe([], failed) == "2 cells of `api` could not be compared: it does not boot."
+    said = describe([make_group("model")], [*failed, make_cell("model")])
+    assert said.startswith("2 cells of `api` could not be compared: it does not boot; in `model` a slowdown of 3 %")
+
+
+def test_cells_that_a_group_takes_along_have_the_signs_of_their_intervals() -> None:
+    """By the stored baseline alone no group stands for them."""
+    cells = [
+        make_cell("api", 1, REGRESSED, (-0.02, -0.06, 0.015)),
+        make_cell("api", 8, REGRESSED, (-0.05, -0.06, -0.04)),
+    ]
+    assert describe([], cells) == "2 cells of `api` lose -6.0 to +1.5 % of their throughput."
+
+
 def test_a_run_that_judges_nothing_says_so() -> None:
     informs = make_cell("latency", 1, Status.INFORMS)
     not_judged = make_cell("api", 1, Status.NOT_JUDGED, reason="run with --benchmark-compare to judge")

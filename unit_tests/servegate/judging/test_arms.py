@@ -21,7 +21,10 @@ def test_a_fallback_of_either_arm_is_told_with_its_reason(arm: str, name: str) -
     assert report(told["base"], told["head"]).fallback == expected
 
 
-@pytest.mark.parametrize("details", [{"server fallback": ""}, {"fallback engine": "eager"}, {"": "x"}, OPENVINO])
+@pytest.mark.parametrize(
+    "details",
+    [{"server fallback": ""}, {"server fallback": "unknown"}, {"fallback engine": "eager"}, {"": "x"}, OPENVINO],
+)
 def test_without_a_reason_or_under_another_name_there_is_none(details: Mapping[str, str]) -> None:
     assert report(details, details).fallback is None
 

@@ -138,6 +138,32 @@ class TestWrongCode:
             arms.run()
         assert codes(arms.run(environment={"PYTHONPATH": "backend/code"})) == OWN_CODE
 
+    def test_that_lies_beside_the_project_in_its_repository(self, tmp_path: Path) -> None:
+        """Both arms have the whole repository, and each must load its own neighbours."""
+        arms = TwoArms(tmp_path, "services/api")
+        for name in ("base", "head", "working tree"):
+            folder = tmp_path / name / "packages" / "common"
+            folder.mkdir(parents=True)
+            (folder / "__init__.py").write_text("")
+        for name in ("base", "head"):
+            arms.write(name, "service/model.py", f"import common\nCODE = {name!r}\n\ndef start():\n    pass\n")
+        in_project = arms.of_folder("services/api")
+        with pytest.raises(WrongCodeError, match=r"loaded common from .*working tree"):
+            in_project.run(environment={"PYTHONPATH": str(tmp_path / "working tree" / "packages")})
+        own = in_project.run(environment={"PYTHONPATH": "../../packages"})
+        assert "packages/common/__init__.py" in own.base.loaded
+
+    def test_behind_an_absolute_link_to_the_working_tree(self, arms: TwoArms, tmp_path: Path) -> None:
+        """The link is each arm's own, and what it leads to is neither's."""
+        working_tree = tmp_path / "working tree"
+        shutil.copytree(arms.code("head"), working_tree)
+        for name in ("base", "head"):
+            model = arms.code(name) / "service" / "model.py"
+            model.unlink()
+            model.symlink_to(working_tree / "service" / "model.py")
+        with pytest.raises(WrongCodeError, match=r"loaded service\.model from"):
+            arms.run()
+
     def test_of_an_absolute_path_in_the_command(self, arms: TwoArms) -> None:
         for name in ("base", "head"):
             arms.write(name, "start/app.py", "import runpy\nrunpy.run_module('service.worker', run_name='__main__')\n")

@@ -62,7 +62,7 @@ class _Launched:
     arms: TwoArms
 
     def wait_until_ready(self) -> "_Paused":
-        if self.name == self.arms.never_ready_arm:
+        if self.arms.never_ready_arm in (self.name, "both"):
             raise ProcessError("it is never ready")
         self.arms.log.append((self.name, "ready"))
         return _Paused(self.name, self.arms)
@@ -196,6 +196,14 @@ def test_an_arm_that_is_never_ready_leaves_nothing_running(arm: str, error: type
     assert {name for name, what in arms.log if what == "stop"} == {"base", "head"}
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_where_neither_is_ready_it_is_the_heads_failure(seed: int) -> None:
+    """Whichever was started first."""
+    arms = TwoArms({"base": 100.0, "head": 100.0}, never_ready_arm="both")
+    with pytest.raises(ProcessError, match=r"^it is never ready$"):
+        compare(arms, seed=seed)
+
+
 @pytest.mark.parametrize(("arm", "error"), [("base", ReferenceCheckoutError), ("head", ProcessError)])
 def test_an_arm_that_dies_while_it_is_measured_is_blamed_alone(arm: str, error: type[Exception]) -> None:
     arms = TwoArms({"base": 100.0, "head": 100.0}, dying_arm=arm)
@@ -286,11 +294,11 @@ def test_without_time_left_nothing_starts_and_nothing_is_accused() -> None:
     assert arms.log == []
 
 
-def test_a_budget_that_ends_between_two_looks_has_its_look_at_once() -> None:
-    """And spends there what the error level has left; one pair says nothing."""
+def test_a_budget_that_ends_before_the_first_look_judges_nothing() -> None:
     arms = TwoArms({"base": 100.0, "head": 50.0})
     compared = side_by_side().compare([(arms, [CELL])], Policy(), budget_s=1e-6)
-    assert compared.cells[CELL].verdict.reason == "the time budget ended after one pair"
+    said = "the time budget ended after 1 of the 4 pairs that a first look needs"
+    assert compared.cells[CELL].verdict.reason == said
     assert [name for name, what in arms.log if what == "start"].count("base") == 1
 
 

@@ -34,6 +34,7 @@ class Service(FakeTarget):
         self.screened_per_s = screened_per_s
         self.side_by_side_per_s = side_by_side_per_s or {}
         self.rounds_s: tuple[float, ...] = ()
+        self.wrong_arm = ""
         self.events: list[str] = []
         self.folders: dict[str, Path] = {}
         self.files: dict[str, Tree] = {}
@@ -84,15 +85,16 @@ class _Process:
 
     def start_load(self, cell: Cell) -> "_Load":
         assert self.arm is not None
-        return _Load(
-            self.service.side_by_side_per_s[self.arm] * (1 + 0.001 * len(self.service.events)), self.service.rounds_s
-        )
+        throughput_per_s = self.service.side_by_side_per_s[self.arm] * (1 + 0.001 * len(self.service.events))
+        failures = ("a dog",) if self.arm == self.service.wrong_arm else ()
+        return _Load(throughput_per_s, self.service.rounds_s, failures)
 
 
 @dataclass
 class _Load:
     throughput_per_s: float
     rounds_s: tuple[float, ...] = ()
+    failures: tuple[str, ...] = ()
     shortest_burst_s: float = 0.0
     bursts: int = 0
 
@@ -101,20 +103,45 @@ class _Load:
 
     def finish(self) -> BurstRecord:
         seconds = (100 / self.throughput_per_s,) * self.bursts
-        sample = make_sample(self.throughput_per_s)
+        sample = make_sample(self.throughput_per_s, failures=self.failures)
         if self.rounds_s:
             sample = replace(sample, rounds_s=self.rounds_s)
         return BurstRecord((100,) * self.bursts, seconds, sample)
 
 
-def run(service: Service, root: Path, versus: str | None = None, *, lost_commit: bool = False) -> dict[Cell, Verdict]:
-    """Measure and judge the group; the baseline is the commit of `root`."""
+def run(
+    service: Service,
+    root: Path,
+    versus: str | None = None,
+    *,
+    lost_commit: bool = False,
+    accepted: str | None = None,
+    has_figures: bool = True,
+) -> dict[Cell, Verdict]:
+    """Measure and judge the group; the baseline is the commit of `root`.
+
+    Parameters
+    ----------
+    accepted:
+        The commit that was accepted last, on another class of machine.
+    has_figures:
+        Whether this class has stored ones.
+    """
     checkout = identify(root, "service", "requirements.lock")
     if lost_commit:
         checkout = replace(checkout, commit="0" * 40, service_tree="1" * 40)
-    stored = Baseline(Path("baseline.json"), {str(API_1): STORED, str(API_8): STORED}, checkout, {})
+    stored: Baseline | None = None
+    if has_figures:
+        stored = Baseline(Path("baseline.json"), {str(API_1): STORED, str(API_8): STORED}, checkout, {})
     settings = judging(replace(SETTINGS, root=root), versus=versus, confirm=True)
-    gate = Gate(settings, stored, progress=lambda _: None, reference=versus, targets=[service], selected=[API_1, API_8])
+    gate = Gate(
+        settings,
+        stored,
+        progress=lambda _: None,
+        reference=versus or accepted,
+        targets=[service],
+        selected=[API_1, API_8],
+    )
     server: Any = SessionServer(service.events)
     return {cell: gate.measure(service, cell, lambda _: server).verdict for cell in (API_1, API_8)}
 
@@ -184,6 +211,42 @@ def test_a_regression_by_slowing_down_halfway_says_so_side_by_side(project: Path
     verdict = run(service, project, versus="HEAD")[API_8]
     assert verdict.status is Status.REGRESSED
     assert "; every process slows down as it runs: the last third" in verdict.reason
+
+
+def test_an_accepted_commit_that_does_not_start_is_no_baseline_and_the_working_tree_is_measured(project: Path) -> None:
+    """Nobody named it, so that it fails is nobody's fault; what the working tree answers is checked all the same."""
+    service = Service({API_1: 100.0, API_8: 50.0}, error=ProcessError("it does not boot"))
+    verdicts = run(service, project, accepted="HEAD", has_figures=False)
+    assert {verdict.status for verdict in verdicts.values()} == {Status.NO_BASELINE}
+    assert "the base can't be measured: it does not boot" in verdicts[API_8].reason
+    assert verdicts[API_8].now_per_s == pytest.approx(50.0)
+    assert service.events.count("screened") == SETTINGS.measuring.processes
+
+
+@pytest.mark.parametrize(("versus", "status"), [("HEAD", Status.BASE_FAILED), (None, Status.NO_BASELINE)])
+def test_a_base_that_answers_wrongly_fails_a_run_that_named_it(
+    project: Path, versus: str | None, status: Status
+) -> None:
+    service = Service({}, {"base": 100.0, "head": 100.0})
+    service.wrong_arm = "base"
+    verdicts = run(service, project, versus=versus, accepted="HEAD")
+    assert {verdict.status for verdict in verdicts.values()} == {status}
+    assert "the base can't serve this cell" in verdicts[API_1].reason
+
+
+@pytest.mark.parametrize("versus", [None, "HEAD"])
+def test_what_no_one_foresaw_ends_the_comparison_once_for_all_cells(project: Path, versus: str | None) -> None:
+    """It would come again; what the screen said, and could not be confirmed, is nobody's verdict."""
+    service = Service({API_1: 100.0, API_8: 50.0}, {"base": 100.0})  # the head's throughput is a KeyError
+    settings = judging(replace(SETTINGS, root=project), versus=versus, confirm=True)
+    checkout = identify(project, "service", "requirements.lock")
+    stored = Baseline(Path("baseline.json"), {str(API_1): STORED, str(API_8): STORED}, checkout, {})
+    gate = Gate(settings, stored, progress=lambda _: None, reference=versus, targets=[service], selected=[API_1, API_8])
+    server: Any = SessionServer(service.events)
+    for cell in (API_1, API_8):
+        with pytest.raises(KeyError, match="head"):
+            gate.measure(service, cell, lambda _: server)
+    assert service.events.count("compared head") == 1
 
 
 def test_a_head_that_does_not_start_is_not_excused_by_the_stored_baseline(project: Path) -> None:

@@ -10,7 +10,7 @@ from servegate.session.reference import describe_reference
 from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import CommitIdentity
-from unit_tests.builders.gate_settings import SETTINGS
+from unit_tests.builders.gate_settings import SETTINGS, judging
 
 SUBJECT = "Serve batches: `a` & <b>"
 
@@ -33,7 +33,8 @@ def in_root(root: Path) -> Settings:
 
 
 def test_a_commit_that_was_asked_for(tmp_path: Path, commit: str) -> None:
-    assert describe_reference(in_root(tmp_path), "main", None) == {
+    settings = judging(in_root(tmp_path), versus="main")
+    assert describe_reference(settings, commit, None) == {
         "kind": "commit",
         "reference": "main",
         "commit": commit,
@@ -59,9 +60,9 @@ def test_a_commit_that_is_not_here_has_no_subject(tmp_path: Path, commit: str) -
     )
     assert described is not None
     assert (described["commit"], described["subject"], described["path"]) == (gone, None, "/b")
-    named = describe_reference(in_root(tmp_path), "no-such-branch", None)
+    named = describe_reference(in_root(tmp_path), gone, None)
     assert named is not None
-    assert (named["commit"], named["subject"]) == (None, None)
+    assert (named["reference"], named["commit"], named["subject"]) == (gone, gone, None)
 
 
 def test_without_a_base_there_is_none(tmp_path: Path) -> None:

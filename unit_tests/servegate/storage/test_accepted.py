@@ -53,6 +53,33 @@ def test_a_baseline_that_was_replaced_counts_as_new(project: Path) -> None:
     assert find(project) == AcceptedCommit(accepted, "zen", 1)
 
 
+def test_of_several_baselines_in_one_commit_the_nearest_commit_counts(project: Path, tmp_path: Path) -> None:
+    """As in a clone without history, whose first commit has them all; and not the first by name."""
+    accept(project, "arm")
+    commit(project, "readme.txt", "later")
+    accepted = accept(project, "zen")
+    squashed = git(project, "commit-tree", "-p", accepted, "-m", "both", "HEAD^{tree}")
+    git(project, "checkout", "--quiet", "--detach", squashed)
+    git(project, "rm", "-r", "--quiet", "--cached", "perf_tests")
+    git(project, "commit", "--quiet", "--message", "none")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "both again")
+    found = find(project)
+    assert found is not None
+    assert (found.commit, found.machine_class) == (accepted, "zen")
+
+
+def test_a_baseline_that_was_removed_counts_no_more(project: Path) -> None:
+    accepted = accept(project, "zen")
+    commit(project, "readme.txt", "later")
+    accept(project, "arm")
+    git(project, "rm", "-r", "--quiet", "perf_tests/baselines/arm")
+    git(project, "commit", "--quiet", "--message", "not so")
+    found = find(project)
+    assert found is not None
+    assert (found.commit, found.machine_class) == (accepted, "zen")
+
+
 def test_before_anything_was_accepted_there_is_none(project: Path) -> None:
     """Neither is a file that isn't committed, nor a folder that lies elsewhere."""
     assert find(project) is None
@@ -81,7 +108,7 @@ def test_a_commit_that_is_not_here_is_named_with_what_helps(project: Path, tmp_p
 
 def test_a_project_may_be_a_folder_of_its_repository(tmp_path: Path) -> None:
     root = tmp_path / "repository"
-    project = root / "parts" / "classifier"
+    project = root / "prüfung" / "a classifier"
     project.mkdir(parents=True)
     git(root, "init", "--quiet")
     (project / "requirements.lock").write_text("torch\n")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 import resource
 import socket
@@ -143,6 +144,19 @@ async def test_a_client_that_never_ends_is_cut_off(port: int) -> None:
 
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(send_for_ever(), 30)
+
+
+async def test_nonsense_behind_a_request_that_is_being_answered_is_no_error_of_ours(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server has said that it's done; the answer that comes then has no reader."""
+    caplog.set_level(logging.ERROR, "uvicorn.error")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n" + _GET + b"X: " + b"x" * 3 * MAX_HEAD_BYTES)
+    assert await asyncio.wait_for(reader.read(), 30) == b""
+    await asyncio.sleep(4 * _SOON_S)
+    writer.close()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_head_without_an_end_is_a_431(client: _Client) -> None:
