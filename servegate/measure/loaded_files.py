@@ -153,11 +153,15 @@ def _find_owner(path: Path, checkouts: Sequence[Checkout]) -> _Owner | None:
 
 
 def _leads_to_a_copy(file: LoadedFile, owner: _Owner, checkouts: Sequence[Checkout]) -> bool:
-    """Whether a file is a link out of its checkout to one that the project has elsewhere, as in the working tree."""
+    """Whether a file is a link out of its checkout to one that the project has elsewhere, as in the working tree.
+
+    It is told by its path's last parts, two at least: the name alone is that of the link.
+    """
     real = file.path.resolve()
     if real.is_relative_to(owner.checkout.top.resolve()):
         return False
-    return _is_copy(replace(file, path=real), checkouts, is_installed=False)
+    ends = [Path(*real.parts[-length:]) for length in range(2, len(real.parts))]
+    return any((checkout.top / end).is_file() for checkout in checkouts for end in ends)
 
 
 def _is_installed(path: Path, checkouts: Sequence[Checkout]) -> bool:

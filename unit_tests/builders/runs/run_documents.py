@@ -32,7 +32,7 @@ def compared(cell: Cell, log_ratio: float) -> CellResult:
     """A cell that was compared side by side in three pairs."""
     base, head = make_sample(100.0, gpu=GPU), make_sample(100.0 * (1 + log_ratio), client_cpu_cores=0.3, gpu=GPU)
     base, head = replace(base, stages=STAGES), replace(head, stages=SLOWER_STAGES)
-    judge = ComparisonJudge(Policy(), [cell])
+    judge = ComparisonJudge(Policy(looks=(3, 5)), [cell])
     for number in range(3):
         ratio = log_ratio + 0.001 * number
         judge.add({cell: PairFigure(ratio, (ratio - 0.005, ratio + 0.005), base, head, 1.0)})

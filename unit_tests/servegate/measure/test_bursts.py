@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from servegate.errors import ProcessError
+from servegate.errors import MeasurementError, ProcessError
 from servegate.load.workload import Workload
 from servegate.measure.bursts import ApiBurstLoad, PausableServer, open_pausable_server
 from servegate.measure.http_targets import HttpService, HttpTarget
@@ -127,5 +127,5 @@ class TestDetails:
             raise KeyError(url)
 
         assert self.details("base", ask) == {}
-        with pytest.raises(KeyError):
+        with pytest.raises(MeasurementError, match=r"`describe` of the group 'api' failed: KeyError"):
             self.details("head", ask)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from servegate.errors import CheckoutError
+from servegate.errors import CheckoutError, ReferenceCheckoutError
 from servegate.processes.guard import guard
 from servegate.storage.arms import open_arms
 from servegate.storage.environments import EnvironmentRecipe
@@ -147,7 +147,7 @@ class TestRepositoriesAsTheyAre:
     def test_a_commit_from_before_the_projects_folder_is_named(self, project: Path) -> None:
         write(project, "projects/cats/service/api.py")
         commit_all(project)
-        with pytest.raises(CheckoutError, match="the commit HEAD~1 has no folder projects/cats"):
+        with pytest.raises(ReferenceCheckoutError, match="the commit HEAD~1 has no folder projects/cats"):
             arms_of(project / "projects" / "cats", "HEAD~1").__enter__()
 
     def test_a_hooks_repository_is_not_taken_for_the_projects(
@@ -196,7 +196,7 @@ class TestSentences:
         """As with a repository that has lost an object."""
         blob = git(project, "rev-parse", "HEAD:service/version.txt")
         (project / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
-        with pytest.raises(CheckoutError, match=r"git .*checkout-index .* failed in .*: error"):
+        with pytest.raises(ReferenceCheckoutError, match=r"git .*checkout-index .* failed in .*: error"):
             arms_of(project).__enter__()
 
     def test_without_git_or_a_repository_there_is_no_base(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from servegate.errors import CheckoutError
+from servegate.errors import CheckoutError, ReferenceCheckoutError
 from servegate.storage.arms import open_arms
 from servegate.storage.environments import EnvironmentRecipe
 from unit_tests.builders.tiny_project import git
@@ -76,7 +76,7 @@ def test_a_content_that_is_not_here_is_named_with_the_command_that_fetches_it(wi
         _weights(with_pointer)
     (with_pointer / "service" / "weights.npz").write_bytes(WEIGHTS)
     commit = git(with_pointer, "rev-parse", "HEAD")
-    with pytest.raises(CheckoutError, match=rf"of service/weights.npz, .*: git lfs fetch origin {commit}$"):
+    with pytest.raises(ReferenceCheckoutError, match=rf"of service/weights.npz, .*: git lfs fetch origin {commit}$"):
         _weights(with_pointer)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from servegate.errors import CheckoutError
+from servegate.errors import CheckoutError, ReferenceCheckoutError
 from servegate.storage.arms import open_arms
 from servegate.storage.environments import EnvironmentRecipe
 from unit_tests.builders.tiny_project import git
@@ -104,7 +104,9 @@ def test_a_commit_that_the_submodule_lacks_is_named_with_the_command_that_fetche
     newer = git(library, "rev-parse", "HEAD")
     git(with_submodule, "update-index", "--cacheinfo", f"160000,{newer},vendor/words")
     git(with_submodule, "commit", "--quiet", "--message", "newer")
-    with pytest.raises(CheckoutError, match=f"submodule vendor/words .*git -C vendor/words fetch origin {newer}"):
+    with pytest.raises(
+        ReferenceCheckoutError, match=f"submodule vendor/words .*git -C vendor/words fetch origin {newer}"
+    ):
         _words(with_submodule)
 
 
