@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from servegate.findings.subjects import Subject
 from servegate.findings.wording import enumerate_names, first_line, write_share
 
-ADVICE = (
-    "Repeat the run while the machine is less busy, or plan more pairs, as with `--perf-pairs '4 6 9 14 22 34'`; "
-    "a run that its time ended needs more `--perf-budget-minutes`."
-)
+ADVICE = "Repeat the run while the machine is less busy, or plan more pairs: `--perf-pairs '4 6 9 14 22 34'`."
 
 
 def describe_doubts(subjects: Sequence[Subject], *, passed: bool, is_gravest: bool) -> str:
