@@ -13,21 +13,25 @@ from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.policy import Policy
 from servegate.judging.screen import screen_group
-from servegate.judging.slowing import describe_slowing
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import Compared
 from servegate.measure.targets import Conditions, MeasurementTarget, SessionServers
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
+from servegate.session.outcomes import (
+    confirm,
+    excuse_base,
+    explain_missing_base,
+    inform,
+    is_unclear,
+    leave_unjudged,
+    tell_slowing,
+)
 from servegate.session.put_beside import put_beside
 from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import find_equivalent
 
-# Verdicts of the stored baseline that must be confirmed side by side: a machine that is slower or faster today than
-# when the figures were stored makes them as well.
-_UNCLEAR = frozenset({Status.REGRESSED, Status.INCONCLUSIVE, Status.IMPROVED})
-_SLOWER_OR_OPEN = frozenset({Status.REGRESSED, Status.INCONCLUSIVE})
 _FAILING = frozenset({Status.REGRESSED, Status.INVALID, Status.BASE_FAILED})
 _FAILING_STRICT = _FAILING | {Status.INCONCLUSIVE, Status.NO_BASELINE}
 # The run ends at once with these, whatever else is to be measured.
@@ -130,14 +134,15 @@ class Gate:
                 self._compare(targets, self.reference, get_fixture)
             else:
                 self._measure(targets, get_fixture)
-                self._confirm([target for target in targets if any(map(_is_unclear, self._results_of(target)))])
+                self._confirm([target for target in targets if any(map(is_unclear, self._results_of(target)))])
         except _ENDS_THE_RUN:
             raise
         # A comparison that failed as a whole would fail again, whatever it was, pytest.fail and its like among it.
         except BaseException as error:
             self._errors.update({target.name: error for target in targets if target.name not in self._errors})
         for target in targets:
-            self._describe_slowing(target)
+            for result in self._results_of(target):
+                self.results[result.cell] = tell_slowing(result)
 
     def _measure(self, targets: Sequence[MeasurementTarget], get_fixture: GetFixture) -> None:
         """Measure targets process by process, and judge them by the stored baseline."""
@@ -177,14 +182,11 @@ class Gate:
     def _screen(self, target: MeasurementTarget, samples: Mapping[Cell, Sequence[Sample]]) -> dict[Cell, Verdict]:
         stored: Mapping[str, Sequence[float]] = self.baseline.throughput_per_s if self.baseline else {}
         verdicts = screen_group(self.policy, stored, samples)
-        is_informing, is_judged = target.name in self.settings.informing, self.settings.judging.is_judged
-        for cell, verdict in verdicts.items():
-            if is_informing and not any(sample.failures for sample in samples[cell]):
-                verdicts[cell] = replace(verdict, status=Status.INFORMS)
-            elif verdict.status is Status.NO_BASELINE and not is_judged:
-                verdicts[cell] = replace(
-                    verdict, status=Status.NOT_JUDGED, reason="run with --benchmark-compare to judge"
-                )
+        if target.name in self.settings.informing:
+            wrong = {cell for cell in samples if any(sample.failures for sample in samples[cell])}
+            return {cell: inform(verdict, is_wrong=cell in wrong) for cell, verdict in verdicts.items()}
+        if not self.settings.judging.is_judged:
+            return {cell: leave_unjudged(verdict) for cell, verdict in verdicts.items()}
         return verdicts
 
     def _confirm(self, targets: Sequence[MeasurementTarget]) -> None:
@@ -206,7 +208,7 @@ class Gate:
                 self._take(target, compared)
         for before in screened:
             failure = compared.errors.get(before.cell.group)
-            self.results[before.cell] = _confirmed(before, self.results[before.cell], failure)
+            self.results[before.cell] = confirm(before, self.results[before.cell], failure)
 
     def _compare(self, targets: Sequence[MeasurementTarget], reference: str, get_fixture: GetFixture) -> None:
         """Judge targets side by side with another commit, and by nothing else."""
@@ -218,29 +220,21 @@ class Gate:
             else:
                 self._take(target, compared)
         if self.settings.judging.versus is None:
-            self._excuse_failed_base()
+            self.results.update({cell: excuse_base(result) for cell, result in self.results.items()})
 
     def _keep_without_base(
         self, target: MeasurementTarget, failure: ReferenceCheckoutError, get_fixture: GetFixture
     ) -> None:
         """A comparison that was asked for and did not happen fails the run; else the working tree is measured alone."""
-        if isinstance(failure, NothingToCompareError) or self.settings.judging.versus is not None:
-            is_first = isinstance(failure, NothingToCompareError)
+        is_first = isinstance(failure, NothingToCompareError)
+        if is_first or self.settings.judging.versus is not None:
             verdict = Verdict(Status.NOT_JUDGED if is_first else Status.BASE_FAILED, str(failure))
             for cell in self._cells_of(target):
                 self._keep(target, cell, (), verdict)
             return
         self._measure([target], get_fixture)
         for result in self._results_of(target):
-            if result.verdict.status is Status.NO_BASELINE:
-                verdict = replace(result.verdict, reason=str(failure))
-                self.results[result.cell] = replace(result, verdict=verdict)
-
-    def _excuse_failed_base(self) -> None:
-        """A base that nobody named may answer otherwise than the working tree expects: it is no baseline."""
-        for cell, result in self.results.items():
-            if result.verdict.status is Status.BASE_FAILED:
-                self.results[cell] = replace(result, verdict=replace(result.verdict, status=Status.NO_BASELINE))
+            self.results[result.cell] = explain_missing_base(result, failure)
 
     def _put_beside(self, targets: Sequence[MeasurementTarget], cells: Sequence[Cell], reference: str) -> Compared:
         self._servers.stop()
@@ -275,13 +269,6 @@ class Gate:
             excludes=self.policy.of_cell(cell).excluded if verdict.change is not None else None,
         )
 
-    def _describe_slowing(self, target: MeasurementTarget) -> None:
-        for result in self._results_of(target):
-            slowing = describe_slowing(result.samples)
-            if slowing and result.verdict.status in _SLOWER_OR_OPEN:
-                reason = f"{result.verdict.reason}; {slowing}"
-                self.results[result.cell] = replace(result, verdict=replace(result.verdict, reason=reason))
-
     def _cells_of(self, target: MeasurementTarget) -> list[Cell]:
         return [cell for cell in self.selected if cell.group == target.name]
 
@@ -289,23 +276,6 @@ class Gate:
         return [self.results[cell] for cell in self._cells_of(target) if cell in self.results]
 
 
-def _is_unclear(result: CellResult) -> bool:
-    return result.verdict.status in _UNCLEAR
-
-
 def _nothing_compared(targets: Sequence[MeasurementTarget], error: ReferenceCheckoutError) -> Compared:
     """A comparison for which the other commit could not be had."""
     return Compared({}, (), {target.name: error for target in targets})
-
-
-def _confirmed(screened: CellResult, compared: CellResult, failure: Exception | None) -> CellResult:
-    """What stands of a cell that the stored baseline could not clear, once it was to be compared side by side."""
-    before, now = screened.verdict, compared.verdict
-    if failure is not None or now.status is Status.BASE_FAILED:
-        evidence = (*before.evidence, f"not confirmed side by side: {failure or now.reason}")
-        return replace(screened, verdict=replace(before, evidence=evidence))
-    if now.status is Status.PASS and before.status is Status.REGRESSED:
-        reason = f"{now.reason}; the machine is slower today than when the baseline was stored"
-        return replace(compared, verdict=replace(now, reason=reason))
-    # Without a pair, as when the run's time is over, the screen's samples are all that there is.
-    return compared if compared.pairs else replace(screened, verdict=now)
