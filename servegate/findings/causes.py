@@ -1,12 +1,11 @@
 """Which stage of a request made throughput change, over all cells and pairs together."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from servegate.findings.wording import quote, write_figure, write_share
 from servegate.judging.cell_result import CellResult
+from servegate.judging.estimators import geometric_mean
 from servegate.judging.stages import PartsOfPair, StageChange, compare_stages, is_moved, stages_that_moved
 from servegate.records import REST, Change, StageTime
 
@@ -60,15 +59,15 @@ def _pool(cells: Sequence[PartsOfPair]) -> PartsOfPair:
 
 def _mean(stages: Sequence[StageTime]) -> StageTime:
     return StageTime(
-        _geometric_mean([stage.ms for stage in stages]) or 0.0,
-        _geometric_mean([stage.cpu_ms for stage in stages]),
+        _mean_of_times([stage.ms for stage in stages]) or 0.0,
+        _mean_of_times([stage.cpu_ms for stage in stages]),
     )
 
 
-def _geometric_mean(values: Sequence[float | None]) -> float | None:
+def _mean_of_times(values: Sequence[float | None]) -> float | None:
     """Return None where a value is missing, or too small to be a time."""
     known = [value for value in values if value is not None and value > 0]
-    return math.exp(fmean(map(math.log, known))) if len(known) == len(values) else None
+    return geometric_mean(known) if len(known) == len(values) else None
 
 
 def find_causes(results: Sequence[CellResult], *, slower: bool) -> list[Cause]:

@@ -16,7 +16,7 @@ from servegate.judging.stages import compare_stages, describe_stages
 from servegate.judging.validity import describe_failures, why_invalid
 from servegate.records import Cell, Change, Status, Verdict
 
-OUT_OF_TIME = Verdict(Status.INCONCLUSIVE, "the run's time budget had ended before this could be compared")
+_OUT_OF_TIME = Verdict(Status.INCONCLUSIVE, "the run's time budget had ended before this could be compared")
 
 
 class ComparisonJudge:
@@ -145,7 +145,7 @@ class ComparisonJudge:
         if not judged.pairs[place]:
             first = self._policy.looks[0]
             too_few = f"the time budget ended after {len(pairs)} of the {first} pairs that a first look needs"
-            return Verdict(Status.INCONCLUSIVE, too_few) if pairs else OUT_OF_TIME
+            return Verdict(Status.INCONCLUSIVE, too_few) if pairs else _OUT_OF_TIME
         change, limits = judged.change.at(place), self._policy.of_cell(cell)
         decision, excluded = Decision(judged.decision[place]), float(judged.excluded()[place])
         group = self._test.group_names.index(cell.group)

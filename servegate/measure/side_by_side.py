@@ -106,8 +106,10 @@ class SideBySide:
         errors: dict[str, ServegateError] = {}
         reports: list[PairReport] = []
         start_s = time.monotonic()
-        for pair in range(1, policy.looks[-1] + 1 if budget_s > 0 else 1):
+        for pair in range(1, policy.looks[-1] + 1):
             pair_start_s = time.monotonic()
+            if pair_start_s >= start_s + budget_s:
+                break
             here = _describe_pair(policy, pair, pair_start_s - start_s)
             for target, cells in targets:
                 group = cells[0].group

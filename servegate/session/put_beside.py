@@ -14,12 +14,12 @@ from servegate.records import Cell
 from servegate.session.settings import Settings
 from servegate.storage.arms import open_arms
 from servegate.storage.carried import advise_to_carry
-from servegate.storage.commits import has_path, resolve_commit
+from servegate.storage.commits import has_path
 
 
 def put_beside(
     settings: Settings,
-    reference: str,
+    commit: str,
     cells: Sequence[tuple[MeasurementTarget, Sequence[Cell]]],
     policy: Policy,
     end_s: float,
@@ -29,8 +29,8 @@ def put_beside(
 
     Parameters
     ----------
-    reference:
-        A branch, tag or commit: the base.
+    commit:
+        Full hash of the base.
     cells:
         Of each target.
     end_s:
@@ -49,19 +49,18 @@ def put_beside(
         judge = ComparisonJudge(policy, [cell for _, of_target in cells for cell in of_target])
         return Compared(judge.compared_cells(), (), {})
     project = settings.project
-    _check_comparable(settings, reference)
-    with open_arms(settings.root, reference, project.recipe, carried=project.carried, progress=progress) as arms:
+    _check_comparable(settings, commit)
+    with open_arms(settings.root, commit, project.recipe, carried=project.carried, progress=progress) as arms:
         side_by_side = SideBySide(arms.base, arms.head, settings.judging.schedule, progress=progress)
         compared = side_by_side.compare(cells, policy, end_s - time.monotonic())
     return replace(compared, errors={group: advise_to_carry(error) for group, error in compared.errors.items()})
 
 
-def _check_comparable(settings: Settings, reference: str) -> None:
-    commit = resolve_commit(settings.root, reference)
+def _check_comparable(settings: Settings, commit: str) -> None:
     tests = [path.relative_to(settings.root) for path in settings.files.paths if path.is_relative_to(settings.root)]
     for what, paths in (("service", [Path(settings.project.service)]), ("performance tests", tests)):
         if paths and not any(has_path(settings.root, commit, path) for path in paths):
             named = " ".join(map(str, paths))
             raise NothingToCompareError(
-                f"there is nothing to compare with: the commit {reference[:12]} has no {what} ({named})"
+                f"there is nothing to compare with: the commit {commit[:12]} has no {what} ({named})"
             )
