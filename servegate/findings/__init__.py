@@ -1,1 +1,1 @@
-"""What a run found, in one sentence."""
+"""Functions that put what a run found into one sentence."""

@@ -1,4 +1,4 @@
-"""Which stage of a request made throughput change, over all cells and pairs together."""
+"""Find the stage of a request that made throughput change, from all cells and pairs together."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Cause:
     change:
         Relative, with its 95 % interval by pair of fresh processes.
     figure:
-        What changed, `CPU time` or `time`.
+        The time that changed: `CPU time` or `time`.
     """
 
     stage: str
@@ -97,7 +97,7 @@ def _ms(stage: StageTime, *, by_cpu: bool) -> float:
 
 
 def describe_causes(causes: Sequence[Cause]) -> str:
-    """As in "`predict` takes 9.4 % more CPU time [9.0, 9.8]"; empty without a cause."""
+    """Write causes as "`predict` takes 9.4 % more CPU time [9.0, 9.8]"; empty without a cause."""
     return ", ".join(_describe(cause) for cause in causes)
 
 

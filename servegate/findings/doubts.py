@@ -1,4 +1,4 @@
-"""What an inconclusive run says: whether it passed, why it can't tell, and what helps."""
+"""Say of an inconclusive run whether it passed, why it can't tell, and what helps."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def describe_doubts(subjects: Sequence[Subject], *, passed: bool, is_gravest: bo
     Parameters
     ----------
     subjects:
-        That are INCONCLUSIVE.
+        The groups and cells that are INCONCLUSIVE.
     passed:
         Whether the run passed nevertheless.
     is_gravest:

@@ -1,4 +1,4 @@
-"""What a run excludes: the slowdowns that its groups and cells don't have."""
+"""Say which slowdowns the run rules out for its groups and cells."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _NO_SLOWER = frozenset({Status.PASS, Status.IMPROVED, Status.INFORMS})
 
 
 def describe_exclusions(groups: Sequence[GroupResult], cells: Sequence[CellResult], *, is_first: bool) -> str:
-    """As in "in `model` and `api` a slowdown of 3 % is excluded, in each cell one of 10 %"; empty where none is.
+    """Write "in `model` and `api` a slowdown of 3 % is excluded, in each cell one of 10 %"; empty where none is.
 
     Parameters
     ----------

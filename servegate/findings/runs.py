@@ -1,4 +1,4 @@
-"""In what the two arms of a comparison are meant to run differently: read from what their processes said."""
+"""Say how the two arms differ on purpose, as in their engine: their processes report it."""
 
 from collections.abc import Mapping
 

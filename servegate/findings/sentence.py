@@ -29,7 +29,7 @@ def describe_findings(
     cells:
         All that were measured, at least one.
     arms:
-        What the processes of `base` and `head` said of themselves; an intended difference leads.
+        The details that the processes of `base` and `head` reported; an intended difference leads.
     failing:
         The verdicts that fail this run.
     """
@@ -68,7 +68,7 @@ def _explain(subjects: Sequence[Subject], cells: Sequence[CellResult], *, slower
 
 
 def _describe_change(subjects: Sequence[Subject], verb: str, verb_of_several: str) -> str:
-    """As in "`api` loses 3.7 to 5.4 % of its throughput, `model` 10.1 to 11.4 %"."""
+    """Write "`api` loses 3.7 to 5.4 % of its throughput, `model` 10.1 to 11.4 %"."""
     said: list[str] = []
     for subject in subjects:
         if subject.interval is None:
@@ -81,7 +81,7 @@ def _describe_change(subjects: Sequence[Subject], verb: str, verb_of_several: st
 
 
 def _write_size(low: float, high: float) -> str:
-    """How much a change is, either way; with its signs where its interval goes both ways."""
+    """Write the size of a change; with signs if its interval contains zero."""
     if low < 0 < high:
         return f"{100 * low:+.1f} to {100 * high:+.1f} %"
     return write_range(*sorted((abs(low), abs(high))))

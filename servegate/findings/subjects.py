@@ -1,4 +1,4 @@
-"""What a clause of the run's sentence speaks of: a group, or those of its cells that have a verdict of their own."""
+"""The subjects of the sentence's clauses: a group, or those of its cells that have a verdict of their own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Subject:
     name:
         As a sentence names it.
     verdicts:
-        That of the group, or those of the cells; at least one.
+        The group's verdict, or the cells' verdicts; at least one.
     cells:
-        That its verdict is about, at least one.
+        The cells that the verdict is about; at least one.
     group:
         None where it is cells.
     """

@@ -1,4 +1,4 @@
-"""How shares and lists of names are written in a sentence."""
+"""Write shares and lists of names in a sentence."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def write_figure(share: float) -> str:
 
 
 def write_range(low: float, high: float) -> str:
-    """As in `3.7 to 5.4 %`."""
+    """Write a range as `3.7 to 5.4 %`."""
     ends = dict.fromkeys((write_figure(low), write_figure(high)))
     return f"{' to '.join(ends)} %"
 
@@ -25,11 +25,11 @@ def quote(name: str) -> str:
 
 
 def enumerate_names(names: Sequence[str]) -> str:
-    """As in `a, b and c`."""
+    """Write a list as `a, b and c`."""
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last
 
 
 def first_line(text: str) -> str:
-    """Of a reason, below which a log's tail may stand."""
+    """The first line of a reason: a log's tail may follow it."""
     return text.partition("\n")[0]

@@ -1,7 +1,7 @@
-"""What the two arms of a pair ran: the code, and what their processes said of engine, precision, device and the like.
+"""Records of what the arms of a pair ran: their code, and the engine, precision and device that processes report.
 
-The gate knows none of these details. A project's processes name them, and two words have a meaning: a detail whose name
-ends with `fallback` says why the process runs otherwise than intended, and the value `unknown` is as good as none.
+The gate knows none of these details: the project's processes name them. Two words have a meaning for the gate. A detail
+whose name ends with `fallback` says why the process runs otherwise than intended. The value `unknown` counts as none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ _NOTHING = frozenset({"", _UNKNOWN})
 
 @dataclass(frozen=True)
 class ArmReport:
-    """What one arm of a pair ran.
+    """One arm of a pair: its details and its code.
 
     Attributes
     ----------
     details:
-        What its process said of itself, as in {"server engine": "openvino"}.
+        The details that its process reported, as in {"server engine": "openvino"}.
     loaded:
         SHA-256 of each Python file of the project that its processes loaded, by the path within the checkout.
     """
@@ -35,7 +35,7 @@ class ArmReport:
 
 @dataclass(frozen=True)
 class PairReport:
-    """What both arms of a pair ran."""
+    """The reports of both arms of a pair."""
 
     base: ArmReport
     head: ArmReport

@@ -25,7 +25,7 @@ class ComparisonJudge:
     Parameters
     ----------
     cells:
-        That are compared, of all groups.
+        All cells that are compared, of every group.
     """
 
     def __init__(self, policy: Policy, cells: Sequence[Cell]) -> None:

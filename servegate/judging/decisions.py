@@ -1,4 +1,4 @@
-"""From an estimate to a decision, for groups and cells, side by side or by a stored baseline. Array arithmetic."""
+"""Decide from an estimate, for groups and cells, side by side or by a stored baseline. Array arithmetic."""
 
 from enum import IntEnum
 from typing import Any
@@ -18,7 +18,7 @@ _CONFIDENCE_OF_INTERVAL = 0.975
 
 
 class Decision(IntEnum):
-    """What is known of a group or a cell."""
+    """The state of a group or a cell under test."""
 
     OPEN = 0
     PASS = 1
@@ -51,9 +51,9 @@ def decide(
     Parameters
     ----------
     change:
-        Of logarithms.
+        Differences of log throughput.
     accused_from, excluded:
-        As in `Thresholds`, of each.
+        The `Thresholds` of each.
     error_level:
         Probability of accusing one that didn't change.
     share:
@@ -79,7 +79,7 @@ def excluded_slowdown(change: MeanDifference, share: Floats | float) -> Floats:
 
 
 def explain(decision: Decision, limits: Thresholds, excluded: float) -> str:
-    """Half a sentence: why this is the decision, with the slowdown that the estimate excludes."""
+    """Explain a decision in half a sentence, with the slowdown that the estimate excludes."""
     if decision in (Decision.REGRESSED, Decision.IMPROVED):
         return f"{_percent(limits.accused_from)} or more, and more than fresh processes differ"
     if decision is Decision.PASS:

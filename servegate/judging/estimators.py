@@ -48,7 +48,7 @@ class MeanDifference:
         return _array(special.stdtr(self.degrees_of_freedom, -self.difference / self._standard_error))
 
     def half_width(self, confidence: Floats | float) -> Floats:
-        """How far the change reaches to either side of the difference, each with this one-sided confidence."""
+        """Half the width of the interval around the difference, with this one-sided confidence at each end."""
         return _array(special.stdtrit(self.degrees_of_freedom, confidence) * self.standard_error)
 
     def as_change(self) -> Change:

@@ -1,4 +1,4 @@
-"""What a run found out about one group."""
+"""The result of a run for one group."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class GroupResult:
     Attributes
     ----------
     name:
-        As in `api`.
+        The group's name, as in `api`.
     verdict:
         Its change is that of the mean.
     margin:
@@ -22,7 +22,7 @@ class GroupResult:
     cells:
         The cells that the mean is of.
     pairs:
-        How many pairs of fresh processes were compared.
+        The number of pairs of fresh processes that were compared.
     pair_spread:
         Standard deviation of the pairs' means, as a share.
     excluded:

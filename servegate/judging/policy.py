@@ -1,4 +1,4 @@
-"""What counts as a change, and how much a run may err: set before anything is measured."""
+"""The policy of the judge: which change counts, and how often a run may err. It is set before the run measures."""
 
 import re
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from servegate.records import Cell
 _GROUP_ACCUSED, _GROUP_EXCLUDED = 0.5, 1.5
 _CELL_ACCUSED, _CELL_EXCLUDED = 1.5, 5.0
 _MOST = 0.99
-# Of the error level; the cells stand behind their groups with the rest.
+# Groups get this share of the error level, the cells behind them the rest.
 _SHARE_OF_GROUPS = 0.8
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What is judged of one throughput, as shares of it.
+    """The limits that one throughput is judged by, as shares of it.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Policy:
-    """What counts as a change.
+    """The rule's settings.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Policy:
     error_level:
         Probability that the throughput of a run of identical code is accused, over all groups and cells.
     groups, cells:
-        How many the run judges.
+        The number of each that the run judges.
     looks:
         Numbers of pairs of fresh processes at which a comparison side by side is judged. They are fixed in advance,
         and the error probability is split over them.

@@ -26,7 +26,7 @@ def screen_group(
     stored:
         Throughput of each stored process by the cell's name, the same processes for all cells.
     measured:
-        What the same fresh processes of this run measured of each cell, at least one.
+        The samples of each cell by this run's fresh processes, the same processes for all cells, at least one.
     """
     unjudged = {cell: _why_unjudged(policy, stored, cell, samples) for cell, samples in measured.items()}
     verdicts = {cell: verdict for cell, verdict in unjudged.items() if verdict is not None}

@@ -20,7 +20,7 @@ from servegate.records import Cell
 
 # (0.01 % of throughput) squared: where blocks agree better than that, rounding decides what they differ by.
 _LEAST_VARIANCE = 1e-8
-# What a spread that is estimated from several columns is worth, in degrees of freedom for each pair but the first.
+# Degrees of freedom per pair, but for the first pair, of a spread that several columns share.
 # Found by simulation (docs/decisions/2026-11-26-groups-first.md); one column alone has 1.
 _DEGREES_OF_GROUPS, _DEGREES_OF_CELLS = 1.6, 1.5
 
@@ -34,9 +34,9 @@ class PairMeans:
     mean:
         Weighted by what the pairs' blocks say.
     variance:
-        Of the mean, if pairs differ by no more than their blocks do.
+        The mean's variance, if pairs differ by no more than their blocks do.
     spread:
-        How many times as much they do vary.
+        The factor by which the pairs vary more than that.
     """
 
     mean: Floats
@@ -92,7 +92,7 @@ def _halfway(variances: Floats) -> Floats:
 
 
 class Judged:
-    """Groups or cells under test.
+    """The groups, or the cells, of a test.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Judged:
     share, pairs:
         The share of the error level that this look had, and how many pairs it had.
     spread:
-        How many times as much its pairs vary as their blocks say; NaN before the first look.
+        The factor by which its pairs vary more than their blocks say; NaN before the first look.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Judged:
         self._degrees_a_pair = degrees_a_pair
 
     def is_any(self, *decisions: Decision) -> Bools:
-        """Which have one of these decisions."""
+        """A mask of those that have one of these decisions."""
         found: Bools = np.isin(self.decision, decisions)
         return found
 
@@ -153,7 +153,7 @@ class SequentialTest:
     cells:
         In the order of the last axis.
     of_cells, of_groups:
-        What is known of each.
+        The state of each.
     group_names:
         In the order of `of_groups`.
     """
@@ -175,7 +175,10 @@ class SequentialTest:
 
     @property
     def measured(self) -> Bools:
-        """Which cells the next pair measures: all of an open group, the open ones of one that didn't regress."""
+        """A mask of the cells that the next pair measures.
+
+        All cells of an open group are measured, and the open ones of a group that was decided and didn't regress.
+        """
         group = self.of_groups.decision[..., self._group_of_cell]
         is_open = self.of_cells.is_any(Decision.OPEN)
         in_open_group = (group == Decision.OPEN) & ~self.of_cells.is_any(Decision.LEFT_OUT)
@@ -197,7 +200,7 @@ class SequentialTest:
         log_ratios:
             log(head / base), shape (..., pairs, cells); anything where a cell wasn't measured.
         variances:
-            Of each log ratio, as the pair's own blocks give it.
+            The variance of each log ratio, as the pair's own blocks give it.
         last:
             Whether no more pairs will come.
         """

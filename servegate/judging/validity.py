@@ -29,7 +29,7 @@ def why_invalid(samples: Sequence[Sample], client_ceiling_cores: float) -> str |
 
 
 def describe_failures(samples: Sequence[Sample]) -> str | None:
-    """How many answers were wrong or failed, and the first of them; None if all were right."""
+    """Count the answers that were wrong or failed and show the first of them; None if all were right."""
     failures = [failure for sample in samples for failure in sample.failures]
     if not failures:
         return None
