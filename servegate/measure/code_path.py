@@ -1,4 +1,4 @@
-"""How a checkout's processes find its code: its interpreter in the command, and its folders first on the path."""
+"""Let a checkout's processes find its code: its interpreter in the command, and its folders first on the path."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ def make_environment(checkout: Checkout, given: Mapping[str, str]) -> dict[str, 
     Parameters
     ----------
     given:
-        What the target sets. A PYTHONPATH among it replaces this process's.
+        The variables that the target sets. A PYTHONPATH among them replaces this process's.
     """
     path = [
         checkout.environment.get(_PATH),

@@ -1,4 +1,4 @@
-"""Which Python files the processes of a pair have loaded: each arm must run its own code.
+"""Check which Python files the processes of a pair load: each arm must run its own code.
 
 An editable or ordinary install, a PYTHONPATH or a path in the command may lead both arms to the same code, whose
 comparison with itself would pass. So each arm's interpreters log the files that they load (`inside/sitecustomize.py`),
@@ -34,7 +34,7 @@ class LoadedFile:
 
     @property
     def depth(self) -> int:
-        """How many parts of the path belong to the module's name, as three in `…/service/model/weights.py`."""
+        """The number of the path's parts that belong to the module's name: three in `…/service/model/weights.py`."""
         return self.module.count(".") + (2 if self.path.name == "__init__.py" else 1)
 
 
@@ -110,7 +110,7 @@ def read_log(log: Path) -> list[LoadedFile]:
 
 
 def select_own_files(files: Sequence[LoadedFile], checkout: Checkout, checkouts: Sequence[Checkout]) -> dict[str, str]:
-    """Those of the project; result and errors as in `LoadWatch.own_files`."""
+    """Select the project's own files; result and errors as in `LoadWatch.own_files`."""
     own: dict[str, str] = {}
     for file in files:
         is_installed = _is_installed(file.path, checkouts)
@@ -175,7 +175,7 @@ def _is_installed(path: Path, checkouts: Sequence[Checkout]) -> bool:
 def _is_copy(file: LoadedFile, checkouts: Sequence[Checkout], *, is_installed: bool) -> bool:
     """Whether a file outside all checkouts is one that the project has, by the path from where it is imported.
 
-    Of a file that isn't installed any longer end of its path counts as well, as in `backend/app/main.py`.
+    For a file that isn't installed, any longer end of its path counts as well, as in `backend/app/main.py`.
     """
     if is_installed and file.module == _MAIN:
         return False  # a program of a package, as uvicorn's

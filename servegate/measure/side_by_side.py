@@ -43,16 +43,16 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Compared:
-    """What a comparison found out.
+    """The outcome of a comparison.
 
     Attributes
     ----------
     cells, groups:
         Their verdicts.
     errors:
-        By group, why it couldn't be measured; its cells have no verdict then.
+        The reason why a group couldn't be measured, by group; its cells have no verdict then.
     reports:
-        What the arms ran in each pair of each group.
+        The report of what the arms ran, for each pair of each group.
     """
 
     cells: Mapping[Cell, Comparison]
@@ -63,7 +63,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class MeasuredPair:
-    """What one pair of fresh processes measured, and what it ran."""
+    """The figures of one pair of fresh processes, and the report of what the arms ran."""
 
     figures: Mapping[Cell, PairFigure]
     report: PairReport
@@ -165,7 +165,7 @@ class SideBySide:
                 except ServegateError as error:
                     failures[checkout.name] = error
             if failures:
-                # Where both fail it is the head's failure, whichever was waited for first.
+                # If both fail, the head's failure counts, whichever we waited for first.
                 raise failures.get(self.head.name) or failures[self.base.name]
             start_seconds = time.monotonic() - start_s
             self._report(watch, ready)  # wrong code ends the run before it is measured
@@ -173,7 +173,7 @@ class SideBySide:
             for cell in self.order.sample(list(cells), len(cells)):
                 self.progress(f"{here}: {cell}")
                 figures[cell] = replace(self._compare_cell(ready, cell), start_seconds=start_seconds)
-            # By now it has loaded what it loads at its first request.
+            # By now the processes have loaded the files that they load at their first request.
             return MeasuredPair(figures, self._report(watch, ready))
 
     def _report(self, watch: LoadWatch, ready: Mapping[str, PausableTarget]) -> PairReport:

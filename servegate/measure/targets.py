@@ -45,7 +45,7 @@ class PausableTarget(Protocol):
 
     @property
     def details(self) -> Mapping[str, str]:
-        """What the process says of itself, as in `Instrument`."""
+        """The details that the process reports, as in `Instrument`."""
 
     @property
     def is_python(self) -> bool:

@@ -32,7 +32,7 @@ class Scale:
         return cls(min(known) - room, max(known) + room)
 
     def place(self, change: float) -> float:
-        """Where a change stands, in percent of the plot's width from its left."""
+        """The place of a change, in percent of the plot's width from its left edge."""
         return round(100 * (change - self.low) / (self.high - self.low), 2)
 
     @property
@@ -50,9 +50,9 @@ class Row:
     Attributes
     ----------
     place:
-        Where the document has it, as in `cells.0`.
+        Its place in the document, as in `cells.0`.
     entry:
-        What the document has there.
+        The document's entry at that place.
     margin:
         The smallest change that is to be found; None where another row shows it.
     """

@@ -5,7 +5,7 @@ from typing import Any
 
 from servegate.report.headline import headline
 
-# What was added without a new number of the schema, with what it is where it isn't told.
+# Fields that were added without a new schema number, with the values that stand for missing ones.
 _OF_RUN: Mapping[str, Any] = {"groups": (), "arms": {}}
 _OF_CELL: Mapping[str, Any] = {"ceiling": None, "rate_is_given": False, "excludes": None}
 _OF_REFERENCE: Mapping[str, Any] = {"commit": None, "subject": None}

@@ -29,7 +29,7 @@ _BY_WEIGHT = (
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run's document says besides its groups and cells.
+    """The facts in a run's document besides its groups and cells.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class RunFacts:
     failing:
         The verdicts that fail a test in this run.
     arms:
-        What the processes of `base` and `head` said of themselves; empty where nothing was compared side by side.
+        The details that the processes of `base` and `head` reported; empty if nothing was compared side by side.
     notes:
         Lines for whoever reads the run.
     """

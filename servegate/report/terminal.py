@@ -1,4 +1,4 @@
-"""What the terminal shows: progress while measuring; at the end a sentence, one table, evidence for what isn't PASS."""
+"""The terminal shows progress, and at the end a sentence, one table, and evidence for what isn't PASS."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -59,9 +59,9 @@ def write_summary(
     Parameters
     ----------
     sentence:
-        What the run has found.
+        The run's findings.
     groups:
-        That were compared side by side.
+        The groups that were compared side by side.
     baseline:
         What the cells were compared with; None where there is none.
     details:

@@ -1,4 +1,4 @@
-"""What a run measures and judges: all judged targets when the first test asks, then each cell's own result."""
+"""The gate measures and judges all targets when the first test asks, and then gives each test its cell's result."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -64,17 +64,17 @@ class Gate:
     progress:
         Called with a line of text whenever something new begins.
     targets:
-        What the collected tests measure, in the order of their groups.
+        The targets of the collected tests, in the order of their groups.
     selected:
         The cells whose tests were collected.
     results:
-        By cell, of what was measured.
+        The result of each cell that was measured.
     groups:
         The groups that were compared side by side.
     details:
         What the measured processes said of themselves.
     reports:
-        What the two arms ran in each pair; empty where nothing was compared side by side.
+        The report of what the two arms ran, for each pair; empty if nothing was compared side by side.
     """
 
     settings: Settings
@@ -115,7 +115,7 @@ class Gate:
 
     @property
     def sentence(self) -> str:
-        """What the run has found so far; it has measured a cell at least."""
+        """The run's findings so far in one sentence; at least one cell was measured."""
         return describe_findings(
             self.groups, list(self.results.values()), arms=collect_details(self.reports), failing=self.failing
         )

@@ -1,4 +1,4 @@
-"""What becomes of a cell's result when more is known: pure functions from one result to the next."""
+"""Pure functions that change a cell's result when the gate learns more."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def is_unclear(result: CellResult) -> bool:
 
 
 def confirm(screened: CellResult, compared: CellResult, failure: Exception | None) -> CellResult:
-    """Choose what stands of a cell that the stored baseline could not clear.
+    """Choose the result of a cell that the stored baseline could not clear.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def confirm(screened: CellResult, compared: CellResult, failure: Exception | Non
         return replace(screened, verdict=replace(before, evidence=evidence))
     if now.status is Status.PASS and before.status is Status.REGRESSED:
         return _with_reason(compared, f"{now.reason}; the machine is slower today than when the baseline was stored")
-    # Without a pair, as when the run's time is over, the screen's samples are all that there is.
+    # If the run's time ended before the first pair, only the screen has samples.
     return compared if compared.pairs else replace(screened, verdict=now)
 
 

@@ -32,7 +32,7 @@ def put_beside(
     commit:
         Full hash of the base.
     cells:
-        Of each target.
+        The cells of each target.
     end_s:
         On the monotonic clock: no pair begins after that.
 

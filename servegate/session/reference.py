@@ -1,4 +1,4 @@
-"""What a run is compared with, as its document names it."""
+"""Name the commit or the baseline that a run is compared with, for the run's document."""
 
 from servegate.errors import CheckoutError
 from servegate.session.settings import Settings

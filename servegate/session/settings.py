@@ -15,7 +15,7 @@ from servegate.session import options
 from servegate.session.options import CELLS, MIN_ACCEPTED_PROCESSES
 from servegate.storage.environments import EnvironmentRecipe
 
-# Of the run's error level; the other half is for other figures than throughput.
+# Throughput gets half of the run's error level; the other half is kept for other figures.
 _SHARE_OF_THROUGHPUT = 0.5
 
 
@@ -136,7 +136,7 @@ class ProjectSettings:
     packages:
         Packages whose versions are recorded.
     recipe:
-        How another commit gets its environment.
+        The recipe for another commit's environment.
     carried:
         Files or folders that git ignores and both arms of a comparison get.
     """

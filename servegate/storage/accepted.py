@@ -19,9 +19,9 @@ class AcceptedCommit:
     commit:
         Full hash.
     machine_class:
-        Where it was measured.
+        The class of machine that measured it.
     commits_since:
-        How many commits HEAD is ahead of it.
+        The number of commits that HEAD is ahead of it.
     """
 
     commit: str
@@ -43,7 +43,7 @@ def find_accepted(root: Path, baselines: Path, service: str, lock: str) -> Accep
     baselines:
         Its folder of baselines.
     service, lock:
-        As in `find_equivalent`: after a squash merge a commit with the same service and lock file stands in.
+        See `find_equivalent`: after a squash merge, a commit with the same service and lock file stands in.
 
     Returns
     -------

@@ -20,7 +20,7 @@ from servegate.storage.repositories import Repository
 
 @dataclass(frozen=True)
 class Arms:
-    """What is compared side by side.
+    """The two checkouts of a comparison.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ def open_arms(
     reference:
         The base: a branch, tag or commit.
     recipe:
-        How the base gets its environment.
+        The recipe for the base's environment.
     carried:
         Files or folders of the project that git ignores and both arms need.
     progress:
@@ -97,7 +97,7 @@ def open_arms(
 
 @contextmanager
 def _blaming_the_base() -> Iterator[None]:
-    """What goes wrong with the commit's files or environment is a ReferenceCheckoutError: the head is not to blame."""
+    """Turn an error about the commit's files or environment into a ReferenceCheckoutError: the head is not to blame."""
     try:
         yield
     except CheckoutError as error:

@@ -19,7 +19,7 @@ class CommitIdentity:
     service_tree:
         git's hash of the service's folder: equal when the code is, whatever the commit.
     lock_sha256:
-        Of the file that pins the packages; of nothing where there is none.
+        The hash of the file that pins the packages; the hash of nothing if there is none.
     """
 
     commit: str

@@ -24,7 +24,7 @@ _BY_PIP = (
 
 @dataclass(frozen=True)
 class EnvironmentRecipe:
-    """How another commit gets its environment.
+    """The recipe for another commit's environment.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ def _read_lock(checkout: Path, lock: str) -> bytes | None:
 
 
 def _build(folder: Path, base: Path, recipe: EnvironmentRecipe) -> None:
-    # What an earlier try has left would be taken for a part of the new one.
+    # The command could take leftovers of an earlier try for a part of the new environment.
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     command = recipe.command or _BY_PIP

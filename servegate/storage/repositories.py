@@ -40,7 +40,7 @@ class Repository:
 
     @property
     def common_dir(self) -> Path:
-        """What all work trees of the repository share: objects of Git LFS, and most submodules."""
+        """The folder that all work trees of the repository share, with objects of Git LFS and most submodules."""
         return (self.git_dir / self.run(self.git_dir, "rev-parse", "--git-common-dir")).resolve()
 
     def run(self, folder: Path, *arguments: str, index: Path | None = None) -> str:
@@ -101,7 +101,7 @@ class Repository:
         raise CheckoutError(f"the submodule {path} is not here at its commit {commit[:12]}; fetch it with: {cure}")
 
     def _submodule_names(self, files: Path, path: str) -> Iterator[str]:
-        """What `.gitmodules` calls the submodule of a folder; git keeps its repository by that name."""
+        """The name of a folder's submodule in `.gitmodules`; git keeps its repository by that name."""
         try:
             entries = self.run(files, "config", "--file", ".gitmodules", "-z", "--get-regexp", r"^submodule\..*\.path$")
         except GitFailedError:

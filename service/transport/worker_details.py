@@ -1,4 +1,4 @@
-"""What the workers say of how they run the model, for `/info` in the HTTP processes."""
+"""The workers report how they run the model, for `/info` in the HTTP processes."""
 
 import json
 from collections.abc import Mapping

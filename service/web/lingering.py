@@ -1,15 +1,15 @@
-"""A connection that is closed without cutting the client off from its answer.
+"""Close a connection without cutting the client off from its answer.
 
-Who closes a connection while the other still sends makes the kernel reset it, and the reset throws away what the other
-had received and not yet read: a client that sends a file that is too large would see an error of its connection instead
-of the 413. So the server says that it is done, and reads and forgets what still comes, until the client is done, too.
+If the server closes a connection while the client still sends, the kernel resets it. The reset throws away the answer
+that the client has received and not yet read: a client that sends too large a file would see a connection error instead
+of the 413. So the server only ends its own side, and discards what still comes until the client ends, too.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
-# By then a client has seen that the answer came, or never looks.
+# A client that hasn't read its answer by then won't read it at all.
 _LINGER_S = 2.0
 
 

@@ -154,7 +154,7 @@ class BoundedHttp(HttpToolsProtocol):
     def _is_client_sending(self) -> bool:
         """Whether a request hasn't come to its end; before the first it may be on its way.
 
-        Of the connections that are refused since too many are open only some are waited for: each holds a file.
+        The server waits only for some of the clients that it refuses at its limit of connections: each holds a file.
         """
         if len(self.connections) > self._max_connections + _RESERVED_FILES // 2:
             return False
