@@ -1,6 +1,5 @@
 """The policy of the judge: which change counts, and how often a run may err. It is set before the run measures."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -102,28 +101,3 @@ class Policy:
 def _thresholds(accused_from: float, excluded: float) -> Thresholds:
     """No more can be lost than all."""
     return Thresholds(min(accused_from, _MOST), min(excluded, _MOST))
-
-
-def parse_margins(text: str) -> tuple[float, dict[str, float]]:
-    """Read `2 api=3 api[64]=4`, in percent: the margin, and those of groups and cells.
-
-    Raises
-    ------
-    ValueError
-        For anything else, and for a margin outside 0.1 to 90 %.
-    """
-    first, *others = text.split()
-    named = {}
-    for other in others:
-        name, _, percent = other.partition("=")
-        if not re.fullmatch(r"[^\s=\[\]]+(\[\d+\])?", name):
-            raise ValueError(f"{other!r} must look like api=3 or api[64]=4")
-        named[name] = _share(percent)
-    return _share(first), named
-
-
-def _share(percent: str) -> float:
-    value = float(percent)
-    if not 0.1 <= value <= 90:
-        raise ValueError("must be from 0.1 to 90")
-    return value / 100

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.session.options import advise, file_of_argument, performance_paths
+from servegate.session.performance_paths import advise, file_of_argument, performance_paths
 from servegate.session.settings import Settings
 
 _PROC = Path("/proc/self/stat")

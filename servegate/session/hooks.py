@@ -13,7 +13,8 @@ from servegate.report.figures import benchmark_figures
 from servegate.report.terminal import Progress, write_summary
 from servegate.session.command_line import check_command_line
 from servegate.session.gate import CellFailedError
-from servegate.session.options import performance_paths
+from servegate.session.performance_paths import performance_paths
+from servegate.session.read_settings import read_settings
 from servegate.session.replayed_clock import replay, replayed_clock
 from servegate.session.session import GateSession
 from servegate.session.settings import Settings
@@ -32,7 +33,7 @@ def start_session(config: pytest.Config) -> None:
     ServegateError
         For a wrong setting, or when what the run is to be compared with isn't there.
     """
-    settings = Settings.from_pytest_config(config)
+    settings = read_settings(config)
     check_command_line(config, settings)
     if performance_paths(config):
         # Disable pytest-benchmark's own comparison and table; only the gate judges.

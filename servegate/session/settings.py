@@ -1,18 +1,13 @@
-"""The gate's settings by what they are about: read once from the command line and the ini file, then frozen."""
+"""The gate's settings by what they are about, frozen; `read_settings.py` reads them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from servegate.errors import SettingsError
 from servegate.judging.policy import Policy
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.side_by_side import Schedule
-from servegate.session import options
-from servegate.session.options import CELLS, MIN_ACCEPTED_PROCESSES
 from servegate.storage.environments import EnvironmentRecipe
 
 # Throughput gets half of the run's error level; the other half is kept for other figures.
@@ -178,75 +173,6 @@ class Settings:
     files: FileSettings
     project: ProjectSettings
 
-    @classmethod
-    def from_pytest_config(cls, config: pytest.Config) -> "Settings":
-        """Read and check the settings.
-
-        Raises
-        ------
-        SettingsError
-            For a wrong value, with its source, or for options that contradict each other.
-        """
-        read = {option.name: option.read(config) for option in options.OPTIONS}
-        value = {name: parsed for name, (parsed, _) in read.items()}
-        cells = _all_cells(config, value["perf_cells"])
-        versus = value["perf_versus"] or None
-        is_judged = bool(config.getoption("benchmark_compare", None)) or versus is not None
-        is_accepting, is_strict = bool(config.getoption("perf_accept")), bool(config.getoption("perf_strict"))
-        if is_accepting and is_judged:
-            raise SettingsError("--perf-accept stores a baseline; leave out --benchmark-compare and --perf-versus")
-        if is_strict and not is_judged:
-            raise SettingsError("--perf-strict judges nothing without --benchmark-compare or --perf-versus")
-        deployed = _deployed(config, value["perf_server_url"], value["perf_server_ca"], versus)
-        engine = LoadEngine(
-            value["perf_load_engine"],
-            value["perf_locust_workers"],
-            value["perf_locust_remote_workers"],
-            value["perf_locust_bind"],
-        )
-        engine.require()
-        root = config.rootpath
-        return cls(
-            root=root,
-            cells=cells,
-            informing=_informing(*read["perf_informing"], cells),
-            selected_groups=frozenset(value["perf_cells"]) if deployed else None,
-            is_accepting=is_accepting,
-            measuring=MeasuringSettings(
-                processes=_processes(*read["perf_processes"], is_accepting=is_accepting),
-                seconds=value["perf_seconds"],
-                warmup_seconds=value["perf_warmup_seconds"],
-                engine=engine,
-                deployed=deployed,
-            ),
-            judging=JudgingSettings(
-                is_judged=is_judged,
-                is_strict=is_strict,
-                versus=versus,
-                confirm=value["perf_confirm"] and deployed is None,
-                margin=value["perf_margin_percent"][0],
-                margins=_margins(*read["perf_margin_percent"], cells),
-                error_level=value["perf_error_percent"] / 100,
-                looks=value["perf_pairs"],
-                schedule=Schedule(value["perf_burst_seconds"], value["perf_blocks"]),
-                budget_s=value["perf_budget_minutes"] * 60,
-            ),
-            files=FileSettings(
-                paths=tuple(root / path for path in value["perf_paths"]),
-                baselines=root / value["perf_baselines"],
-                report=root / value["perf_report"] if value["perf_report"] else None,
-                history=root / value["perf_history"] if value["perf_history"] else None,
-            ),
-            project=ProjectSettings(
-                service=value["perf_service"],
-                packages=value["perf_packages"],
-                recipe=EnvironmentRecipe(
-                    value["perf_lock"], value["perf_environment"], bool(config.getoption("perf_same_env"))
-                ),
-                carried=value["perf_carry"],
-            ),
-        )
-
     def describe(self) -> str:
         """One line for pytest's header."""
         judging, measuring = self.judging, self.measuring
@@ -269,52 +195,3 @@ class Settings:
         if self.judging.versus is not None:
             return f"--perf-versus {self.judging.versus}"
         return "--benchmark-compare" if self.judging.is_judged else ""
-
-
-def _margins(
-    margins: tuple[float, Mapping[str, float]], source: str, cells: Mapping[str, tuple[int, ...]]
-) -> Mapping[str, float]:
-    _, named = margins
-    known = {*cells, *(f"{group}[{value}]" for group, values in cells.items() for value in values)}
-    unknown = sorted(named.keys() - known)
-    if unknown:
-        raise SettingsError(f"{source}: {', '.join(unknown)} is no group or cell of perf_cells, as api or api[64]")
-    return named
-
-
-def _processes(asked: int, source: str, *, is_accepting: bool) -> int:
-    if not is_accepting:
-        return asked
-    if asked < MIN_ACCEPTED_PROCESSES and source.startswith("--"):
-        raise SettingsError(f"{source}={asked}: a baseline needs at least {MIN_ACCEPTED_PROCESSES} fresh processes")
-    return max(asked, MIN_ACCEPTED_PROCESSES)
-
-
-def _deployed(config: pytest.Config, url: str, ca_file: str, versus: str | None) -> Deployed | None:
-    if not url:
-        if ca_file:
-            raise SettingsError("--perf-server-ca is for a service elsewhere; name that with --perf-server-url")
-        return None
-    if versus is not None:
-        raise SettingsError("--perf-versus starts two services here; leave out --perf-server-url")
-    if config.getoption(CELLS.name) is None:
-        raise SettingsError(
-            "--perf-server-url loads a service that others may use: name the load, as in --perf-cells 'api=1,8'"
-        )
-    return Deployed.from_options(url, ca_file or None)
-
-
-def _all_cells(config: pytest.Config, named: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
-    """The command line replaces the groups that it names and leaves the others as the ini file has them."""
-    cells, _ = CELLS.read_ini(config)
-    unknown = [group for group in named if cells and group not in cells]
-    if unknown:
-        raise SettingsError(f"{CELLS.flag}: there is no group {unknown[0]!r}, only {', '.join(map(repr, cells))}")
-    return {**cells, **named}
-
-
-def _informing(groups: Sequence[str], source: str, cells: Mapping[str, object]) -> frozenset[str]:
-    for group in groups:
-        if group not in cells:
-            raise SettingsError(f"{source}: there is no group {group!r}, only {', '.join(map(repr, cells))}")
-    return frozenset(groups)

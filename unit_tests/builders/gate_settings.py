@@ -8,6 +8,7 @@ import pytest
 from servegate.load.engines import LoadEngine
 from servegate.measure.side_by_side import Schedule
 from servegate.records import Cell
+from servegate.session.read_settings import read_settings as read_from_config
 from servegate.session.settings import (
     FileSettings,
     JudgingSettings,
@@ -59,7 +60,7 @@ SETTINGS = Settings(
 def read_settings(pytester: pytest.Pytester, *arguments: str, ini: str = INI) -> Settings:
     """The settings of `pytest ARGUMENTS` beside a pytest.ini."""
     pytester.makefile(".ini", pytest=ini)
-    return Settings.from_pytest_config(pytester.parseconfig(*arguments))
+    return read_from_config(pytester.parseconfig(*arguments))
 
 
 def judging(settings: Settings = SETTINGS, **changes: object) -> Settings:

@@ -1,8 +1,8 @@
-"""What counts as a change: margins of groups and cells, and the shares of the error level."""
+"""The policy: margins of groups and cells, and the shares of the error level."""
 
 import pytest
 
-from servegate.judging.policy import Policy, Thresholds, parse_margins
+from servegate.judging.policy import Policy, Thresholds
 from servegate.records import Cell
 
 CELL = Cell("api", "concurrency", 64)
@@ -52,22 +52,3 @@ def test_all_looks_together_spend_what_a_verdict_may_err() -> None:
     assert policy.look_share(22, last=True) == pytest.approx(8 / 22)
     assert policy.look_share(7, last=True) == pytest.approx((22 - 6) / 22)
     assert policy.look_share(2, last=True) == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "margins"),
-    [
-        ("2", (0.02, {})),
-        ("2.5 api=3 api[64]=4", (0.025, {"api": 0.03, "api[64]": 0.04})),
-    ],
-)
-def test_margins_are_read_in_percent(text: str, margins: tuple[float, dict[str, float]]) -> None:
-    assert parse_margins(text) == margins
-
-
-@pytest.mark.parametrize(
-    "text", ["", "api=3", "2 api", "2 api=", "2 api[x]=3", "2 =3", "0.05", "2 api=91", "2 api=nan"]
-)
-def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 (some are Python's own)
-        parse_margins(text)

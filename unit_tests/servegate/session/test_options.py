@@ -5,8 +5,9 @@ import re
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.session.options import OPTIONS, SWITCHES, Option
-from servegate.session.settings import Settings
+from servegate.session.option import Option
+from servegate.session.options import OPTIONS, SWITCHES
+from servegate.session.read_settings import read_settings
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ from servegate.session.settings import Settings
 )
 def test_a_toml_list_is_read_as_a_string_is(pytester: pytest.Pytester, file: str, text: str) -> None:
     (pytester.path / file).write_text(text)
-    settings = Settings.from_pytest_config(pytester.parseconfig())
+    settings = read_settings(pytester.parseconfig())
     assert settings.cells == {"model": (1, 8), "api": (1,)}
     assert settings.judging.looks == (3, 5)
     assert settings.measuring.processes == 4
@@ -41,7 +42,7 @@ def test_a_toml_list_is_read_as_a_string_is(pytester: pytest.Pytester, file: str
 def test_a_wrong_toml_list_is_a_sentence(pytester: pytest.Pytester, table: str) -> None:
     (pytester.path / "pyproject.toml").write_text(f'[{table}]\nperf_cells = ["model", "api=1"]\n')
     with pytest.raises(SettingsError, match=r"perf_cells in .*pyproject.toml='model api=1': must look like"):
-        Settings.from_pytest_config(pytester.parseconfig())
+        read_settings(pytester.parseconfig())
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)

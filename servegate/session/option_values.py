@@ -1,0 +1,89 @@
+"""Parsers of the options' texts: each returns the value, or raises ValueError and says what the text must look like."""
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """Make a parser of numbers within limits."""
+
+    def parse(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise ValueError(f"must lie in {low:g}..{high:g}")
+        return value
+
+    return parse
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Make a parser of whole numbers within limits."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError(f"must lie in {low}..{high}")
+        return value
+
+    return parse
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Read words between spaces."""
+    return tuple(text.split())
+
+
+def cells(text: str) -> dict[str, tuple[int, ...]]:
+    """Read `model=1,8 api=1,8,32` as {"model": (1, 8), "api": (1, 8, 32)}."""
+    found: dict[str, tuple[int, ...]] = {}
+    for part in text.split():
+        group, equals, values = part.partition("=")
+        if not (group and equals and values) or group in found:
+            raise ValueError("must look like model=1,8 api=1,8,32, each group once")
+        numbers = tuple(int(value) for value in values.split(","))
+        if min(numbers) < 1 or len(set(numbers)) != len(numbers):
+            raise ValueError(f"the values of {group!r} must be different whole numbers above 0")
+        found[group] = numbers
+    return found
+
+
+def address(text: str) -> str:
+    """Read HOST:PORT, or nothing."""
+    host, colon, port = text.rpartition(":")
+    if text and not (host and colon and port.isdecimal()):
+        raise ValueError("must look like 0.0.0.0:5557")
+    return text
+
+
+def looks(text: str) -> tuple[int, ...]:
+    """Read rising numbers of pairs."""
+    pairs = tuple(int(part) for part in text.split())
+    if not pairs or pairs[0] < 2 or any(one >= other for one, other in pairwise(pairs)):
+        raise ValueError("must be whole numbers that rise, from 2 on, as in: 4 6 9 14 22")
+    return pairs
+
+
+def margins(text: str) -> tuple[float, dict[str, float]]:
+    """Read `2 api=3 api[64]=4`, in percent: the margin of all, and those of groups and cells as shares.
+
+    Raises
+    ------
+    ValueError
+        For anything else, and for a margin outside 0.1 to 90 %.
+    """
+    first, *others = text.split()
+    named = {}
+    for other in others:
+        name, _, percent = other.partition("=")
+        if not re.fullmatch(r"[^\s=\[\]]+(\[\d+\])?", name):
+            raise ValueError(f"{other!r} must look like api=3 or api[64]=4")
+        named[name] = _share(percent)
+    return _share(first), named
+
+
+def _share(percent: str) -> float:
+    value = float(percent)
+    if not 0.1 <= value <= 90:
+        raise ValueError("must be from 0.1 to 90")
+    return value / 100
