@@ -60,7 +60,7 @@ class FileResult:
 
 
 def total(results: Sequence[FileResult], place: str) -> FileResult | None:
-    """What came of a file, or of a folder's files together; None where nothing of it was tested."""
+    """Sum up a file, or all files of a folder; None if nothing of it was tested."""
     inside = [result for result in results if Path(result.path).is_relative_to(place)]
     if not inside:
         return None

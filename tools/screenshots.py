@@ -20,7 +20,7 @@ from PIL import Image
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _DEADLINE_S = 60.0
-# What a reader sees without scrolling, in pixels from the page's top.
+# A reader sees so many pixels of the page without scrolling.
 FIRST_SCREEN = 800
 # Chromium's window is at least this wide; a narrower page stands in a frame.
 _LEAST_WINDOW = 500
@@ -78,7 +78,7 @@ class Seen:
     height:
         In pixels.
     bottoms:
-        Where the first heading, table and key of a plot end, in pixels from the page's top; by selector.
+        The bottoms of the first heading, table and key of a plot, in pixels from the page's top; by selector.
     sticks_out:
         Whether it is wider than its window.
     overlaps:

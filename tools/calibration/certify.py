@@ -42,9 +42,9 @@ def certify(
     Parameters
     ----------
     pairs, runs:
-        Of one class of machine.
+        The records of one class of machine.
     cells:
-        That the gate judges.
+        The cells that the gate judges.
     runs_simulated:
         For each figure; a tenth of it for each resampled record of the bootstrap's.
     """

@@ -20,7 +20,7 @@ from tools.calibration.pairs import PAIRS, CellPair, PairRecord, append_pair
 from tools.calibration.record import KINDS
 
 RUNS = "runs.jsonl"
-# Of a line in a record; raise it when runs are judged by another rule, so that older lines are left out.
+# The schema of a line in a record; raise it when another rule judges runs, so that older lines are left out.
 # 1: cell by cell. 2: groups first, with the run's first sentence. Lines without a schema are of 1.
 SCHEMA = 2
 _RESULTS = "perf-report/results.json"
@@ -37,9 +37,9 @@ class RunRecord:
     exit_status:
         pytest's: 0 if the run passed under --perf-strict, 1 if it was red.
     verdicts:
-        By the cell's name.
+        The verdicts by the cells' names.
     sentence:
-        The report's first.
+        The report's first sentence.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class RunRecord:
 
     @property
     def judged_cells(self) -> set[str]:
-        """Without those that only inform."""
+        """The cells but for those that only inform."""
         return {cell for cell, verdict in self.verdicts.items() if verdict != Status.INFORMS}
 
 

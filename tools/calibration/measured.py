@@ -1,4 +1,4 @@
-"""What recorded pairs and live runs say by themselves, without a simulation."""
+"""Describe recorded pairs and live runs by themselves, without a simulation."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ def describe_noise(pairs: Sequence[PairRecord], cell: str) -> dict[str, float]:
 
 
 def describe_bias(pairs: Sequence[PairRecord], group: str) -> dict[str, Any]:
-    """How much the arm that is called head differs from the other, over all pairs of identical code.
+    """Estimate how much the head differs from the base over all pairs of identical code.
 
     A verdict is spoiled by a difference of 0.3 % and more: whether it is excluded, found, or neither.
     """
@@ -62,13 +62,13 @@ def describe_bias(pairs: Sequence[PairRecord], group: str) -> dict[str, Any]:
 
 
 def describe_effect(pairs: Sequence[PairRecord], cell: str) -> dict[str, float]:
-    """What an injected slowdown costs a cell."""
+    """Estimate what an injected slowdown costs a cell."""
     log_ratios = [np.mean(pair.cells[cell].blocks) for pair in pairs]
     return {"change": round(float(np.expm1(np.mean(log_ratios))), 4), "pairs": len(log_ratios)}
 
 
 def describe_live(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """Counts with exact 95 % intervals, and what the runs said first."""
+    """Count verdicts with exact 95 % intervals, and list the runs' first sentences."""
     return {
         "runs": len(runs),
         "red": asdict(interval_of(sum(run.exit_status != 0 for run in runs), len(runs))),
@@ -80,7 +80,7 @@ def describe_live(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def describe_stock_rules(by_kind: Mapping[str, Sequence[PairRecord]]) -> dict[str, dict[str, Any]]:
-    """Of each rule, by kind: the share of runs that it would have called red, any cell counting."""
+    """Count the runs that each rule in common use would have called red, by kind; any cell counts."""
     same = by_kind["same"]
     figures: dict[str, dict[str, Any]] = {}
     for kind, pairs in by_kind.items():

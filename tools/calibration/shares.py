@@ -11,12 +11,12 @@ from servegate.judging.decisions import Bools
 
 @dataclass(frozen=True)
 class Share:
-    """How often something happened.
+    """The share of runs in which something happened.
 
     Attributes
     ----------
     count, of:
-        In how many of so many runs.
+        The runs in which it happened, and all runs.
     share:
         Their quotient.
     low, high:

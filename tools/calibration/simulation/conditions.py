@@ -1,7 +1,7 @@
 """Machines that were never recorded: identical code under synthetic noise, from calm to hopeless.
 
-What fresh processes add is unknown on every new machine, and so is how much of it all cells of a process share. The
-rule must not accuse identical code under any of it. INCONCLUSIVE is the right answer where it is too much.
+On a new machine nobody knows how much noise fresh processes add, and how much of it all cells of a process share. The
+rule must not accuse identical code under any such noise. Where the noise is too large, INCONCLUSIVE is right.
 """
 
 import zlib
@@ -26,14 +26,14 @@ _BLOCKS = 4
 _SD_BY_BLOCKS = 0.009
 _SDS_BY_PROCESSES = (0.01, 0.02, 0.03, 0.04, 0.06, 0.10)
 _CORRELATIONS = (0.0, 0.3, 0.8)
-# How a pair's log ratio is distributed. `two modes`: each process is in one of two. `opposite modes`: the two processes
+# Distributions of a pair's log ratio. `two modes`: each process is in one of two. `opposite modes`: the two processes
 # of a pair are never in the same one. Independent processes can't do that, since the characteristic function of their
 # difference is nowhere negative; two that start together and compete for one faster place can.
 SHAPES = ("normal", "Laplace", "t with 3 degrees", "two modes", "opposite modes")
-# How far figures of one mode differ: this share of the variance.
+# The share of the variance that lies within a mode.
 _WITHIN_MODE = 0.1
 
-# Which cells have noise between processes.
+# The cells that have noise between processes, by place.
 PLACES: Mapping[str, Sequence[Cell]] = {"all cells": CELLS, "one group": CELLS[: len(_VALUES)], "one cell": CELLS[:1]}
 
 
@@ -50,7 +50,7 @@ class Condition:
     shape:
         One of `SHAPES`: how that is distributed.
     correlation:
-        Between a group's cells; 0 for a single one.
+        The correlation between a group's cells; 0 for a single cell.
     """
 
     place: str
@@ -99,7 +99,7 @@ CONDITIONS = tuple(
 
 
 def certify_conditions(policy: Policy, runs: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """How often identical code has which verdict in any group or cell, condition by condition.
+    """Count each verdict of identical code in any group or cell, condition by condition.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Recorded pairs of identical code as a source of more."""
+"""Draw new pairs of identical code from recorded ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ class RecordedNoise:
     log_ratios:
         The plain mean over the blocks; shape (recorded pairs, ways to choose from their blocks, cells).
     variances:
-        Of the log ratios, as the chosen blocks give them.
+        The variances of the log ratios, as the chosen blocks give them.
     """
 
     cells: tuple[Cell, ...]
@@ -58,7 +58,7 @@ class RecordedNoise:
     def draw(self, rng: np.random.Generator, runs: int, pairs: int) -> tuple[Floats, Floats]:
         """Log ratios with the recorded spread, tails and correlation between cells, and their variances.
 
-        Which arm is called the head is chance for identical code, so a pair's signs are turned together at random.
+        For identical code chance decides which arm is the head, so all signs of a pair are turned together at random.
         """
         chosen = self._choose(rng, runs, pairs)
         others = self._choose(rng, runs, pairs, _OTHERS)

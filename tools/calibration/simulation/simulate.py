@@ -14,7 +14,7 @@ from servegate.records import Cell, Status
 
 Statuses = np.ndarray[Any, np.dtype[np.str_]]
 
-# By a cell's own decision and its group's.
+# A cell's status by its own decision and its group's.
 _DECISIONS = [decision for decision in Decision if decision is not Decision.LEFT_OUT]
 _STATUS_OF_CELL: Statuses = np.array([[with_group(cell, group)[0] for group in _DECISIONS] for cell in _DECISIONS])
 _STATUS_OF_GROUP: Statuses = np.array([decision.status for decision in _DECISIONS])
@@ -22,7 +22,7 @@ _STATUS_OF_GROUP: Statuses = np.array([decision.status for decision in _DECISION
 
 @dataclass(frozen=True)
 class PairTimes:
-    """What a pair of fresh processes takes.
+    """The times of a pair of fresh processes.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Noise(Protocol):
 
     @property
     def times(self) -> PairTimes:
-        """What a pair takes."""
+        """The times of a pair."""
 
     def draw(self, rng: np.random.Generator, runs: int, pairs: int) -> tuple[Floats, Floats]:
         """Log ratios and their variances as the blocks give them, each of shape (runs, pairs, cells)."""
@@ -53,14 +53,14 @@ class Noise(Protocol):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What simulated runs came to.
+    """The outcomes of simulated runs.
 
     Attributes
     ----------
     groups, cells:
         Statuses, of shape (runs, groups) and (runs, cells); a cell's as a live run reports it.
     minutes:
-        Of each run.
+        The minutes that each run took.
     """
 
     groups: Statuses
