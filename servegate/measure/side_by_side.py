@@ -79,6 +79,8 @@ class SideBySide:
         Decides which checkout starts first, the order of the cells and of the blocks.
     progress:
         Called with a line of text whenever something new begins.
+    clock_s:
+        The seconds that the time budget is counted in.
     """
 
     base: Checkout
@@ -86,6 +88,7 @@ class SideBySide:
     schedule: Schedule
     order: random.Random = field(default_factory=random.Random)
     progress: Callable[[str], None] = lambda _: None
+    clock_s: Callable[[], float] = time.monotonic
 
     def compare(
         self, targets: Sequence[tuple[Launchable, Sequence[Cell]]], policy: Policy, budget_s: float
@@ -105,9 +108,9 @@ class SideBySide:
         judge = ComparisonJudge(policy, [cell for _, cells in targets for cell in cells])
         errors: dict[str, ServegateError] = {}
         reports: list[PairReport] = []
-        start_s = time.monotonic()
+        start_s = self.clock_s()
         for pair in range(1, policy.looks[-1] + 1):
-            pair_start_s = time.monotonic()
+            pair_start_s = self.clock_s()
             if pair_start_s >= start_s + budget_s:
                 break
             here = _describe_pair(policy, pair, pair_start_s - start_s)
@@ -122,7 +125,7 @@ class SideBySide:
                     except ServegateError as error:
                         errors[group] = error
                         judge.drop(group)
-            now_s = time.monotonic()
+            now_s = self.clock_s()
             last = pair == policy.looks[-1] or now_s + (now_s - pair_start_s) > start_s + budget_s
             if pair in policy.looks or last:
                 judge.look(last=last)

@@ -296,7 +296,8 @@ def test_without_time_left_nothing_starts_and_nothing_is_accused() -> None:
 
 def test_a_budget_that_ends_before_the_first_look_judges_nothing() -> None:
     arms = TwoArms({"base": 100.0, "head": 50.0})
-    compared = side_by_side().compare([(arms, [CELL])], Policy(), budget_s=1e-6)
+    clock = itertools.count()
+    compared = replace(side_by_side(), clock_s=lambda: next(clock)).compare([(arms, [CELL])], Policy(), budget_s=2.0)
     said = "the time budget ended after 1 of the 4 pairs that a first look needs"
     assert compared.cells[CELL].verdict.reason == said
     assert [name for name, what in arms.log if what == "start"].count("base") == 1
