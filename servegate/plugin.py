@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from servegate.errors import ServegateError
-from servegate.session.options import add_options, is_any_given
-from servegate.session.performance_paths import advise, performance_paths
+from servegate.options.catalogue import add_options, is_any_given
+from servegate.options.performance_paths import advise, performance_paths
 
 if TYPE_CHECKING:
     from servegate.session.hooks import CellReporter

@@ -16,6 +16,7 @@ from servegate.judging.screen import screen_group
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import Compared
 from servegate.measure.targets import Conditions, MeasurementTarget, SessionServers
+from servegate.options.settings import Settings
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
 from servegate.session.outcomes import (
@@ -28,7 +29,6 @@ from servegate.session.outcomes import (
     tell_slowing,
 )
 from servegate.session.put_beside import put_beside
-from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import find_equivalent
 

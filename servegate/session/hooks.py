@@ -8,16 +8,16 @@ from pluggy import Result
 
 from servegate.errors import ServegateError
 from servegate.measure.targets import MeasurementTarget
+from servegate.options.command_line import check_command_line
+from servegate.options.performance_paths import performance_paths
+from servegate.options.read_settings import read_settings
+from servegate.options.settings import Settings
 from servegate.records import Cell
 from servegate.report.figures import benchmark_figures
 from servegate.report.terminal import Progress, write_summary
-from servegate.session.command_line import check_command_line
 from servegate.session.gate import CellFailedError
-from servegate.session.performance_paths import performance_paths
-from servegate.session.read_settings import read_settings
 from servegate.session.replayed_clock import replay, replayed_clock
 from servegate.session.session import GateSession
-from servegate.session.settings import Settings
 
 MARKER = "perf_target"
 FIXTURE = "perf_cell"

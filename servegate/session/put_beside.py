@@ -10,8 +10,8 @@ from servegate.judging.comparison import ComparisonJudge
 from servegate.judging.policy import Policy
 from servegate.measure.side_by_side import Compared, SideBySide
 from servegate.measure.targets import MeasurementTarget
+from servegate.options.settings import Settings
 from servegate.records import Cell
-from servegate.session.settings import Settings
 from servegate.storage.arms import open_arms
 from servegate.storage.carried import advise_to_carry
 from servegate.storage.commits import has_path

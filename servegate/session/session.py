@@ -9,12 +9,12 @@ import pytest
 
 from servegate.errors import BaselineError, CheckoutError, NoBaselineError, ServegateError, SettingsError
 from servegate.judging.arms import collect_details
+from servegate.options.settings import Settings
 from servegate.records import Fingerprint
 from servegate.report.folder import write_report
 from servegate.report.results import RunFacts, results_document
 from servegate.session.gate import Gate
 from servegate.session.reference import describe_reference
-from servegate.session.settings import Settings
 from servegate.storage.accepted import find_accepted
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
 from servegate.storage.commits import identify, read_head, require_clean, resolve_commit

@@ -7,15 +7,15 @@ import pytest
 
 from servegate.load.engines import LoadEngine
 from servegate.measure.side_by_side import Schedule
-from servegate.records import Cell
-from servegate.session.read_settings import read_settings as read_from_config
-from servegate.session.settings import (
+from servegate.options.read_settings import read_settings as read_from_config
+from servegate.options.settings import (
     FileSettings,
     JudgingSettings,
     MeasuringSettings,
     ProjectSettings,
     Settings,
 )
+from servegate.records import Cell
 from servegate.storage.environments import EnvironmentRecipe
 
 API_1, API_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency", 8)

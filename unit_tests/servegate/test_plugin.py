@@ -229,7 +229,7 @@ class TestComparing:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing needs /proc")
 def test_without_proc_nothing_is_measured(tiny_project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
     """CPU use would be shown as none."""
-    monkeypatch.setattr("servegate.session.command_line._PROC", tiny_project.root / "no such file")
+    monkeypatch.setattr("servegate.options.command_line._PROC", tiny_project.root / "no such file")
     result = tiny_project.run("perf_tests")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "without it servegate can't see what CPU time a service takes" in result.stderr.str()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from servegate.session.option_values import margins
+from servegate.options.values import margins
 
 
 @pytest.mark.parametrize(

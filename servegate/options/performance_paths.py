@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from servegate.session.options import PATHS
+from servegate.options.catalogue import PATHS
 
 
 def performance_paths(config: pytest.Config) -> list[str]:

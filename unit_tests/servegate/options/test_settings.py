@@ -7,7 +7,7 @@ import pytest
 
 from servegate.errors import SettingsError
 from servegate.judging.policy import Policy
-from servegate.session.options import MIN_ACCEPTED_PROCESSES
+from servegate.options.catalogue import MIN_ACCEPTED_PROCESSES
 from servegate.storage.environments import EnvironmentRecipe
 from unit_tests.builders.gate_settings import INI, read_settings
 from unit_tests.builders.tiny_project import TinyProject

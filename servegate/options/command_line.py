@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.session.performance_paths import advise, file_of_argument, performance_paths
-from servegate.session.settings import Settings
+from servegate.options.performance_paths import advise, file_of_argument, performance_paths
+from servegate.options.settings import Settings
 
 _PROC = Path("/proc/self/stat")
 

@@ -8,9 +8,9 @@ from servegate.errors import SettingsError
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.side_by_side import Schedule
-from servegate.session import options
-from servegate.session.options import CELLS, MIN_ACCEPTED_PROCESSES
-from servegate.session.settings import FileSettings, JudgingSettings, MeasuringSettings, ProjectSettings, Settings
+from servegate.options import catalogue
+from servegate.options.catalogue import CELLS, MIN_ACCEPTED_PROCESSES
+from servegate.options.settings import FileSettings, JudgingSettings, MeasuringSettings, ProjectSettings, Settings
 from servegate.storage.environments import EnvironmentRecipe
 
 
@@ -22,7 +22,7 @@ def read_settings(config: pytest.Config) -> Settings:
     SettingsError
         For a wrong value, with its source, or for options that contradict each other.
     """
-    read = {option.name: option.read(config) for option in options.OPTIONS}
+    read = {option.name: option.read(config) for option in catalogue.OPTIONS}
     value = {name: parsed for name, (parsed, _) in read.items()}
     cells = _all_cells(config, value["perf_cells"])
     versus = value["perf_versus"] or None

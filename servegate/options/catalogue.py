@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from servegate.load.workload import KEY_VARIABLE
-from servegate.session.option import Option, Switch
-from servegate.session.option_values import address, cells, looks, margins, number, whole_number, words
+from servegate.options.option import Option, Switch
+from servegate.options.values import address, cells, looks, margins, number, whole_number, words
 
 MIN_ACCEPTED_PROCESSES = 8
 
