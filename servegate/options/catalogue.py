@@ -162,13 +162,3 @@ def add_options(parser: pytest.Parser) -> None:
             parser.addini(option.name, option.description)
     for switch in SWITCHES:
         group.addoption(switch.flag, dest=switch.name, action="store_true", help=switch.help)
-
-
-def is_any_given(config: pytest.Config) -> bool:
-    """Whether the command line has an option of the gate, or asks for a comparison."""
-    names = [option.name for option in OPTIONS]
-    return (
-        any(config.getoption(name) is not None for name in names)
-        or any(config.getoption(switch.name) for switch in SWITCHES)
-        or bool(config.getoption("benchmark_compare", None))
-    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.options.performance_paths import advise, file_of_argument, performance_paths
+from servegate.options.performance_paths import advise, file_of_argument, performance_paths, runs_in_parallel
 from servegate.options.settings import Settings
 
 _PROC = Path("/proc/self/stat")
@@ -43,7 +43,8 @@ def check_command_line(config: pytest.Config, settings: Settings) -> None:
         raise SettingsError(
             f"performance tests report by pytest-benchmark; write: {command}  (without -p no:benchmark)"
         )
-    if getattr(config.option, "numprocesses", None) or getattr(config.option, "dist", "no") != "no":
+    # Where -k or -m chooses, there may be none of them left; if there is one, it fails by itself.
+    if runs_in_parallel(config) and not (config.option.keyword or config.option.markexpr):
         raise SettingsError(f"performance tests run one after the other; write: {command}  (without -n and --dist)")
     for name in ("benchmark_disable", "benchmark_skip"):
         if config.getoption(name, False):

@@ -9,7 +9,7 @@ from pluggy import Result
 from servegate.errors import ServegateError
 from servegate.measure.targets import MeasurementTarget
 from servegate.options.command_line import check_command_line
-from servegate.options.performance_paths import performance_paths
+from servegate.options.performance_paths import performance_paths, runs_in_parallel
 from servegate.options.read_settings import read_settings
 from servegate.options.settings import Settings
 from servegate.records import Cell
@@ -35,7 +35,7 @@ def start_session(config: pytest.Config) -> None:
     """
     settings = read_settings(config)
     check_command_line(config, settings)
-    if performance_paths(config):
+    if performance_paths(config) and not runs_in_parallel(config):
         # Disable pytest-benchmark's own comparison and table; only the gate judges.
         config.option.benchmark_compare = None
         config.option.benchmark_quiet = not config.option.benchmark_verbose

@@ -306,7 +306,10 @@ class TestWrongTests:
         tiny_project.write("unit_tests/test_cells.py", "def test_api(perf_cell):\n    perf_cell.check()\n")
         result = tiny_project.run("unit_tests/test_cells.py")
         result.assert_outcomes(errors=1)
-        assert "none of perf_paths stands on the command line; write: pytest perf_tests" in result.stdout.str()
+        assert (
+            "lies in none of the folders that perf_paths names (perf_tests); write: pytest perf_tests"
+            in result.stdout.str()
+        )
 
 
 class TestAsAProcess:

@@ -214,7 +214,6 @@ class TestUsage:
             ),
             ("perf_tests/test_cells.py::test_api -n 2", "write: pytest perf_tests/test_cells.py::test_api  (without"),
             ("unit_tests perf_tests -n 2", "write: pytest perf_tests  (without"),
-            (". -n 2", "write: pytest .  (without"),
         ],
     )
     def test_refused_with_the_right_command(self, tiny_project: TinyProject, arguments: str, meant: str) -> None:
