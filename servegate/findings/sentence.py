@@ -3,14 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from servegate.findings.causes import describe_causes, find_causes
-from servegate.findings.doubts import ADVICE, describe_doubts
+from servegate.findings.doubts import describe_doubts, give_advice
 from servegate.findings.exclusions import describe_exclusions
 from servegate.findings.runs import describe_arms
 from servegate.findings.subjects import Subject, find_subjects
 from servegate.findings.wording import enumerate_names, first_line, write_range
 from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
-from servegate.records import Status
+from servegate.records import MachineLoad, Status
 
 
 def describe_findings(
@@ -19,6 +19,7 @@ def describe_findings(
     *,
     arms: Mapping[str, Mapping[str, str]],
     failing: Collection[Status],
+    load: MachineLoad | None = None,
 ) -> str:
     """Say what a run found, the gravest first; one cause is one finding, however many cells show it.
 
@@ -32,6 +33,8 @@ def describe_findings(
         The details that the processes of `base` and `head` reported; an intended difference leads.
     failing:
         The verdicts that fail this run.
+    load:
+        What others used of the machine; None where that isn't known.
     """
     of_cells = {result.verdict.status for result in cells}
     statuses = of_cells | {group.verdict.status for group in groups}
@@ -55,7 +58,7 @@ def describe_findings(
     ]
     said = "; ".join(filter(None, clauses)) or _describe_unjudged(cells)
     sentence = f"{said[0].upper()}{said[1:].removesuffix('.')}."
-    return f"{sentence} {ADVICE}" if unclear else sentence
+    return f"{sentence} {give_advice(cells, load)}" if unclear else sentence
 
 
 def _explain(subjects: Sequence[Subject], cells: Sequence[CellResult], *, slower: bool) -> str:

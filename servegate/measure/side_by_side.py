@@ -9,7 +9,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from servegate.errors import ReferenceCheckoutError, ServegateError
@@ -81,6 +81,8 @@ class SideBySide:
         Called with a line of text whenever something new begins.
     clock_s:
         The seconds that the time budget is counted in.
+    watch:
+        Makes a context that each measurement of a cell runs in.
     """
 
     base: Checkout
@@ -89,6 +91,7 @@ class SideBySide:
     order: random.Random = field(default_factory=random.Random)
     progress: Callable[[str], None] = lambda _: None
     clock_s: Callable[[], float] = time.monotonic
+    watch: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def compare(
         self, targets: Sequence[tuple[Launchable, Sequence[Cell]]], policy: Policy, budget_s: float
@@ -175,7 +178,8 @@ class SideBySide:
             figures = {}
             for cell in self.order.sample(list(cells), len(cells)):
                 self.progress(f"{here}: {cell}")
-                figures[cell] = replace(self._compare_cell(ready, cell), start_seconds=start_seconds)
+                with self.watch():
+                    figures[cell] = replace(self._compare_cell(ready, cell), start_seconds=start_seconds)
             # By now the processes have loaded the files that they load at their first request.
             return MeasuredPair(figures, self._report(watch, ready))
 

@@ -64,6 +64,12 @@ OPTIONS = (
         parse=lambda text: text == "yes",
         choices=("yes", "no"),
     ),
+    Option(
+        "perf_other_run",
+        "wait",
+        "what to do while another run of yours measures on this machine: wait until it ends, or end this one",
+        choices=("wait", "end"),
+    ),
     PATHS,
     Option("perf_baselines", "perf_tests/baselines", "folder of the stored baselines", Path, metavar="FOLDER"),
     Option("perf_report", "perf-report", "folder that a run's report is written to; empty for none", metavar="FOLDER"),

@@ -53,6 +53,7 @@ def read_settings(config: pytest.Config) -> Settings:
             warmup_seconds=value["perf_warmup_seconds"],
             engine=engine,
             deployed=deployed,
+            waits=value["perf_other_run"] == "wait",
         ),
         judging=JudgingSettings(
             is_judged=is_judged,

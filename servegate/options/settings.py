@@ -28,6 +28,8 @@ class MeasuringSettings:
         What makes the load of a closed loop; side by side it is always the built-in client.
     deployed:
         A service that runs already, and is measured instead of fresh processes; None for those.
+    waits:
+        Whether the run waits while another one measures on this machine; else it ends.
     """
 
     processes: int
@@ -35,6 +37,7 @@ class MeasuringSettings:
     warmup_seconds: float
     engine: LoadEngine
     deployed: Deployed | None
+    waits: bool
 
     @property
     def details(self) -> dict[str, str]:

@@ -28,7 +28,16 @@ def describe_run(document: Mapping[str, Any]) -> str:
         measured += " with uncommitted changes"
     took = f"in {document['minutes']:.1f} minutes"
     against = _describe_reference(document["compared_with"])
-    return f"{measured[0].upper()}{measured[1:]}, {against}, on {document['machine']['class']}, {took}."
+    load = f" {describe_load(document['load'])}." if document["load"] else ""
+    return f"{measured[0].upper()}{measured[1:]}, {against}, on {document['machine']['class']}, {took}.{load}"
+
+
+def describe_load(load: Mapping[str, Any]) -> str:
+    """What others used of the machine, as in `Other programs used 0.85 of the machine's 2 cores meanwhile`."""
+    before = load["before_cores"]
+    return f"Other programs used {load['during_cores']:.2f} of the machine's {load['cores']} cores meanwhile" + (
+        "" if before is None else f" ({before:.2f} before)"
+    )
 
 
 def _describe_reference(reference: Mapping[str, Any] | None) -> str:

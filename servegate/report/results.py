@@ -9,7 +9,7 @@ from typing import Any
 from servegate.findings.sentence import describe_findings
 from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
-from servegate.records import Cell, Fingerprint, Sample, Status
+from servegate.records import Cell, Fingerprint, MachineLoad, Sample, Status
 from servegate.report.figures import mean_cpu_cores_by_process, summarise, tabulate_stages
 from servegate.storage.history import SCHEMA
 
@@ -55,6 +55,8 @@ class RunFacts:
         The verdicts that fail a test in this run.
     arms:
         The details that the processes of `base` and `head` reported; empty if nothing was compared side by side.
+    load:
+        What others used of the machine; None where that isn't known.
     notes:
         Lines for whoever reads the run.
     """
@@ -72,6 +74,7 @@ class RunFacts:
     selected: Sequence[Cell]
     failing: Collection[Status]
     arms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    load: MachineLoad | None = None
     notes: Sequence[str] = ()
 
 
@@ -83,7 +86,7 @@ def results_document(
     statuses = [group.verdict.status for group in groups] + [result.verdict.status for result in results]
     document = {
         "schema": SCHEMA,
-        "sentence": describe_findings(groups, results, arms=facts.arms, failing=facts.failing),
+        "sentence": describe_findings(groups, results, arms=facts.arms, failing=facts.failing, load=facts.load),
         "verdict": str(min(statuses, key=_BY_WEIGHT.index)),
         "failed": any(result.verdict.status in facts.failing for result in results),
         "began": facts.began.astimezone(UTC).isoformat(timespec="seconds"),
@@ -97,6 +100,7 @@ def results_document(
         "machine": {"class": fingerprint.machine_class, **asdict(fingerprint)},
         "differences": [{"name": name, "then": then, "now": now} for name, then, now in facts.differences],
         "arms": {name: dict(details) for name, details in facts.arms.items()},
+        "load": asdict(facts.load) if facts.load else None,
         "notes": list(facts.notes),
         "not_measured": [str(cell) for cell in facts.selected if cell not in measured],
         "groups": [_group(group) for group in groups],

@@ -31,6 +31,7 @@ from servegate.session.outcomes import (
 from servegate.session.put_beside import put_beside
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import find_equivalent
+from servegate.telemetry.outside_load import OutsideLoad
 
 _FAILING = frozenset({Status.REGRESSED, Status.INVALID, Status.BASE_FAILED})
 _FAILING_STRICT = _FAILING | {Status.INCONCLUSIVE, Status.NO_BASELINE}
@@ -75,6 +76,8 @@ class Gate:
         What the measured processes said of themselves.
     reports:
         The report of what the two arms ran, for each pair; empty if nothing was compared side by side.
+    outside:
+        Watches what others use of the machine.
     """
 
     settings: Settings
@@ -87,6 +90,7 @@ class Gate:
     groups: list[GroupResult] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
     reports: Sequence[PairReport] = ()
+    outside: OutsideLoad = field(default_factory=OutsideLoad)
     _errors: dict[str, BaseException] = field(default_factory=dict)
     _servers: SessionServers = field(default_factory=SessionServers)
     _start_s: float = field(default_factory=time.monotonic)
@@ -117,7 +121,11 @@ class Gate:
     def sentence(self) -> str:
         """The run's findings so far in one sentence; at least one cell was measured."""
         return describe_findings(
-            self.groups, list(self.results.values()), arms=collect_details(self.reports), failing=self.failing
+            self.groups,
+            list(self.results.values()),
+            arms=collect_details(self.reports),
+            failing=self.failing,
+            load=self.outside.found,
         )
 
     @property
@@ -171,6 +179,7 @@ class Gate:
             processes=1 if self.settings.judging.versus is not None else measuring.processes,
             seconds=measuring.seconds,
             progress=self.progress,
+            watch=self.outside.watch,
         )
         self.details.update(measurement.details)
         fallback = find_fallback(measurement.details)
@@ -242,7 +251,7 @@ class Gate:
         end_s = self._start_s + self.settings.judging.budget_s
         chosen = [(target, [cell for cell in cells if cell.group == target.name]) for target in targets]
         try:
-            return put_beside(self.settings, reference, chosen, self.policy, end_s, self.progress)
+            return put_beside(self.settings, reference, chosen, self.policy, end_s, self.progress, self.outside.watch)
         except ReferenceCheckoutError as error:
             return _nothing_compared(targets, error)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pluggy import Result
 
-from servegate.errors import ServegateError
+from servegate.errors import MachineInUseError, ServegateError
 from servegate.measure.targets import MeasurementTarget
 from servegate.options.command_line import check_command_line
 from servegate.options.performance_paths import performance_paths, runs_in_parallel
@@ -131,7 +131,7 @@ class SessionHooks:
         Raises
         ------
         pytest.UsageError
-            When two tests report the same cell.
+            When two tests report the same cell, or another run measures and this one is to end then.
         """
         owners: dict[Cell, str] = {}
         for item in session.items:
@@ -152,6 +152,11 @@ class SessionHooks:
                     f"the load sets the rate of the group {target.name!r}: its throughput says nothing of the service "
                     f"and can't be judged; name it in the ini file: perf_informing = {target.name}"
                 )
+        if owners and not session.config.option.collectonly:
+            try:
+                self.session.claim_machine()
+            except MachineInUseError as error:
+                raise pytest.UsageError(str(error)) from None
 
     def report_cell(self, request: pytest.FixtureRequest, benchmark: Any) -> "CellReporter":
         """The value of the `perf_cell` fixture.
@@ -207,6 +212,7 @@ class SessionHooks:
             baseline=gate.baseline,
             details=details,
             versus=self._settings.judging.versus or gate.reference,
+            load=gate.outside.found,
         )
         for note in session.notes:
             terminalreporter.write_line(note)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def put_beside(
     policy: Policy,
     end_s: float,
     progress: Callable[[str], None],
+    watch: Callable[[], AbstractContextManager[None]],
 ) -> Compared:
     """Compare cells with those of another commit.
 
@@ -35,6 +37,8 @@ def put_beside(
         The cells of each target.
     end_s:
         On the monotonic clock: no pair begins after that.
+    watch:
+        Makes a context that each measurement of a cell runs in.
 
     Raises
     ------
@@ -51,7 +55,7 @@ def put_beside(
     project = settings.project
     _check_comparable(settings, commit)
     with open_arms(settings.root, commit, project.recipe, carried=project.carried, progress=progress) as arms:
-        side_by_side = SideBySide(arms.base, arms.head, settings.judging.schedule, progress=progress)
+        side_by_side = SideBySide(arms.base, arms.head, settings.judging.schedule, progress=progress, watch=watch)
         compared = side_by_side.compare(cells, policy, end_s - time.monotonic())
     return replace(compared, errors={group: advise_to_carry(error) for group, error in compared.errors.items()})
 

@@ -1,5 +1,6 @@
 """One run that measures: its gate, its machine and its commit, and what it leaves when it ends."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from servegate.records import Fingerprint
 from servegate.report.folder import write_report
 from servegate.report.results import RunFacts, results_document
 from servegate.session.gate import Gate
+from servegate.session.machine_claim import claim_machine
 from servegate.session.reference import describe_reference
 from servegate.storage.accepted import find_accepted
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
@@ -52,6 +54,22 @@ class GateSession:
         self._config = config
         self._began = datetime.now(UTC)
         self._commit, self._is_changed = read_head(settings.root)
+
+    def claim_machine(self) -> None:
+        """Keep other runs of this user from measuring on this machine until pytest ends.
+
+        Raises
+        ------
+        MachineInUseError
+            When one measures already, and this run isn't to wait for it.
+        """
+        measuring = self.settings.measuring
+        if measuring.deployed is not None:
+            return
+        command = shlex.join(["pytest", *map(str, self._config.invocation_params.args)])
+        claim = claim_machine(command, self.settings.root, waits=measuring.waits, progress=self.gate.progress)
+        if claim is not None:
+            self._config.add_cleanup(claim.release)
 
     def _find_baseline(self) -> Baseline | None:
         root, judging, project = self.settings.root, self.settings.judging, self.settings.project
@@ -145,6 +163,7 @@ class GateSession:
             selected=self.gate.selected,
             failing=self.gate.failing,
             arms=collect_details(self.gate.reports),
+            load=self.gate.outside.found,
             notes=tuple(self.notes),
         )
         document = results_document(facts, list(self.gate.results.values()), self.gate.groups)

@@ -34,7 +34,9 @@ SETTINGS = Settings(
     informing=frozenset(),
     selected_groups=None,
     is_accepting=False,
-    measuring=MeasuringSettings(processes=2, seconds=5.0, warmup_seconds=1.0, engine=LoadEngine(), deployed=None),
+    measuring=MeasuringSettings(
+        processes=2, seconds=5.0, warmup_seconds=1.0, engine=LoadEngine(), deployed=None, waits=True
+    ),
     judging=JudgingSettings(
         is_judged=True,
         is_strict=False,

@@ -154,6 +154,21 @@ def test_both_arms_start_at_a_time() -> None:
     assert [what for _, what in arms.log[:4]] == ["start", "start", "ready", "ready"]
 
 
+def test_a_cells_measurement_is_watched_and_no_start_or_end_of_a_process() -> None:
+    arms = TwoArms({"base": 100.0, "head": 100.0})
+
+    @contextmanager
+    def watch() -> Iterator[None]:
+        arms.log.append(("", "watched"))
+        yield
+        arms.log.append(("", "seen"))
+
+    replace(side_by_side(), watch=watch).measure_pair(arms, [CELL])
+    events = [what for _, what in arms.log]
+    assert events.index("watched") == 4
+    assert events[-3:] == ["seen", "stop", "stop"]
+
+
 def test_the_base_stands_still_last() -> None:
     """It may be a far slower server, and another that stands still meanwhile would lose its connections."""
     arms = TwoArms({"base": 100.0, "head": 100.0})

@@ -2,6 +2,8 @@
 
 import re
 
+from servegate.records import MachineLoad
+from servegate.report.run_page import render_run
 from servegate.report.summary import render_summary
 from unit_tests.builders.runs.run_documents import RESULTS, document
 from unit_tests.builders.runs.sample_runs import slower_predict
@@ -15,6 +17,15 @@ def test_the_runs_sentence_comes_first() -> None:
         "REGRESSED: 2 of 2 groups, 8 of 8 cells. Commit 94f1c7de3b0a, compared side by side with main, 5b16c9bc7c7c "
         "(`Requests go to a worker through a table in shared memory`), on amd-epyc-2-cores-no-gpu, in 7.5 minutes."
     )
+
+
+def test_what_others_used_of_the_machine_stands_beside_the_verdict() -> None:
+    load = MachineLoad(cores=2, before_cores=None, during_cores=0.3, most_cores=0.5)
+    made = document(load=load)
+    assert made["load"] == {"cores": 2, "before_cores": None, "during_cores": 0.3, "most_cores": 0.5}
+    _, _, second, *_ = render_summary(made).splitlines()
+    assert second.endswith(", in 7.5 minutes. Other programs used 0.30 of the machine's 2 cores meanwhile.")
+    assert "Other programs used 0.30 of the machine" in render_run(made)
 
 
 def test_a_baseline_is_named_by_its_commit_and_subject() -> None:
