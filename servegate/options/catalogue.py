@@ -79,7 +79,7 @@ OPTIONS = (
         "folder that keeps each run's results, for `servegate trend`; empty for none",
         metavar="FOLDER",
     ),
-    Option("perf_service", "service", "folder of the service that is measured", metavar="FOLDER"),
+    Option("perf_service", "service", "folder or file of the service that is measured", metavar="PATH"),
     Option(
         "perf_lock",
         "requirements.lock",

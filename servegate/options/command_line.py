@@ -38,6 +38,7 @@ def check_command_line(config: pytest.Config, settings: Settings) -> None:
             )
         return
     _check_platform()
+    _check_service(settings)
     command = " ".join(["pytest", *paths, *filter(None, [settings.mode_option])])
     if not config.pluginmanager.hasplugin("benchmark"):
         raise SettingsError(
@@ -57,6 +58,16 @@ def check_command_line(config: pytest.Config, settings: Settings) -> None:
     if isinstance(compare, str):
         raise SettingsError(
             f"--benchmark-compare={compare}: the baseline of this machine is found by itself; write: {command}"
+        )
+
+
+def _check_service(settings: Settings) -> None:
+    """Comparisons and baselines are by what is committed of the service, so it must be there."""
+    service = settings.project.service
+    if settings.mode_option and settings.measuring.deployed is None and not (settings.root / service).exists():
+        raise SettingsError(
+            f"perf_service = {service}: there is no such folder or file in {settings.root}; "
+            "name the one with the service's code, as in perf_service = server.py"
         )
 
 

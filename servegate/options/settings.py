@@ -130,7 +130,7 @@ class ProjectSettings:
     Attributes
     ----------
     service:
-        Its folder with the service.
+        Its folder or file with the service's code.
     packages:
         Packages whose versions are recorded.
     recipe:

@@ -2,9 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from shlex import join
 from typing import Any
 
 from servegate.findings.wording import quote
+
+_VERSUS = "--perf-versus"
 
 
 def headline(document: Mapping[str, Any]) -> str:
@@ -30,6 +33,19 @@ def describe_run(document: Mapping[str, Any]) -> str:
     against = _describe_reference(document["compared_with"])
     load = f" {describe_load(document['load'])}." if document["load"] else ""
     return f"{measured[0].upper()}{measured[1:]}, {against}, on {document['machine']['class']}, {took}.{load}"
+
+
+def write_command(document: Mapping[str, Any]) -> str:
+    """The command that repeats the run; it names the commit that a branch or HEAD was, which may be another now."""
+    arguments, reference = list(document["arguments"]), document["compared_with"]
+    if reference is not None and reference["kind"] == "commit" and reference["commit"] is not None:
+        commit = reference["commit"][:12]
+        for place, argument in enumerate(arguments):
+            if argument.startswith(f"{_VERSUS}="):
+                arguments[place] = f"{_VERSUS}={commit}"
+            elif argument == _VERSUS and place + 1 < len(arguments):
+                arguments[place + 1] = commit
+    return join(["pytest", *arguments])
 
 
 def describe_load(load: Mapping[str, Any]) -> str:

@@ -62,9 +62,10 @@ def put_beside(
 
 def _check_comparable(settings: Settings, commit: str) -> None:
     tests = [path.relative_to(settings.root) for path in settings.files.paths if path.is_relative_to(settings.root)]
-    for what, paths in (("service", [Path(settings.project.service)]), ("performance tests", tests)):
+    needed = (("service", "perf_service", [Path(settings.project.service)]), ("performance tests", "perf_paths", tests))
+    for what, setting, paths in needed:
         if paths and not any(has_path(settings.root, commit, path) for path in paths):
             named = " ".join(map(str, paths))
             raise NothingToCompareError(
-                f"there is nothing to compare with: the commit {commit[:12]} has no {what} ({named})"
+                f"there is nothing to compare with: the commit {commit[:12]} has no {what} ({setting} = {named})"
             )

@@ -1,5 +1,6 @@
 """One run that measures: its gate, its machine and its commit, and what it leaves when it ends."""
 
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -54,6 +55,11 @@ class GateSession:
         self._config = config
         self._began = datetime.now(UTC)
         self._commit, self._is_changed = read_head(settings.root)
+        if versus is not None and self.gate.reference == self._commit and not self._is_changed:
+            self.notes.append(
+                f"nothing differs: the working tree has no changes, and {versus} is its commit, "
+                "so the run compares that with itself"
+            )
 
     def claim_machine(self) -> None:
         """Keep other runs of this user from measuring on this machine until pytest ends.
@@ -100,7 +106,11 @@ class GateSession:
             accepted = None
         if accepted is None:
             self.notes.append(f"NO_BASELINE: {self._why_no_baseline}")
-            self.notes.append("accept one on this machine with: make accept  (pytest perf_tests --perf-accept)")
+            paths = " ".join(os.path.relpath(path, settings.root) for path in settings.files.paths)
+            self.notes.append(
+                f"compare with a commit: pytest {paths} --perf-versus HEAD; "
+                f"or store what this machine measures as its baseline: pytest {paths} --perf-accept"
+            )
             return None
         self.notes.append(f"{self._why_no_baseline}; compared side by side with the commit accepted last: {accepted}")
         return accepted.commit

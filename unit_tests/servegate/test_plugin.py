@@ -101,7 +101,10 @@ class TestComparing:
         assert result.ret == pytest.ExitCode.OK
         assert set(table_of(result).values()) == {"NO_BASELINE"}
         result.stdout.fnmatch_lines(
-            ["NO_BASELINE: no baseline is stored for this class of machine*", "*--perf-accept*"]
+            [
+                "NO_BASELINE: no baseline is stored for this class of machine*",
+                "compare with a commit: pytest perf_tests --perf-versus HEAD; or store *: pytest * --perf-accept",
+            ]
         )
 
     def test_without_a_baseline_it_fails_where_it_is_strict(self, tiny_project: TinyProject) -> None:
@@ -172,6 +175,13 @@ class TestComparing:
         result = tiny_project.run("perf_tests", "--benchmark-compare", "--perf-confirm=no")
         assert set(table_of(result).values()) == {"NO_BASELINE"}
         assert "side by side" not in result.stdout.str()
+
+    def test_a_clean_tree_beside_its_own_commit_is_told_before_minutes_pass(self, tiny_project: TinyProject) -> None:
+        tiny_project.commit()
+        note = "nothing differs: the working tree has no changes, and HEAD is its commit"
+        assert note in tiny_project.run("perf_tests", "--perf-versus", "HEAD").stdout.str().partition("collected")[0]
+        tiny_project.write("service/new.py", "")
+        assert note not in tiny_project.run("perf_tests", "--perf-versus", "HEAD").stdout.str()
 
     def test_a_speedup_is_told(self, tiny_project: TinyProject) -> None:
         tiny_project.accept()

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from servegate.records import MachineLoad
 from servegate.report.run_page import render_run
 from servegate.report.summary import render_summary
@@ -37,6 +39,16 @@ def test_a_baseline_is_named_by_its_commit_and_subject() -> None:
     )
     unnamed = {"kind": "commit", "reference": "0123456", "commit": "0123456789abcdef", "subject": None}
     assert "compared side by side with 0123456789ab, on" in render_summary(document(compared_with=unnamed))
+
+
+@pytest.mark.parametrize("given", [["--perf-versus", "HEAD"], ["--perf-versus=HEAD"]])
+def test_the_command_that_repeats_it_names_the_commit(given: list[str]) -> None:
+    """HEAD is another one as soon as the change is committed."""
+    reference = {"kind": "commit", "reference": "HEAD", "commit": "0123456789abcdef", "subject": None}
+    arguments = ["perf_tests", *given, "-k", "api or model"]
+    expected = " ".join(given).replace("HEAD", "0123456789ab")
+    last = render_summary(document(arguments=arguments, compared_with=reference)).splitlines()[-1]
+    assert last == f"Repeat it: `pytest perf_tests {expected} -k 'api or model'`"
 
 
 def test_what_others_wrote_is_no_tag_in_the_heading() -> None:
