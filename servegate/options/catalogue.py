@@ -18,7 +18,7 @@ MIN_ACCEPTED_PROCESSES = 8
 CELLS = Option(
     "perf_cells",
     "",
-    "what is measured, as in: model=1,8 api=1,8,32; on the command line, of the groups that it names",
+    "what is measured, as in: model=1,8 api=1,8,32; on the command line, these groups alone",
     cells,
     metavar="GROUP=N,N...",
 )

@@ -1,6 +1,7 @@
 """Read and check the gate's settings, once: from the command line, the ini file and the defaults."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from servegate.load.engines import LoadEngine
 from servegate.measure.side_by_side import Schedule
 from servegate.options import catalogue
 from servegate.options.catalogue import CELLS, MIN_ACCEPTED_PROCESSES
+from servegate.options.hidden_settings import refuse_hidden_settings
 from servegate.options.settings import FileSettings, JudgingSettings, MeasuringSettings, ProjectSettings, Settings
 from servegate.storage.environments import EnvironmentRecipe
 
@@ -31,7 +33,8 @@ def read_settings(config: pytest.Config) -> Settings:
     SettingsError
         For a wrong value, with its source, or for options that contradict each other.
     """
-    read = {option.name: option.read(config) for option in catalogue.OPTIONS}
+    refuse_hidden_settings(config)
+    read = _read_options(config)
     value = {name: parsed for name, (parsed, _) in read.items()}
     cells = _all_cells(config, value["perf_cells"])
     versus = value["perf_versus"] or None
@@ -54,7 +57,7 @@ def read_settings(config: pytest.Config) -> Settings:
         root=root,
         cells=cells,
         informing=_informing(*read["perf_informing"], cells),
-        selected_groups=frozenset(value["perf_cells"]) if deployed else None,
+        selected_groups=None if config.getoption(CELLS.name) is None else frozenset(value["perf_cells"]),
         is_accepting=is_accepting,
         measuring=MeasuringSettings(
             processes=_processes(*read["perf_processes"], is_accepting=is_accepting),
@@ -89,6 +92,19 @@ def read_settings(config: pytest.Config) -> Settings:
             carried=value["perf_carry"],
         ),
     )
+
+
+def _read_options(config: pytest.Config) -> dict[str, tuple[Any, str]]:
+    """Each option's value and where it came from; all wrong values are told at once."""
+    read, wrong = {}, []
+    for option in catalogue.OPTIONS:
+        try:
+            read[option.name] = option.read(config)
+        except SettingsError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise SettingsError("\n".join(wrong))
+    return read
 
 
 def _margins(

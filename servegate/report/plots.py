@@ -65,7 +65,7 @@ def _draw_throughput(axes: "Axes", cells: Cells) -> None:
     axes.plot(places, [cell["now_per_s"] for cell in cells], color=BLUE, marker="o", label="now")
     if all(cell["baseline_per_s"] is not None for cell in cells):
         before = [cell["baseline_per_s"] for cell in cells]
-        axes.plot(places, before, color=GREY, marker="s", linestyle="--", label="baseline")
+        axes.plot(places, before, color=GREY, marker="s", linestyle="--", label="base")
         axes.legend(loc="lower right")
     _label(axes, cells, f"{unit} per s")
 

@@ -50,7 +50,7 @@ def _show_ms(value: float) -> str:
 _signed = "{:+.1%}".format
 _COLUMNS = (
     Column("now, per s", "now_per_s", short),
-    Column("baseline", "baseline_per_s", short),
+    Column("base, per s", "baseline_per_s", short),
     Column("change", "change.estimate", _signed),
     Column("95 % from", "change.low", _signed),
     Column("to", "change.high", _signed),

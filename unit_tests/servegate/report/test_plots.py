@@ -107,6 +107,6 @@ def test_more_groups_than_colours_are_all_there() -> None:
 
 def test_a_baseline_is_drawn_where_all_cells_have_one() -> None:
     compared = RESULTS[2:4]
-    assert "baseline" in draw(compared, "Throughput: api")
+    assert {"now", "base"} <= set(draw(compared, "Throughput: api"))
     lacking = replace(compared[0], verdict=replace(compared[0].verdict, baseline_per_s=None))
-    assert "baseline" not in draw([lacking, compared[1]], "Throughput: api")
+    assert "base" not in draw([lacking, compared[1]], "Throughput: api")
