@@ -42,13 +42,15 @@ def describe_findings(
         find_subjects(groups, cells, status)
         for status in (Status.REGRESSED, Status.IMPROVED, Status.INVALID, Status.BASE_FAILED, Status.NO_BASELINE)
     )
+    allowed = find_subjects(groups, cells, Status.ALLOWED)
     unclear = find_subjects(groups, cells, Status.INCONCLUSIVE)
     # Only a cell has a test that can fail.
     passed = not of_cells & set(failing)
     clauses = [
         describe_arms(arms),
-        _explain(regressed or improved, cells, slower=bool(regressed)),
+        _explain(regressed or allowed or improved, cells, slower=bool(regressed or allowed)),
         _describe_change(regressed, "loses", "lose"),
+        *(f"{_describe_change([one], 'loses', 'lose')}, {first_line(one.verdicts[0].reason)}" for one in allowed),
         _describe_change(improved, "gains", "gain"),
         *_describe_reasons(invalid, "{names} can't be judged"),
         *_describe_reasons(failed, "{names} could not be compared"),

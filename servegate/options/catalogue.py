@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from servegate.load.workload import KEY_VARIABLE
+from servegate.options.allowance import parse_allowances
 from servegate.options.option import Option, Switch
 from servegate.options.values import address, cells, looks, margins, number, whole_number, words
 
@@ -53,6 +54,15 @@ OPTIONS = (
         "time after which a run begins no further pair",
         number(0, 6000),
         metavar="MINUTES",
+    ),
+    Option(
+        "perf_allow",
+        "",
+        "a slowdown that is accepted on purpose, as in: api: up to 5 %: stronger checks; also as a line of a commit's "
+        "message, `Perf-allow: api: up to 5 %: stronger checks`",
+        parse_allowances,
+        metavar="'NAME: up to N %: REASON'",
+        is_for_one_run=True,
     ),
     Option("perf_processes", "3", "fresh processes that measure each cell", whole_number(1, 1000), metavar="N"),
     Option("perf_seconds", "5", "time that a process measures each cell", number(0.1, 3600), metavar="SECONDS"),

@@ -1,6 +1,6 @@
 """Read and check the gate's settings, once: from the command line, the ini file and the defaults."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -10,9 +10,17 @@ from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.side_by_side import Schedule
 from servegate.options import catalogue
+from servegate.options.allowance import Allowance
 from servegate.options.catalogue import CELLS, MIN_ACCEPTED_PROCESSES
 from servegate.options.hidden_settings import refuse_hidden_settings
-from servegate.options.settings import FileSettings, JudgingSettings, MeasuringSettings, ProjectSettings, Settings
+from servegate.options.settings import (
+    FileSettings,
+    JudgingSettings,
+    MeasuringSettings,
+    ProjectSettings,
+    Settings,
+    name_groups_and_cells,
+)
 from servegate.storage.environments import EnvironmentRecipe
 
 _PYPROJECT = "pyproject.toml"
@@ -74,6 +82,7 @@ def read_settings(config: pytest.Config) -> Settings:
             confirm=value["perf_confirm"] and deployed is None,
             margin=value["perf_margin_percent"][0],
             margins=_margins(*read["perf_margin_percent"], cells),
+            allowances=_allowances(*read["perf_allow"], cells),
             error_level=value["perf_error_percent"] / 100,
             looks=value["perf_pairs"],
             schedule=Schedule(value["perf_burst_seconds"], value["perf_blocks"]),
@@ -111,11 +120,21 @@ def _margins(
     margins: tuple[float, Mapping[str, float]], source: str, cells: Mapping[str, tuple[int, ...]]
 ) -> Mapping[str, float]:
     _, named = margins
-    known = {*cells, *(f"{group}[{value}]" for group, values in cells.items() for value in values)}
-    unknown = sorted(named.keys() - known)
+    _require_known(named, source, cells)
+    return named
+
+
+def _allowances(
+    allowances: tuple[Allowance, ...], source: str, cells: Mapping[str, tuple[int, ...]]
+) -> tuple[Allowance, ...]:
+    _require_known((allowance.name for allowance in allowances), source, cells)
+    return allowances
+
+
+def _require_known(names: Iterable[str], source: str, cells: Mapping[str, tuple[int, ...]]) -> None:
+    unknown = sorted(set(names) - name_groups_and_cells(cells))
     if unknown:
         raise SettingsError(f"{source}: {', '.join(unknown)} is no group or cell of perf_cells, as api or api[64]")
-    return named
 
 
 def _recipe(lock: str, source: str, command: str, is_shared: bool) -> EnvironmentRecipe:

@@ -8,6 +8,7 @@ from servegate.judging.policy import Policy
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.side_by_side import Schedule
+from servegate.options.allowance import Allowance
 from servegate.storage.environments import EnvironmentRecipe
 
 # Throughput gets half of the run's error level; the other half is kept for other figures.
@@ -61,6 +62,8 @@ class JudgingSettings:
         Whether what the stored baseline can't clear is compared side by side with its commit.
     margin, margins, looks:
         As in `Policy`.
+    allowances:
+        Slowdowns that the command line allows.
     error_level:
         Probability that a run of identical code is accused, whatever figure it is of.
     schedule:
@@ -75,6 +78,7 @@ class JudgingSettings:
     confirm: bool
     margin: float
     margins: Mapping[str, float]
+    allowances: tuple[Allowance, ...]
     error_level: float
     looks: tuple[int, ...]
     schedule: Schedule
@@ -148,6 +152,11 @@ class ProjectSettings:
     def lock(self) -> str:
         """The file that pins the service's packages."""
         return self.recipe.lock
+
+
+def name_groups_and_cells(cells: Mapping[str, tuple[int, ...]]) -> frozenset[str]:
+    """What an option may name: groups, as `api`, and cells, as `api[64]`."""
+    return frozenset((*cells, *(f"{group}[{value}]" for group, values in cells.items() for value in values)))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ _BY_WEIGHT = (
     Status.BASE_FAILED,
     Status.INCONCLUSIVE,
     Status.NO_BASELINE,
+    Status.ALLOWED,
     Status.IMPROVED,
     Status.PASS,
     Status.NOT_JUDGED,

@@ -8,6 +8,7 @@ from servegate.report.headline import describe_run, headline, write_command
 from servegate.report.older_documents import complete
 
 _QUIET = ("PASS", "not judged", "informs")
+_OF_GROUPS = ("REGRESSED", "ALLOWED")
 
 
 def render_summary(document: Mapping[str, Any]) -> str:
@@ -32,7 +33,7 @@ def render_summary(document: Mapping[str, Any]) -> str:
         lines += ["", "```text", evidence, "```", "", "</details>"] if evidence else ["", "</details>"]
     if document["differences"]:
         lines += ["", "Differs from the baseline's machine: " + ", ".join(map(_difference, document["differences"]))]
-    lines += ["", *document["notes"], f"Repeat it: `{write_command(document)}`"]
+    lines += ["", *map(_safe, document["notes"]), f"Repeat it: `{write_command(document)}`"]
     return "\n".join(lines) + "\n"
 
 
@@ -42,8 +43,12 @@ def _difference(difference: Mapping[str, str]) -> str:
 
 def _find_loud(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """Groups and cells that need a reader, by name; a cell that has its verdict from its group is told with it."""
-    told = {cell for group in document["groups"] if group["status"] == "REGRESSED" for cell in group["cells"]}
-    cells = [cell for cell in document["cells"] if cell["cell"] not in told or cell["status"] != "REGRESSED"]
+    told = {(cell, group["status"]) for group in document["groups"] for cell in group["cells"]}
+    cells = [
+        cell
+        for cell in document["cells"]
+        if cell["status"] not in _OF_GROUPS or (cell["cell"], cell["status"]) not in told
+    ]
     entries = [(group["group"], group) for group in document["groups"]] + [(cell["cell"], cell) for cell in cells]
     return [(name, entry) for name, entry in entries if entry["status"] not in _QUIET]
 

@@ -15,6 +15,7 @@ from servegate.options.settings import Settings
 from servegate.records import Fingerprint
 from servegate.report.folder import write_report
 from servegate.report.results import RunFacts, results_document
+from servegate.session.allowances import find_allowances
 from servegate.session.gate import Gate
 from servegate.session.machine_claim import claim_machine
 from servegate.session.reference import describe_reference
@@ -52,6 +53,10 @@ class GateSession:
         versus = settings.judging.versus
         # Resolved once: HEAD or a branch may be another commit when the run ends.
         self.gate.reference = resolve_commit(settings.root, versus) if versus is not None else self._find_accepted()
+        if settings.judging.is_judged:
+            base = self.gate.reference or (self.gate.baseline.checkout.commit if self.gate.baseline else None)
+            self.gate.allowances, notes = find_allowances(settings, base)
+            self.notes += notes
         self._config = config
         self._began = datetime.now(UTC)
         self._commit, self._is_changed = read_head(settings.root)

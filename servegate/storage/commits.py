@@ -58,6 +58,17 @@ def read_head(root: Path) -> tuple[str | None, bool]:
         return None, False
 
 
+def read_messages(root: Path, base: str) -> str:
+    """The messages of the commits that HEAD has and a base hasn't, the newest first.
+
+    Raises
+    ------
+    CheckoutError
+        Without git, or when the base isn't here.
+    """
+    return run_git(root, "log", "--format=%B", f"{base}..HEAD", "--")
+
+
 def require_clean(root: Path, allowed: Path) -> None:
     """Refuse a working tree with changes outside one folder.
 

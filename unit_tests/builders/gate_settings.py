@@ -44,6 +44,7 @@ SETTINGS = Settings(
         confirm=False,
         margin=0.02,
         margins={},
+        allowances=(),
         error_level=0.01,
         looks=(3, 5),
         schedule=Schedule(burst_s=0.5, blocks=2),

@@ -363,7 +363,7 @@ class TestHelp:
 
     def test_every_option_has_an_ini_twin(self, tiny_project: TinyProject) -> None:
         shown = tiny_project.run("--help").stdout.str()
-        one_run_only = {"--perf-versus", "--perf-server-url", "--perf-server-ca"}
+        one_run_only = {"--perf-versus", "--perf-allow", "--perf-server-url", "--perf-server-ca"}
         flags = set(re.findall(r"--perf-[a-z-]+(?==)", shown)) - one_run_only
         assert {"--perf-cells", "--perf-processes", "--perf-margin-percent"} <= flags
         for flag in flags:

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from servegate.records import MachineLoad
+from servegate.records import MachineLoad, Status
 from servegate.report.run_page import render_run
 from servegate.report.summary import render_summary
+from unit_tests.builders.runs.findings import make_cell, make_group
 from unit_tests.builders.runs.run_documents import RESULTS, document
 from unit_tests.builders.runs.sample_runs import slower_predict
 
@@ -19,6 +20,17 @@ def test_the_runs_sentence_comes_first() -> None:
         "REGRESSED: 2 of 2 groups, 8 of 8 cells. Commit 94f1c7de3b0a, compared side by side with main, 5b16c9bc7c7c "
         "(`Requests go to a worker through a table in shared memory`), on amd-epyc-2-cores-no-gpu, in 7.5 minutes."
     )
+
+
+def test_an_allowed_group_is_told_once_with_its_reason() -> None:
+    cells = [make_cell("api", value, Status.ALLOWED, (-0.04, -0.06, -0.02)) for value in (1, 8)]
+    group = make_group("api", Status.ALLOWED, (-0.04, -0.06, -0.02), values=(1, 8), reason="allowed up to 5 %: checks")
+    made = document(cells, groups=[group])
+    assert (made["verdict"], made["failed"]) == ("ALLOWED", False)
+    text = render_summary(made)
+    assert text.count("<details>") == 1
+    assert "<code>api</code> ALLOWED: allowed up to 5 %: checks" in text
+    assert text.count("**ALLOWED**") == 3
 
 
 def test_what_others_used_of_the_machine_stands_beside_the_verdict() -> None:
@@ -54,6 +66,7 @@ def test_the_command_that_repeats_it_names_the_commit(given: list[str]) -> None:
 def test_what_others_wrote_is_no_tag_in_the_heading() -> None:
     first = render_summary(document(RESULTS[5:])).splitlines()[0]
     assert first == "## `latency[percent=70]` can't be judged: 1 answer was &lt;wrong>."
+    assert "a &lt;note>" in render_summary(document(RESULTS[:1], notes=["a <note>"])).splitlines()
 
 
 def test_a_row_for_each_cell_and_what_fails_is_bold() -> None:
