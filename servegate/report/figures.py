@@ -8,7 +8,7 @@ from statistics import fmean, median
 from servegate.judging.cell_result import CellResult
 from servegate.judging.estimators import mean_of_known, most_of_known
 from servegate.judging.stages import compare_stages, mean_stage
-from servegate.records import Change, Sample, StageTime
+from servegate.records import REST, Change, Sample, StageTime
 from servegate.telemetry.sampler import mean_by_process
 
 
@@ -48,6 +48,11 @@ def short(value: float) -> str:
 def show_mib(value: float) -> str:
     """Bytes in MiB."""
     return f"{value / 2**20:.0f}"
+
+
+def name_stage(name: str) -> str:
+    """As the report shows it: `rest` tells nobody what it is."""
+    return "rest (HTTP, queues, client)" if name == REST else name
 
 
 show_percent, show_cores = "{:.1%}".format, "{:.2f}".format

@@ -106,5 +106,11 @@ def _describe_machine(document: Mapping[str, Any]) -> dict[str, str]:
         "CPU": f"{machine['cpu_model']}, {machine['usable_cores']} usable cores",
         "GPU": f"{machine['gpu_count']} x {machine['gpu_name']}" if machine["gpu_name"] else "none",
         "began": document["began"],
+        **{f"request of {group}": _describe_request(request) for group, request in document["requests"].items()},
         **machine["details"],
     }
+
+
+def _describe_request(request: Mapping[str, Any]) -> str:
+    size = request["body_bytes"]
+    return f"POST {request['path']}, {size / 1e3:.1f} kB" if size >= 1000 else f"POST {request['path']}, {size} bytes"

@@ -105,6 +105,17 @@ def _is_written_by_litserve(file: Path) -> bool:
         return text.readline().strip() == _WRITTEN_BY_LITSERVE
 
 
+def list_differing_files(root: Path, base: str) -> list[str] | None:
+    """Files below `root` that differ from a commit, untracked ones among them; None where git can't say."""
+    try:
+        tracked = run_git(root, "diff", "--name-only", "--relative", "-z", base, "--").split("\0")
+        untracked = run_git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+    except CheckoutError:
+        return None
+    written = {name for name in untracked if name and _is_written_by_litserve(root / name)}
+    return sorted({*tracked, *untracked} - written - {""})
+
+
 def find_equivalent(root: Path, wanted: CommitIdentity, service: str, lock: str) -> str:
     """The commit itself, or after a squash merge a reachable one with the same service and lock file.
 
