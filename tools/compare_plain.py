@@ -16,11 +16,12 @@ from statistics import fmean, median
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
 from servegate.api import HttpService, HttpTarget
 from servegate.errors import ServegateError
+from servegate.judging.figures.kinds import FigureKind
 from servegate.judging.pairs import PairFigure
 from servegate.measure.bursts import PausableServer
-from servegate.measure.side_by_side import Schedule, SideBySide
+from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
 from servegate.measure.targets import BurstLoad, LaunchedProcess
-from servegate.records import Cell, Checkout
+from servegate.records import Cell, Checkout, ProcessRecord
 
 CELLS = (*(Cell("api", "concurrency", value) for value in (1, 8, 64)), Cell("photo", "concurrency", 8))
 _MODULES = {"plain": "tools.plain_server", "service": "service.server"}
@@ -30,6 +31,8 @@ _ENVIRONMENT = {"PROMETHEUS_MULTIPROC_DIR": ""}
 
 class PlainOrService:
     """The plain server or the service, as the checkout's name has it; each cell's group names its photo."""
+
+    figures: Sequence[FigureKind] = ()
 
     @contextmanager
     def launch(self, checkout: Checkout) -> Iterator["LaunchedServer"]:
@@ -45,12 +48,16 @@ class LaunchedServer:
 
     launched: LaunchedProcess
 
-    def wait_until_ready(self) -> "PausablePhotos":
+    def wait_until_ready(self) -> None:
         """Wait, and pause it."""
-        small = self.launched.wait_until_ready()
+        self.launched.wait_until_ready()
+
+    def open(self) -> "PausablePhotos":
+        """A server of two photos."""
+        small = self.launched.open()
         assert isinstance(small, PausableServer), "launched by an HttpTarget"
         large = replace(small, workload=cat_workload(large_cat_jpeg()))
-        return PausablePhotos({"api": small, "photo": large}, small.details, small.is_python)
+        return PausablePhotos({"api": small, "photo": large}, small.details, small.is_python, small.record)
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class PausablePhotos:
     by_group: Mapping[str, PausableServer]
     details: Mapping[str, str]
     is_python: bool
+    record: ProcessRecord
 
     def start_load(self, cell: Cell) -> BurstLoad:
         """Warm the cell up."""
@@ -98,7 +106,11 @@ def main(arguments: Sequence[str]) -> int:
             print(f"pair {number} of {options.pairs}: {text}", file=sys.stderr, flush=True)
 
         try:
-            pair = SideBySide(plain, service, schedule, progress=show).measure_pair(PlainOrService(), CELLS).figures
+            pair = (
+                FreshPairs(plain, service, schedule, progress=show)
+                .measure(PlainOrService(), PairPlan(CELLS, ()))
+                .figures
+            )
         except ServegateError as error:
             print(error, file=sys.stderr)
             return 1

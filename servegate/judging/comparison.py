@@ -45,6 +45,11 @@ class ComparisonJudge:
         """Whether another pair would measure something."""
         return bool(self._test.measured.any())
 
+    def is_slower(self, group: str) -> bool:
+        """Whether the group is decided to be slower."""
+        decision = self._test.of_groups.decision[self._test.group_names.index(group)]
+        return bool(decision == Decision.REGRESSED)
+
     def add(self, pair: Mapping[Cell, PairFigure], fallback: str | None = None) -> None:
         """Take the figures of one pair of fresh processes. A cell that can't be judged is left out from now on.
 

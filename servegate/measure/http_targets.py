@@ -1,18 +1,21 @@
 """What a project measures over HTTP: its service, and the requests that are sent to it."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from servegate.errors import MeasurementError, ReferenceCheckoutError, SettingsError
+from servegate.judging.figures.kinds import FIGURE_KINDS, FigureKind
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
 from servegate.measure.bursts import PausableServer, open_pausable_server
 from servegate.measure.code_path import fill_python, make_environment, names_python
+from servegate.measure.first_answer import is_answered_rightly
 from servegate.measure.http_instruments import DeployedInstrument, OpenLoopInstrument, ServerInstrument
 from servegate.measure.targets import Conditions, LaunchedProcess, MeasurementTarget
 from servegate.processes.server import ServerProcess
-from servegate.records import Checkout
+from servegate.records import Checkout, ProcessRecord
 
 # Of a cell's load on a checkout, before its first burst.
 _WARMUP_BEFORE_BURSTS_S = 0.5
@@ -103,6 +106,7 @@ class HttpTarget:
     unit: str = "requests"
     parameter: str = field(default="concurrency", init=False)
     rate_is_given: bool = field(default=False, init=False)
+    figures: Sequence[FigureKind] = field(default=FIGURE_KINDS, init=False)
 
     @contextmanager
     def open(self, conditions: Conditions) -> Iterator[ServerInstrument | DeployedInstrument]:
@@ -152,6 +156,7 @@ class OpenLoopTarget:
     parameter: str = field(default="load", init=False)
     ceiling: MeasurementTarget | None = field(default=None, init=False)
     rate_is_given: bool = field(default=True, init=False)
+    figures: Sequence[FigureKind] = field(default=(), init=False)
 
     @contextmanager
     def open(self, conditions: Conditions) -> Iterator[OpenLoopInstrument]:
@@ -185,27 +190,42 @@ def open_server_instrument(
         yield ServerInstrument(server, client, target.workload, conditions.warmup_s, details)
 
 
-@dataclass(frozen=True)
 class _LaunchedServer:
-    target: HttpTarget
-    checkout: Checkout
-    server: ServerProcess
-    parts: ExitStack
+    """A server that was started; its context ends what is opened here."""
 
-    def wait_until_ready(self) -> PausableServer:
-        """Wait, ask the server what it is, pause it and start a client for it."""
-        self.server.wait_until_ready()
+    def __init__(self, target: HttpTarget, checkout: Checkout, server: ServerProcess, parts: ExitStack) -> None:
+        self._target = target
+        self._checkout = checkout
+        self._server = server
+        self._parts = parts
+        self._began_s = time.monotonic()
+        self._start_s: float | None = None
+
+    def wait_until_ready(self) -> None:
+        """Wait for the server and for its first answer, and pause it."""
+        self._server.wait_until_ready()
+        if is_answered_rightly(self._server.url, self._target.workload):
+            self._start_s = time.monotonic() - self._began_s
+        self._server.process.pause()
+
+    def open(self) -> PausableServer:
+        """Ask the server what it is, and start a client for it."""
+        self._server.process.resume()
         details = self._describe()
-        opened = open_pausable_server(self.server, self.target.workload, _WARMUP_BEFORE_BURSTS_S)
+        opened = open_pausable_server(self._server, self._target.workload, _WARMUP_BEFORE_BURSTS_S)
+        server = self._parts.enter_context(opened)
         return replace(
-            self.parts.enter_context(opened), details=details, is_python=names_python(self.target.service.command)
+            server,
+            record=ProcessRecord(self._start_s, server.observed.memory_bytes()),
+            details=details,
+            is_python=names_python(self._target.service.command),
         )
 
     def _describe(self) -> Mapping[str, str]:
         try:
-            return self.target.service.describe(self.server.url)
+            return self._target.service.describe(self._server.url)
         except Exception as error:
             # The question is the working tree's. An older commit may know no answer, and isn't wrong for that.
-            if self.checkout.name != "base":
-                raise MeasurementError(f"`describe` of the group {self.target.name!r} failed: {error!r}") from error
+            if self._checkout.name != "base":
+                raise MeasurementError(f"`describe` of the group {self._target.name!r} failed: {error!r}") from error
             return {}

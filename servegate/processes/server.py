@@ -78,17 +78,17 @@ class ServerProcess:
         self._process = ManagedProcess(command, cwd=self._cwd, env=env, name="the server")
 
     def wait_until_ready(self) -> None:
-        """Wait for what was launched; if it doesn't get ready it is stopped."""
+        """Wait for what was launched. Another thread may stop it meanwhile."""
+        self.process.wait_until_ready(self.url + self._health_path, self._ready_deadline_s)
+
+    def start(self) -> None:
+        """Start it on a free port and wait until it is ready; if it doesn't get ready it is stopped."""
+        self.launch()
         try:
-            self.process.wait_until_ready(self.url + self._health_path, self._ready_deadline_s)
+            self.wait_until_ready()
         except BaseException:
             self.stop()
             raise
-
-    def start(self) -> None:
-        """Start it on a free port and wait until it is ready."""
-        self.launch()
-        self.wait_until_ready()
 
     def stop(self) -> None:
         """Stop it, if it runs, and check that its port is free again.

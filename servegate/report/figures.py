@@ -93,9 +93,9 @@ def _telemetry_share(sample: Sample) -> float | None:
 
 
 FIGURES = (
-    Figure("latency_p50_ms", "p50, ms", short, lambda sample: sample.latency.p50_ms, _median),
-    Figure("latency_p95_ms", "p95, ms", short, lambda sample: sample.latency.p95_ms, _median),
-    Figure("latency_p99_ms", "p99, ms", short, lambda sample: sample.latency.p99_ms, _median),
+    Figure("latency_p50_ms", "p50, ms", short, lambda sample: sample.felt_latency.p50_ms, _median),
+    Figure("latency_p95_ms", "p95, ms", short, lambda sample: sample.felt_latency.p95_ms, _median),
+    Figure("latency_p99_ms", "p99, ms", short, lambda sample: sample.felt_latency.p99_ms, _median),
     Figure("success_rate", "right answers", show_percent, lambda sample: sample.success_rate, _least, usual=1.0),
     Figure("cpu_cores", "CPU, cores", show_cores, _cpu_cores, mean_of_known),
     Figure("client_cpu_cores", "client, cores", show_cores, lambda sample: sample.client_cpu_cores, mean_of_known),
@@ -164,7 +164,7 @@ def benchmark_figures(result: CellResult) -> dict[str, object]:
         "unit": result.unit,
         "units_per_round": [sample.units_per_round for sample in samples],
         "throughput_per_s": [sample.throughput_per_s for sample in samples],
-        "latency_mean_ms": [sample.latency.mean_ms for sample in samples],
+        "latency_mean_ms": [sample.felt_latency.mean_ms for sample in samples],
         **{
             figure.name: [value for sample in samples if (value := figure.read(sample)) is not None]
             for figure in FIGURES

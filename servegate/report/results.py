@@ -4,16 +4,18 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from statistics import median
 from typing import Any
 
 from servegate.findings.sentence import describe_findings
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.records import Cell, Fingerprint, Sample, Status
 from servegate.report.figures import mean_cpu_cores_by_process, summarise, tabulate_stages
 from servegate.storage.history import SCHEMA
 
-# The verdict of a run is the first of these that one of its groups or cells has.
+# The verdict of a run is the first of these that one of its groups, cells or figures has.
 _BY_WEIGHT = (
     Status.REGRESSED,
     Status.INVALID,
@@ -29,7 +31,7 @@ _BY_WEIGHT = (
 
 @dataclass(frozen=True)
 class RunFacts:
-    """The facts in a run's document besides its groups and cells.
+    """The facts in a run's document besides its groups, cells and figures.
 
     Attributes
     ----------
@@ -76,16 +78,21 @@ class RunFacts:
 
 
 def results_document(
-    facts: RunFacts, results: Sequence[CellResult], groups: Sequence[GroupResult] = ()
+    facts: RunFacts,
+    results: Sequence[CellResult],
+    groups: Sequence[GroupResult] = (),
+    figures: Sequence[FigureResult] = (),
 ) -> dict[str, Any]:
     """The document of a run that has measured a cell at least; nothing but what JSON can hold."""
     fingerprint, measured = facts.fingerprint, {result.cell for result in results}
-    statuses = [group.verdict.status for group in groups] + [result.verdict.status for result in results]
+    of_figures = [figure.verdict.status for figure in figures if figure.verdict.status is not Status.NOT_JUDGED]
+    of_tests = [*(result.verdict.status for result in results), *of_figures]
+    statuses = [*(group.verdict.status for group in groups), *of_tests]
     document = {
         "schema": SCHEMA,
-        "sentence": describe_findings(groups, results, arms=facts.arms, failing=facts.failing),
+        "sentence": describe_findings(groups, results, figures, arms=facts.arms, failing=facts.failing),
         "verdict": str(min(statuses, key=_BY_WEIGHT.index)),
-        "failed": any(result.verdict.status in facts.failing for result in results),
+        "failed": any(status in facts.failing for status in of_tests),
         "began": facts.began.astimezone(UTC).isoformat(timespec="seconds"),
         "minutes": round((facts.ended - facts.began).total_seconds() / 60, 2),
         "exit_status": facts.exit_status,
@@ -100,6 +107,7 @@ def results_document(
         "notes": list(facts.notes),
         "not_measured": [str(cell) for cell in facts.selected if cell not in measured],
         "groups": [_group(group) for group in groups],
+        "figures": [_figure(figure, fails=figure.verdict.status in facts.failing) for figure in figures],
         "cells": [_cell(result, fails=result.verdict.status in facts.failing) for result in results],
     }
     plain: dict[str, Any] = _without_nan(document)
@@ -120,6 +128,31 @@ def _group(group: GroupResult) -> dict[str, Any]:
         "pairs": group.pairs,
         "pair_spread": group.pair_spread,
         "cells": [str(cell) for cell in group.cells],
+    }
+
+
+def _figure(result: FigureResult, *, fails: bool) -> dict[str, Any]:
+    verdict, kind = result.verdict, result.figure.kind
+    return {
+        "figure": str(result.figure),
+        "group": result.figure.group,
+        "name": kind.name,
+        "meaning": kind.meaning,
+        "unit": kind.unit,
+        "scale": kind.scale,
+        "value_unit": kind.value_unit,
+        "value_scale": kind.value_scale,
+        "status": str(verdict.status),
+        "fails": fails,
+        "reason": verdict.reason,
+        "evidence": list(verdict.evidence),
+        "change": asdict(result.change) if result.change else None,
+        "margin": result.margin,
+        "excluded": result.excluded,
+        "base": median(result.base) if result.base else None,
+        "head": median(result.head) if result.head else None,
+        "base_processes": [float(f"{value:.6g}") for value in result.base],
+        "head_processes": [float(f"{value:.6g}") for value in result.head],
     }
 
 

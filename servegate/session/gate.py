@@ -10,6 +10,8 @@ from servegate.errors import CheckoutError, NothingToCompareError, ReferenceChec
 from servegate.findings.sentence import describe_findings
 from servegate.judging.arms import PairReport, collect_details, find_fallback
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.kinds import GroupFigure
+from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.policy import Policy
 from servegate.judging.screen import screen_group
@@ -42,9 +44,9 @@ GetFixture = Callable[[str], ServerProcess]
 
 
 class CellFailedError(AssertionError):
-    """A cell's verdict fails its test."""
+    """The verdict on a cell, or on a figure of a group, fails its test."""
 
-    def __init__(self, cell: Cell, verdict: Verdict) -> None:
+    def __init__(self, cell: Cell | GroupFigure, verdict: Verdict) -> None:
         super().__init__(f"{cell} {verdict.status}: {verdict.reason}")
         self.cell = cell
         self.verdict = verdict
@@ -71,6 +73,8 @@ class Gate:
         The result of each cell that was measured.
     groups:
         The groups that were compared side by side.
+    figures:
+        The figures that were judged side by side.
     details:
         What the measured processes said of themselves.
     reports:
@@ -85,6 +89,7 @@ class Gate:
     selected: Sequence[Cell] = ()
     results: dict[Cell, CellResult] = field(default_factory=dict)
     groups: list[GroupResult] = field(default_factory=list)
+    figures: dict[GroupFigure, FigureResult] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     reports: Sequence[PairReport] = ()
     _errors: dict[str, BaseException] = field(default_factory=dict)
@@ -99,14 +104,25 @@ class Gate:
         ServegateError
             When measuring the target failed; the same for each of its cells.
         """
-        if cell not in self.results and target.name not in self._errors:
+        self._require(target, get_fixture, is_measured=cell in self.results)
+        return self.results[cell]
+
+    def judge(self, target: MeasurementTarget, figure: GroupFigure, get_fixture: GetFixture) -> FigureResult:
+        """The verdict on a figure of a target's group; the first call measures, and errors are raised, as in `measure`.
+
+        A figure without a verdict wasn't compared, as where the base has no service.
+        """
+        self._require(target, get_fixture, is_measured=bool(self._results_of(target)))
+        return self.figures.get(figure) or FigureResult(figure, Verdict(Status.NOT_JUDGED, "nothing was compared"), 0.0)
+
+    def _require(self, target: MeasurementTarget, get_fixture: GetFixture, *, is_measured: bool) -> None:
+        if not is_measured and target.name not in self._errors:
             if target.name in self.settings.informing:
                 self._measure([target], get_fixture)
             else:
                 self._measure_judged(get_fixture)
         if target.name in self._errors:
             raise self._errors[target.name]
-        return self.results[cell]
 
     @property
     def failing(self) -> frozenset[Status]:
@@ -117,15 +133,25 @@ class Gate:
     def sentence(self) -> str:
         """The run's findings so far in one sentence; at least one cell was measured."""
         return describe_findings(
-            self.groups, list(self.results.values()), arms=collect_details(self.reports), failing=self.failing
+            self.groups,
+            list(self.results.values()),
+            list(self.figures.values()),
+            arms=collect_details(self.reports),
+            failing=self.failing,
         )
 
     @property
     def policy(self) -> Policy:
-        """The judge's policy for what this run judges."""
-        judged = [cell for cell in self.selected if cell.group not in self.settings.informing]
-        groups = {cell.group for cell in judged}
-        return self.settings.judging.policy(groups=max(1, len(groups)), cells=max(1, len(judged)))
+        """The judge's policy for the throughput of what this run judges."""
+        return self.settings.judging.policy(groups=self._judged_groups, cells=max(1, len(self._judged)))
+
+    @property
+    def _judged(self) -> list[Cell]:
+        return [cell for cell in self.selected if cell.group not in self.settings.informing]
+
+    @property
+    def _judged_groups(self) -> int:
+        return max(1, len({cell.group for cell in self._judged}))
 
     def _measure_judged(self, get_fixture: GetFixture) -> None:
         targets = [target for target in self.targets if target.name not in self.settings.informing]
@@ -242,7 +268,8 @@ class Gate:
         end_s = self._start_s + self.settings.judging.budget_s
         chosen = [(target, [cell for cell in cells if cell.group == target.name]) for target in targets]
         try:
-            return put_beside(self.settings, reference, chosen, self.policy, end_s, self.progress)
+            figure_policy = self.settings.judging.figure_policy(groups=self._judged_groups)
+            return put_beside(self.settings, reference, chosen, self.policy, figure_policy, end_s, self.progress)
         except ReferenceCheckoutError as error:
             return _nothing_compared(targets, error)
 
@@ -253,6 +280,7 @@ class Gate:
             self._errors[target.name] = compared.errors[target.name]
             return
         self.groups += [group for group in compared.groups if group.name == target.name]
+        self.figures.update({found.figure: found for found in compared.figures if found.figure.group == target.name})
         for cell, comparison in compared.cells.items():
             if cell.group == target.name:
                 self._keep(target, cell, [pair.head for pair in comparison.pairs], comparison.verdict)

@@ -4,6 +4,9 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
+from servegate.judging.figures.kinds import FIGURE_KINDS
+from servegate.judging.figures.policy import DEFAULT_MARGINS
+
 
 def number(low: float, high: float) -> Callable[[str], float]:
     """Make a parser of numbers within limits."""
@@ -62,6 +65,29 @@ def looks(text: str) -> tuple[int, ...]:
     if not pairs or pairs[0] < 2 or any(one >= other for one, other in pairwise(pairs)):
         raise ValueError("must be whole numbers that rise, from 2 on, as in: 4 6 9 14 22")
     return pairs
+
+
+def figures(text: str) -> dict[str, float | None]:
+    """Read `cost=8 api.tail=off api[64].cost=off`: margins of figures in their units, None for those that are off.
+
+    Raises
+    ------
+    ValueError
+        For anything else, for a figure that doesn't exist, and for a margin that isn't above zero.
+    """
+    names = [kind.name for kind in FIGURE_KINDS]
+    margins = dict(DEFAULT_MARGINS)
+    for part in text.split():
+        name, _, margin = part.partition("=")
+        where, _, kind = name.rpartition(".")
+        if kind not in names or not margin or not re.fullmatch(r"[^\s=.\[\]]*(\[[^\s=\[\]]+\])?", where):
+            raise ValueError(
+                f"{part!r} must look like cost=8, api.tail=off or api[64].cost=off, with {', '.join(names)}"
+            )
+        if "[" in where and margin != "off":
+            raise ValueError(f"{part!r}: a figure is of a group; one cell can only be left out, with off")
+        margins[name] = None if margin == "off" else number(1e-9, 1e9)(margin)
+    return margins
 
 
 def margins(text: str) -> tuple[float, dict[str, float]]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from servegate.judging.figures.kinds import FIGURE_KINDS
 from servegate.load.workload import KEY_VARIABLE
 from servegate.session.option import Option, Switch
-from servegate.session.option_values import address, cells, looks, margins, number, whole_number, words
+from servegate.session.option_values import address, cells, figures, looks, margins, number, whole_number, words
 
 MIN_ACCEPTED_PROCESSES = 8
 
@@ -39,6 +40,15 @@ OPTIONS = (
         "slowdown of a group that is to be found; others by group and cell, as in: 2 api=3 api[64]=4",
         margins,
         metavar="PERCENT",
+    ),
+    Option(
+        "perf_figures",
+        "",
+        "smallest changes of other figures that are accused, by group where they differ, or off, as in: "
+        f"api.tail=off cost=8; by default {' '.join(f'{kind.name}={kind.margin:g}' for kind in FIGURE_KINDS)} "
+        f"({', '.join(f'{kind.name} in {kind.unit}' for kind in FIGURE_KINDS)})",
+        figures,
+        metavar="FIGURE=N",
     ),
     Option(
         "perf_error_percent",
@@ -120,6 +130,13 @@ OPTIONS = (
     ),
     Option(
         "perf_burst_seconds", "0.25", "time of load in a burst of a comparison", number(0.05, 600), metavar="SECONDS"
+    ),
+    Option(
+        "perf_turn_seconds",
+        "1",
+        "time of load in a turn of a comparison, which shows how late requests come",
+        number(0.5, 600),
+        metavar="SECONDS",
     ),
     Option("perf_blocks", "4", "blocks of four bursts for a cell in a pair", whole_number(2, 1000), metavar="N"),
     Option("perf_load_engine", "builtin", "the program that makes a closed loop's load", choices=("builtin", "locust")),

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from servegate.errors import NothingToCompareError
 from servegate.judging.comparison import ComparisonJudge
+from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.policy import Policy
+from servegate.measure.fresh_pairs import FreshPairs
 from servegate.measure.side_by_side import Compared, SideBySide
 from servegate.measure.targets import MeasurementTarget
 from servegate.records import Cell
@@ -22,6 +24,7 @@ def put_beside(
     commit: str,
     cells: Sequence[tuple[MeasurementTarget, Sequence[Cell]]],
     policy: Policy,
+    figure_policy: FigurePolicy,
     end_s: float,
     progress: Callable[[str], None],
 ) -> Compared:
@@ -51,8 +54,8 @@ def put_beside(
     project = settings.project
     _check_comparable(settings, commit)
     with open_arms(settings.root, commit, project.recipe, carried=project.carried, progress=progress) as arms:
-        side_by_side = SideBySide(arms.base, arms.head, settings.judging.schedule, progress=progress)
-        compared = side_by_side.compare(cells, policy, end_s - time.monotonic())
+        pairs = FreshPairs(arms.base, arms.head, settings.judging.schedule, progress=progress)
+        compared = SideBySide(pairs).compare(cells, policy, figure_policy, end_s - time.monotonic())
     return replace(compared, errors={group: advise_to_carry(error) for group, error in compared.errors.items()})
 
 

@@ -1,13 +1,13 @@
 """Read and check the gate's settings, once: from the command line, the ini file and the defaults."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 
 from servegate.errors import SettingsError
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
-from servegate.measure.side_by_side import Schedule
+from servegate.measure.fresh_pairs import Schedule
 from servegate.session import options
 from servegate.session.options import CELLS, MIN_ACCEPTED_PROCESSES
 from servegate.session.settings import FileSettings, JudgingSettings, MeasuringSettings, ProjectSettings, Settings
@@ -61,9 +61,10 @@ def read_settings(config: pytest.Config) -> Settings:
             confirm=value["perf_confirm"] and deployed is None,
             margin=value["perf_margin_percent"][0],
             margins=_margins(*read["perf_margin_percent"], cells),
+            figures=_figures(*read["perf_figures"], cells),
             error_level=value["perf_error_percent"] / 100,
             looks=value["perf_pairs"],
-            schedule=Schedule(value["perf_burst_seconds"], value["perf_blocks"]),
+            schedule=Schedule(value["perf_burst_seconds"], value["perf_blocks"], value["perf_turn_seconds"]),
             budget_s=value["perf_budget_minutes"] * 60,
         ),
         files=FileSettings(
@@ -87,11 +88,22 @@ def _margins(
     margins: tuple[float, Mapping[str, float]], source: str, cells: Mapping[str, tuple[int, ...]]
 ) -> Mapping[str, float]:
     _, named = margins
+    _check_names(named, source, cells)
+    return named
+
+
+def _figures(
+    margins: Mapping[str, float | None], source: str, cells: Mapping[str, tuple[int, ...]]
+) -> Mapping[str, float | None]:
+    _check_names([where for name in margins if (where := name.rpartition(".")[0])], source, cells)
+    return margins
+
+
+def _check_names(names: Iterable[str], source: str, cells: Mapping[str, tuple[int, ...]]) -> None:
     known = {*cells, *(f"{group}[{value}]" for group, values in cells.items() for value in values)}
-    unknown = sorted(named.keys() - known)
+    unknown = sorted(set(names) - known)
     if unknown:
         raise SettingsError(f"{source}: {', '.join(unknown)} is no group or cell of perf_cells, as api or api[64]")
-    return named
 
 
 def _processes(asked: int, source: str, *, is_accepting: bool) -> int:

@@ -147,7 +147,8 @@ class GateSession:
             arms=collect_details(self.gate.reports),
             notes=tuple(self.notes),
         )
-        document = results_document(facts, list(self.gate.results.values()), self.gate.groups)
+        gate = self.gate
+        document = results_document(facts, list(gate.results.values()), gate.groups, list(gate.figures.values()))
         report, history = self.settings.files.report, self.settings.files.history
         try:
             if history is not None:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.policy import Policy
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
-from servegate.measure.side_by_side import Schedule
+from servegate.measure.fresh_pairs import Schedule
 from servegate.storage.environments import EnvironmentRecipe
 
 # Throughput gets half of the run's error level; the other half is kept for other figures.
@@ -58,6 +59,8 @@ class JudgingSettings:
         Whether what the stored baseline can't clear is compared side by side with its commit.
     margin, margins, looks:
         As in `Policy`.
+    figures:
+        The margins of `FigurePolicy`.
     error_level:
         Probability that a run of identical code is accused, whatever figure it is of.
     schedule:
@@ -72,6 +75,7 @@ class JudgingSettings:
     confirm: bool
     margin: float
     margins: Mapping[str, float]
+    figures: Mapping[str, float | None]
     error_level: float
     looks: tuple[int, ...]
     schedule: Schedule
@@ -88,12 +92,17 @@ class JudgingSettings:
             looks=self.looks,
         )
 
+    def figure_policy(self, *, groups: int) -> FigurePolicy:
+        """The judge's policy for what throughput doesn't show of so many groups."""
+        return FigurePolicy(self.figures, self.error_level, groups, first_pairs=self.looks[0])
+
     @property
     def rule(self) -> dict[str, object]:
         """How the run judges, as its document records it."""
         return {
             "margin": self.margin,
             "margins": dict(self.margins),
+            "figures": dict(self.figures),
             "error_level": self.error_level,
             "looks": list(self.looks),
             "strict": self.is_strict,

@@ -64,6 +64,7 @@ class ScriptedTarget:
     folder: Path
     ceiling: None = None
     rate_is_given: bool = False
+    figures: tuple[()] = ()
     started: int = 0
 
     @contextmanager

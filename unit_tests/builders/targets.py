@@ -1,9 +1,11 @@
 """Targets that measure nothing real: tests say what they do when they are opened or launched."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from servegate.errors import ReferenceCheckoutError
+from servegate.judging.figures.kinds import FigureKind
 from servegate.load.engines import LoadEngine
 from servegate.measure.targets import Conditions, LaunchedProcess
 from servegate.processes.server import ServerProcess
@@ -27,6 +29,7 @@ class FakeTarget:
     unit = "requests"
     ceiling = None
     rate_is_given = False
+    figures: Sequence[FigureKind] = ()
 
     def __init__(self, name: str = "api") -> None:
         self.name = name

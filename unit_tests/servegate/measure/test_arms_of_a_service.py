@@ -54,6 +54,7 @@ def start_both(arms: Arms) -> None:
         process: LaunchedProcess
         with TARGET.launch(checkout) as process:
             process.wait_until_ready()
+            process.open()
 
 
 def test_what_perf_carry_names_lets_both_arms_start(service: Path) -> None:
