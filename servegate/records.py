@@ -10,11 +10,11 @@ from statistics import median
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One thing measured, as in `api[concurrency=8]`."""
+    """One thing measured, as in `api[concurrency=8]` or `photo[kind=phone]`."""
 
     group: str
     parameter: str
-    value: int
+    value: int | str
 
     def __str__(self) -> str:
         return f"{self.group}[{self.parameter}={self.value}]"

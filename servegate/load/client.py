@@ -7,7 +7,6 @@ that, the line `hold` has it send no more requests: the client answers when the 
 """
 
 import asyncio
-import base64
 import json
 import random
 import sys
@@ -22,7 +21,7 @@ from servegate.load.deployed import tls_context
 from servegate.load.open_loop import send_at_random
 from servegate.load.requests import Requester
 from servegate.load.results import LoadResult, SteadyResult
-from servegate.load.workload import Workload
+from servegate.load.workload import Requests, parse_requests
 
 _REQUEST_TIMEOUT_S = 60.0
 # A slow server gets this many times the asked time to complete two requests a connection.
@@ -54,7 +53,7 @@ class LoadJob:
     """
 
     url: str
-    workload: Workload
+    workload: Requests
     concurrency: int
     warmup_s: float
     measure_s: float | None
@@ -74,9 +73,7 @@ class LoadJob:
     def from_json(cls, line: str) -> "LoadJob":
         """The inverse of `to_json`."""
         document = json.loads(line)
-        workload = document.pop("workload")
-        workload["body"] = base64.b64decode(workload["body"])
-        return cls(**document, workload=Workload(**workload))
+        return cls(**{**document, "workload": parse_requests(document["workload"])})
 
 
 class _Load:

@@ -8,7 +8,7 @@ as it would be to a user.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -19,7 +19,7 @@ from servegate.load.client import GO, HOLD, LoadJob
 from servegate.load.engines import LoadEngine
 from servegate.load.results import parse_steady_result
 from servegate.load.server_timing import StageSpan, mean_stages, parse_server_timing
-from servegate.load.workload import Workload
+from servegate.load.workload import Requests
 from servegate.measure.samples import burst_record, summarise_latency
 from servegate.processes.managed import ManagedProcess
 from servegate.processes.server import ServerProcess
@@ -27,6 +27,7 @@ from servegate.records import BurstRecord, Cell, ProcessRecord, Telemetry
 from servegate.telemetry.process_tree import ProcessTree, observe
 from servegate.telemetry.sampler import TelemetrySampler
 
+LoadOf = Callable[[Cell], tuple[Requests, int]]
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 # For the client to warm up, to hand over its figures and to end, on top of its load.
@@ -37,11 +38,17 @@ _WINDOW_S = 0.5
 
 @dataclass(frozen=True)
 class PausableServer:
-    """A server that is loaded by a client of its own; a cell's value is the concurrency."""
+    """A server that is loaded by a client of its own.
+
+    Attributes
+    ----------
+    load_of:
+        The requests of a cell, and the number of connections that send them.
+    """
 
     server: ServerProcess
     client: ManagedProcess
-    workload: Workload
+    load_of: LoadOf
     warmup_s: float
     observed: ProcessTree
     record: ProcessRecord = field(default_factory=lambda: ProcessRecord(None, None))
@@ -50,20 +57,22 @@ class PausableServer:
 
     def start_load(self, cell: Cell) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""
-        job = LoadJob(self.server.url, self.workload, cell.value, self.warmup_s, measure_s=None)
+        requests, concurrency = self.load_of(cell)
+        job = LoadJob(self.server.url, requests, concurrency, self.warmup_s, measure_s=None)
         began_s = time.monotonic()
         self.server.process.resume()
         self.client.exchange(job.to_json(), job.longest_s + _CLIENT_DEADLINE_S)
         self.server.process.pause()
-        return ApiBurstLoad(self.server, self.client, self.observed, cell, (began_s, time.monotonic()))
+        warmed_s = began_s, time.monotonic()
+        return ApiBurstLoad(self.server, self.client, self.observed, cell, concurrency, warmed_s)
 
 
 @contextmanager
-def open_pausable_server(server: ServerProcess, workload: Workload, warmup_s: float) -> Iterator[PausableServer]:
+def open_pausable_server(server: ServerProcess, load_of: LoadOf, warmup_s: float) -> Iterator[PausableServer]:
     """Stop a running server where it stands and start a client for it; the client ends with the context."""
     server.process.pause()
     with LoadEngine().start() as client, observe(server.process.pid) as observed:
-        yield PausableServer(server, client, workload, warmup_s, observed)
+        yield PausableServer(server, client, load_of, warmup_s, observed)
 
 
 class ApiBurstLoad:
@@ -84,12 +93,14 @@ class ApiBurstLoad:
         client: ManagedProcess,
         observed: ProcessTree,
         cell: Cell,
+        concurrency: int,
         warmed_s: tuple[float, float],
     ) -> None:
         self._server = server
         self._client = client
         self._observed = observed
         self._cell = cell
+        self._concurrency = concurrency
         # When the server ran, from the warm-up on, and when in bursts and turns.
         self._ran_s = [warmed_s]
         self._bursts_s: list[tuple[float, float]] = []
@@ -135,7 +146,7 @@ class ApiBurstLoad:
         record = burst_record(
             units,
             np.diff(edges_s)[:, 0].tolist(),
-            units_per_round=self._cell.value,
+            units_per_round=self._concurrency,
             latencies_ms=((ended_at_s - began_at_s)[is_inside] * 1e3).tolist(),
             failures=result.failures,
             telemetry=self._telemetry,

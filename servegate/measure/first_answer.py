@@ -12,8 +12,8 @@ _open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def is_answered_rightly(url: str, workload: Workload) -> bool:
-    """Send a workload's request once. What goes wrong shows again when the service is measured, and counts there."""
-    request = urllib.request.Request(url + workload.path, workload.body, dict(workload.headers), method="POST")
+    """Send a request once. What goes wrong shows again when the service is measured, and counts there."""
+    request = urllib.request.Request(url + workload.path, workload.body, dict(workload.headers), method=workload.method)
     try:
         with _open_url(request, timeout=_TIMEOUT_S) as response:
             return wrong_answer(workload, response.status, response.read()) is None

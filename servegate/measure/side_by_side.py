@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from servegate.errors import ServegateError
@@ -67,6 +67,7 @@ class SideBySide:
         """Compare the cells of several targets pair by pair, until all are decided or no time is left.
 
         All targets are measured within each pair, since each learns from the others how far fresh processes differ.
+        Targets of one service share its processes.
         A cell that is decided at a look is not measured again, unless a figure of its group lies beyond its margin.
 
         Parameters
@@ -80,6 +81,7 @@ class SideBySide:
         """
         judge = ComparisonJudge(policy, [cell for _, cells in targets for cell in cells])
         figures = FigureJudge(figure_policy, {cells[0].group: (target.figures, cells) for target, cells in targets})
+        shared = share_processes(targets)
         errors: dict[str, ServegateError] = {}
         reports: list[PairReport] = []
         start_s = self.clock_s()
@@ -88,21 +90,25 @@ class SideBySide:
             if pair_start_s >= start_s + budget_s:
                 break
             here = _describe_pair(policy, pair, pair_start_s - start_s)
-            for target, cells in targets:
-                group = cells[0].group
-                open_cells = judge.open_cells(group) if pair <= policy.looks[-1] else []
-                plan = plan_pair(open_cells, figures.open_kinds(group), cells)
-                if plan is None:
+            for target, groups in shared:
+                plans = {
+                    group: plan
+                    for group, cells in groups.items()
+                    if (plan := plan_pair(judge.open_cells(group), figures.open_kinds(group), cells)) is not None
+                }
+                if not plans:
                     continue
                 try:
-                    measured = self.pairs.measure(target, plan, f"{here}: {group}")
+                    measured = self.pairs.measure(target, join_plans(plans.values()), f"{here}: {', '.join(plans)}")
                     reports.append(measured.report)
                     judge.add(measured.figures, fallback=measured.report.fallback)
-                    figures.add(group, measured.processes, measured.samples)
+                    for group in plans:
+                        figures.add(group, measured.processes, measured.samples)
                 except ServegateError as error:
-                    errors[group] = error
-                    judge.drop(group)
-                    figures.drop(group)
+                    for group in groups:
+                        errors[group] = error
+                        judge.drop(group)
+                        figures.drop(group)
             now_s = self.clock_s()
             is_late = now_s + (now_s - pair_start_s) > start_s + budget_s
             last = is_late or pair == policy.looks[-1]
@@ -111,10 +117,37 @@ class SideBySide:
                 for _, cells in targets:
                     if judge.is_slower(cells[0].group):
                         figures.leave_to_throughput(cells[0].group)
-            if is_late or not ((judge.is_any_open and not last) or figures.is_any_open):
+            if last:
+                judge.close()
+            if is_late or not (judge.is_any_open or figures.is_any_open):
                 break
         cells_compared = {cell: found for cell, found in judge.compared_cells().items() if cell.group not in errors}
         return Compared(cells_compared, judge.compared_groups(), errors, reports, figures.results())
+
+
+def share_processes(
+    targets: Sequence[tuple[Launchable, Sequence[Cell]]],
+) -> list[tuple[Launchable, dict[str, Sequence[Cell]]]]:
+    """Put the targets together that the same processes can be measured for; each with the cells of its groups."""
+    shared: list[tuple[Launchable, dict[str, Sequence[Cell]]]] = []
+    for target, cells in targets:
+        group = {cells[0].group: cells}
+        for place, (other, groups) in enumerate(shared):
+            together = other.share(target)
+            if together is not None:
+                shared[place] = together, groups | group
+                break
+        else:
+            shared.append((target, group))
+    return shared
+
+
+def join_plans(plans: Iterable[PairPlan]) -> PairPlan:
+    """One plan for the groups that share processes."""
+    joined = PairPlan((), ())
+    for plan in plans:
+        joined = PairPlan([*joined.bursts, *plan.bursts], [*joined.turns, *plan.turns])
+    return joined
 
 
 def plan_pair(open_cells: Sequence[Cell], suspected: Collection[FigureKind], cells: Sequence[Cell]) -> PairPlan | None:

@@ -132,6 +132,9 @@ class Launchable(Protocol):
     def figures(self) -> Sequence[FigureKind]:
         """The figures that its processes show beside throughput, side by side."""
 
+    def share(self, other: "Launchable") -> "Launchable | None":
+        """A target of both that the same processes can be measured for; None where they can't."""
+
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Start a fresh process of a checkout without waiting for it; the context ends it.
 
@@ -165,5 +168,13 @@ class MeasurementTarget(Launchable, Protocol):
     def rate_is_given(self) -> bool:
         """Whether throughput is the load's choice, so that only latency says something of the service."""
 
+    def explain_wrong_value(self, value: int | str) -> str | None:
+        """Why there can be no cell with a value; None if there can."""
+
     def open(self, conditions: Conditions) -> AbstractContextManager[Instrument]:
         """Start a fresh process of the working tree; the context ends it."""
+
+
+def explain_no_number(value: int | str) -> str | None:
+    """Why a value is no number of something; None if it is."""
+    return None if isinstance(value, int) else "must be a whole number above 0"

@@ -11,7 +11,7 @@ from servegate.errors import MeasurementError, SettingsError
 from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, FigureKind
 from servegate.measure.code_path import fill_python, make_environment, names_python
 from servegate.measure.samples import burst_record, summarise_latency
-from servegate.measure.targets import Conditions, MeasurementTarget
+from servegate.measure.targets import Conditions, Launchable, MeasurementTarget, explain_no_number
 from servegate.processes.managed import ManagedProcess
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample, Telemetry
 from servegate.telemetry.process_tree import ProcessTree, observe
@@ -35,13 +35,14 @@ class WorkerInstrument:
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """Run rounds for about this long, after two to warm up."""
-        _, one_round_s = self.run(cell.value, 2)
+        batch_size = int(cell.value)
+        _, one_round_s = self.run(batch_size, 2)
         rounds = max(_MIN_ROUNDS, math.ceil(seconds / one_round_s))
         with TelemetrySampler(self.observed) as telemetry:
-            rounds_s = self.run(cell.value, rounds, rounds * one_round_s)
+            rounds_s = self.run(batch_size, rounds, rounds * one_round_s)
         return Sample(
             rounds_s=tuple(rounds_s),
-            units_per_round=cell.value,
+            units_per_round=batch_size,
             latency=summarise_latency([round_s * 1e3 for round_s in rounds_s]),
             answers=rounds,
             failures=(),
@@ -50,7 +51,8 @@ class WorkerInstrument:
 
     def start_load(self, cell: Cell) -> "WorkerBurstLoad":
         """Warm the cell up; between jobs the worker waits without using the CPU."""
-        return WorkerBurstLoad(self, cell.value, self.run(cell.value, 2)[-1])
+        batch_size = int(cell.value)
+        return WorkerBurstLoad(self, batch_size, self.run(batch_size, 2)[-1])
 
     def run(self, batch_size: int, rounds: int, expected_s: float = 0.0) -> list[float]:
         """Seconds of each round; together they should take so long."""
@@ -140,6 +142,13 @@ class WorkerTarget:
     ceiling: MeasurementTarget | None = field(default=None, init=False)
     rate_is_given: bool = field(default=False, init=False)
     figures: Sequence[FigureKind] = field(default=(COST, MEMORY, GROWTH, START), init=False)
+
+    def explain_wrong_value(self, value: int | str) -> str | None:
+        """Why there can be no cell with a value; None if there can."""
+        return explain_no_number(value)
+
+    def share(self, other: Launchable) -> None:
+        """Nothing: a worker does one thing."""
 
     @contextmanager
     def open(self, conditions: Conditions) -> Iterator[WorkerInstrument]:

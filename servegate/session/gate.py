@@ -221,7 +221,10 @@ class Gate:
             return
         project = self.settings.project
         screened = [
-            result for target in targets for result in self._results_of(target) if result.verdict.change is not None
+            result
+            for target in targets
+            for result in self._results_of(target)
+            if result.verdict.change is not None or result.verdict.status is Status.NO_BASELINE
         ]
         try:
             reference = find_equivalent(self.settings.root, self.baseline.checkout, project.service, project.lock)

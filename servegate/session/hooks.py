@@ -99,6 +99,10 @@ class SessionHooks:
             )
         if self._targets.setdefault(target.name, target) != target:
             pytest.fail(f"{where}: there is another target named {target.name!r}; names must differ", pytrace=False)
+        for value in self._settings.cells[target.name]:
+            wrong = target.explain_wrong_value(value)
+            if wrong is not None:
+                pytest.fail(f"{where}: perf_cells has {target.name}={value}; a value {wrong}", pytrace=False)
         cells = [Cell(target.name, target.parameter, value) for value in self._settings.cells[target.name]]
         reported: list[Cell | GroupFigure] = [*cells, *self._list_figures(target)]
         self._cells.update({str(cell): cell for cell in reported})

@@ -13,6 +13,9 @@ from servegate.session.options import CELLS, MIN_ACCEPTED_PROCESSES
 from servegate.session.settings import FileSettings, JudgingSettings, MeasuringSettings, ProjectSettings, Settings
 from servegate.storage.environments import EnvironmentRecipe
 
+# Values by group.
+Cells = Mapping[str, tuple[int | str, ...]]
+
 
 def read_settings(config: pytest.Config) -> Settings:
     """Read and check the settings.
@@ -84,22 +87,18 @@ def read_settings(config: pytest.Config) -> Settings:
     )
 
 
-def _margins(
-    margins: tuple[float, Mapping[str, float]], source: str, cells: Mapping[str, tuple[int, ...]]
-) -> Mapping[str, float]:
+def _margins(margins: tuple[float, Mapping[str, float]], source: str, cells: Cells) -> Mapping[str, float]:
     _, named = margins
     _check_names(named, source, cells)
     return named
 
 
-def _figures(
-    margins: Mapping[str, float | None], source: str, cells: Mapping[str, tuple[int, ...]]
-) -> Mapping[str, float | None]:
+def _figures(margins: Mapping[str, float | None], source: str, cells: Cells) -> Mapping[str, float | None]:
     _check_names([where for name in margins if (where := name.rpartition(".")[0])], source, cells)
     return margins
 
 
-def _check_names(names: Iterable[str], source: str, cells: Mapping[str, tuple[int, ...]]) -> None:
+def _check_names(names: Iterable[str], source: str, cells: Cells) -> None:
     known = {*cells, *(f"{group}[{value}]" for group, values in cells.items() for value in values)}
     unknown = sorted(set(names) - known)
     if unknown:
@@ -128,7 +127,7 @@ def _deployed(config: pytest.Config, url: str, ca_file: str, versus: str | None)
     return Deployed.from_options(url, ca_file or None)
 
 
-def _all_cells(config: pytest.Config, named: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
+def _all_cells(config: pytest.Config, named: Cells) -> Cells:
     """The command line replaces the groups that it names and leaves the others as the ini file has them."""
     cells, _ = CELLS.read_ini(config)
     unknown = [group for group in named if cells and group not in cells]

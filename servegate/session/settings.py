@@ -173,7 +173,7 @@ class Settings:
     """
 
     root: Path
-    cells: Mapping[str, tuple[int, ...]]
+    cells: Mapping[str, tuple[int | str, ...]]
     informing: frozenset[str]
     selected_groups: frozenset[str] | None
     is_accepting: bool

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from servegate.errors import ProcessError
 from servegate.judging.figures.kinds import FigureKind
+from servegate.measure.targets import Launchable
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, StageTime
 from unit_tests.builders.runs.samples import make_sample
 
@@ -43,6 +44,9 @@ class FakeArms:
             yield _Launched(checkout.name, self)
         finally:
             self.log.append((checkout.name, "stop"))
+
+    def share(self, other: Launchable) -> None:
+        """Nothing."""
 
     @property
     def bursts(self) -> str:

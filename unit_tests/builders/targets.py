@@ -7,7 +7,7 @@ from pathlib import Path
 from servegate.errors import ReferenceCheckoutError
 from servegate.judging.figures.kinds import FigureKind
 from servegate.load.engines import LoadEngine
-from servegate.measure.targets import Conditions, LaunchedProcess
+from servegate.measure.targets import Conditions, Launchable, LaunchedProcess
 from servegate.processes.server import ServerProcess
 from servegate.records import Checkout
 
@@ -33,6 +33,12 @@ class FakeTarget:
 
     def __init__(self, name: str = "api") -> None:
         self.name = name
+
+    def share(self, other: Launchable) -> None:
+        """Nothing: each has processes of its own."""
+
+    def explain_wrong_value(self, value: int | str) -> str | None:
+        """None: there is a cell of every value."""
 
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Refuse, unless a test's own class does it."""

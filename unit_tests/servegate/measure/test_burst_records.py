@@ -187,7 +187,7 @@ class Script:
         monkeypatch.setattr("servegate.measure.bursts.time", self)
         server = cast("ServerProcess", SimpleNamespace(process=self, url="http://here"))
         client, observed = cast("ManagedProcess", self), cast("ProcessTree", self)
-        load = PausableServer(server, client, self.workload, 0.25, observed).start_load(CELL)
+        load = PausableServer(server, client, lambda _: (self.workload, 4), 0.25, observed).start_load(CELL)
         self.now_s = 1010.0
         load.burst(1.0)
         self.now_s = 1020.0

@@ -20,7 +20,7 @@ def test_margins_are_read_in_percent(text: str, expected: tuple[float, dict[str,
 
 
 @pytest.mark.parametrize(
-    "text", ["", "api=3", "2 api", "2 api=", "2 api[x]=3", "2 =3", "0.05", "2 api=91", "2 api=nan"]
+    "text", ["", "api=3", "2 api", "2 api=", "2 api[x y]=3", "2 =3", "0.05", "2 api=91", "2 api=nan"]
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (some are Python's own)
