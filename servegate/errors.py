@@ -13,6 +13,7 @@ ServegateError
 ├── CheckoutError          the working tree or its git history is not as needed
 ├── ReferenceCheckoutError  the other checkout of a comparison side by side can't be measured
 │   └── NothingToCompareError  it has no service or no performance tests yet
+├── MachineInUseError      another run measures on this machine
 └── WrongCodeError         a process of a comparison ran other code than its checkout's
 """
 
@@ -71,3 +72,7 @@ class NothingToCompareError(ReferenceCheckoutError):
 
 class WrongCodeError(ServegateError):
     """A process of a comparison side by side ran other code than its checkout's, or didn't tell which it ran."""
+
+
+class MachineInUseError(ServegateError):
+    """Another run of this user measures on this machine, and this one was told to end then."""

@@ -138,6 +138,8 @@ class Telemetry:
     cpu_cores_by_process: Mapping[str, float] = field(default_factory=dict)
 
 
+# Others that use this share of the cores take about as much from a service that uses them all.
+_BUSY_SHARE = 0.05
 # Of a request's parts, what lies outside of its stages: HTTP, queues and the client.
 REST = "rest"
 
@@ -312,6 +314,31 @@ class Verdict:
     baseline_per_s: float | None = None
     change: Change | None = None
     evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MachineLoad:
+    """CPU that others used on the machine that measured: its processes less the run's own.
+
+    Attributes
+    ----------
+    cores:
+        Of the machine that the run may use.
+    before_cores:
+        In use by others from the run's start to its first measurement; None where that was too short to tell.
+    during_cores, most_cores:
+        In use by others while cells were measured: the mean, and the most in one cell.
+    """
+
+    cores: int
+    before_cores: float | None
+    during_cores: float
+    most_cores: float
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether others used enough to blur a measurement."""
+        return self.during_cores >= _BUSY_SHARE * self.cores
 
 
 @dataclass(frozen=True)

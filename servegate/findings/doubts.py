@@ -1,11 +1,56 @@
 """Say of an inconclusive run whether it passed, why it can't tell, and what helps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from servegate.findings.subjects import Subject
-from servegate.findings.wording import enumerate_names, first_line, write_share
+from servegate.findings.wording import enumerate_names, first_line, quote, write_share
+from servegate.judging.cell_result import CellResult
+from servegate.records import MachineLoad
 
 ADVICE = "Repeat the run while the machine is less busy, or plan more pairs: `--perf-pairs '4 6 9 14 22 34'`."
+# A process that takes this share of the cores, and more than one, has threads that fight over them with all others.
+_GREEDY_SHARE = 0.75
+_ONE_THREAD = 1.2
+
+
+def give_advice(results: Iterable[CellResult], load: MachineLoad | None) -> str:
+    """Say what helps: the machine's other load goes first, then threads of one process that want every core.
+
+    Parameters
+    ----------
+    results:
+        The cells of the run.
+    load:
+        What others used of the machine; None where that isn't known.
+    """
+    if load is None:
+        return ADVICE
+    if load.is_busy:
+        return (
+            f"The machine was busy: other programs used {load.during_cores:.1f} of its {load.cores} cores. "
+            "Repeat the run without them."
+        )
+    greedy = _find_greedy(results, load.cores)
+    if greedy is not None:
+        name, cores = greedy
+        return (
+            f"{quote(name)} alone uses {cores:.1f} of the {load.cores} cores: numpy's BLAS has a thread for each core "
+            "unless `OPENBLAS_NUM_THREADS` says otherwise. Set it for the service, or plan more pairs: `--perf-pairs`."
+        )
+    return ADVICE
+
+
+def _find_greedy(results: Iterable[CellResult], cores: int) -> tuple[str, float] | None:
+    """The measured process that used the most CPU in a cell, where that is nearly all cores by several threads."""
+    used = [
+        (mean_cores, name)
+        for result in results
+        for sample in result.samples
+        if sample.telemetry is not None
+        for name, mean_cores in sample.telemetry.cpu_cores_by_process.items()
+    ]
+    most, name = max(used, default=(0.0, ""))
+    return (name, most) if most > max(_ONE_THREAD, _GREEDY_SHARE * cores) else None
 
 
 def describe_doubts(subjects: Sequence[Subject], *, passed: bool, is_gravest: bool) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from servegate.findings.causes import describe_causes, find_causes
-from servegate.findings.doubts import ADVICE, describe_doubts
+from servegate.findings.doubts import describe_doubts, give_advice
 from servegate.findings.exclusions import describe_exclusions
 from servegate.findings.figures import describe_figures
 from servegate.findings.runs import describe_arms
@@ -12,7 +12,7 @@ from servegate.findings.wording import enumerate_names, first_line, write_range
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
-from servegate.records import Status
+from servegate.records import MachineLoad, Status
 
 
 def describe_findings(
@@ -22,6 +22,7 @@ def describe_findings(
     *,
     arms: Mapping[str, Mapping[str, str]],
     failing: Collection[Status],
+    load: MachineLoad | None = None,
 ) -> str:
     """Say what a run found, the gravest first; one cause is one finding, however many cells show it.
 
@@ -37,6 +38,8 @@ def describe_findings(
         The details that the processes of `base` and `head` reported; an intended difference leads.
     failing:
         The verdicts that fail this run.
+    load:
+        What others used of the machine; None where that isn't known.
     """
     of_cells = {result.verdict.status for result in cells}
     of_figures = {figure.verdict.status for figure in figures}
@@ -69,7 +72,7 @@ def describe_findings(
     ]
     said = "; ".join(filter(None, clauses)) or _describe_unjudged(cells)
     sentence = f"{said[0].upper()}{said[1:].removesuffix('.')}."
-    return f"{sentence} {ADVICE}" if unclear or perhaps_more else sentence
+    return f"{sentence} {give_advice(cells, load)}" if unclear or perhaps_more else sentence
 
 
 def _explain(subjects: Sequence[Subject], cells: Sequence[CellResult], *, slower: bool) -> str:

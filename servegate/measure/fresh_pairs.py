@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from servegate.errors import ReferenceCheckoutError, ServegateError
@@ -90,6 +90,8 @@ class FreshPairs:
         Decides which checkout starts first, the order of the cells and of the blocks.
     progress:
         Called with a line of text whenever something new begins.
+    watch:
+        Makes a context that each measurement of a cell runs in.
     """
 
     base: Checkout
@@ -97,6 +99,7 @@ class FreshPairs:
     schedule: Schedule
     order: random.Random = field(default_factory=random.Random)
     progress: Callable[[str], None] = lambda _: None
+    watch: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def measure(self, target: Launchable, plan: PairPlan, here: str = "one pair") -> MeasuredPair:
         """Start one fresh process a checkout, both at a time, and put the planned load on them in turn.
@@ -139,7 +142,8 @@ class FreshPairs:
             for cell in self.order.sample(plan.cells, len(plan.cells)):
                 self.progress(f"{here}: {cell}")
                 cell_start_s = time.monotonic()
-                base, head = self._load_cell(ready, cell, plan)
+                with self.watch():
+                    base, head = self._load_cell(ready, cell, plan)
                 samples[cell] = base.sample, head.sample
                 if cell in plan.bursts:
                     figure = pair_figure(cell, base, head, seconds=time.monotonic() - cell_start_s)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from servegate.measure.targets import Conditions, MeasurementTarget
@@ -25,6 +26,7 @@ def measure_group(
     processes: int,
     seconds: float,
     progress: Callable[[str], None],
+    watch: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> GroupMeasurement:
     """Measure each cell in each of several fresh processes, in an order that rotates from process to process.
 
@@ -34,6 +36,8 @@ def measure_group(
         Measuring time of a cell in a process.
     progress:
         Called with a line of text whenever something new begins.
+    watch:
+        Makes a context that each measurement of a cell runs in.
     """
     samples: dict[Cell, list[Sample]] = {cell: [] for cell in cells}
     details: dict[str, str] = {}
@@ -49,7 +53,8 @@ def measure_group(
             first = number % len(cells)
             for cell in [*cells[first:], *cells[:first]]:
                 progress(f"{here}: {cell}")
-                samples[cell].append(instrument.measure(cell, seconds))
+                with watch():
+                    samples[cell].append(instrument.measure(cell, seconds))
     return GroupMeasurement(samples, details)
 
 

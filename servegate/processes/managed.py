@@ -1,24 +1,23 @@
 """A process that is measured, given as command, folder and environment: started, waited for, paused and stopped."""
 
-import http.client
 import os
 import signal
 import subprocess
 import threading
 import time
-import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from servegate.errors import ProcessError
 from servegate.processes.guard import guard
+from servegate.processes.health import answers_200
 from servegate.processes.log import ProcessLog
 
 _POLL_S = 0.05
-# A proxy of the environment has no business between us and 127.0.0.1.
-_open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+# So often a process that isn't ready is asked why: that goes through its children's sockets.
+_EXPLAIN_S = 2.0
 
 
 class ManagedProcess:
@@ -91,27 +90,43 @@ class ManagedProcess:
         """An error about this process that ends with the tail of its log."""
         return ProcessError(f"{self.name} {what}\n--- its log ends with ---\n{self.log_tail() or '(nothing)'}")
 
-    def wait_until_ready(self, url: str, deadline_s: float) -> None:
+    def wait_until_ready(
+        self,
+        url: str,
+        deadline_s: float,
+        *,
+        find_obstacle: Callable[[], str | None] = lambda: None,
+        explain_silence: Callable[[], str] = lambda: "",
+    ) -> None:
         """Wait until `url` answers 200.
+
+        Parameters
+        ----------
+        find_obstacle:
+            Says from time to time why the process will never answer there; None while it may.
+        explain_silence:
+            Says half a sentence when it has ended or the deadline has passed.
 
         Raises
         ------
         ProcessError
-            When the process ends first or the deadline passes.
+            When the process ends first, there is an obstacle, or the deadline passes.
         """
-        end_s = time.monotonic() + deadline_s
-        while time.monotonic() < end_s:
+        start_s = time.monotonic()
+        explained_s = start_s
+        while time.monotonic() < start_s + deadline_s:
             if self.returncode is not None:
-                raise self.error(f"ended with status {self.returncode} before it was ready")
+                raise self.error(f"ended with status {self.returncode} before it was ready{explain_silence()}")
             self.check_healthy("before it was ready")
-            try:
-                with _open_url(url, timeout=5) as response:
-                    if response.status == 200:
-                        return
-            except (OSError, http.client.HTTPException):
-                pass  # not listening yet, or 503: asked again until the deadline
+            if answers_200(url):
+                return
+            if time.monotonic() >= explained_s + _EXPLAIN_S:
+                obstacle = find_obstacle()
+                if obstacle is not None:
+                    raise self.error(obstacle)
+                explained_s = time.monotonic()
             time.sleep(_POLL_S)
-        raise self.error(f"was not ready within {deadline_s:g} s ({url})")
+        raise self.error(f"was not ready within {deadline_s:g} s ({url}){explain_silence()}")
 
     def exchange(self, line: str, deadline_s: float) -> str:
         """Write one line to its stdin and return the next line of its stdout.

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from servegate.errors import ProcessError
+from servegate.processes.elsewhere import explain_silence, find_elsewhere
 from servegate.processes.managed import ManagedProcess
 from servegate.processes.ports import free_port, is_port_free
 
@@ -79,7 +80,13 @@ class ServerProcess:
 
     def wait_until_ready(self) -> None:
         """Wait for what was launched. Another thread may stop it meanwhile."""
-        self.process.wait_until_ready(self.url + self._health_path, self._ready_deadline_s)
+        process = self.process
+        process.wait_until_ready(
+            self.url + self._health_path,
+            self._ready_deadline_s,
+            find_obstacle=lambda: find_elsewhere(process.pid, self.port, self._health_path),
+            explain_silence=lambda: explain_silence(process.pid, self.port, process.log_tail()),
+        )
 
     def start(self) -> None:
         """Start it on a free port and wait until it is ready; if it doesn't get ready it is stopped."""

@@ -2,9 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from shlex import join
 from typing import Any
 
 from servegate.findings.wording import quote
+
+_VERSUS = "--perf-versus"
 
 
 def headline(document: Mapping[str, Any]) -> str:
@@ -28,7 +31,29 @@ def describe_run(document: Mapping[str, Any]) -> str:
         measured += " with uncommitted changes"
     took = f"in {document['minutes']:.1f} minutes"
     against = _describe_reference(document["compared_with"])
-    return f"{measured[0].upper()}{measured[1:]}, {against}, on {document['machine']['class']}, {took}."
+    load = f" {describe_load(document['load'])}." if document["load"] else ""
+    return f"{measured[0].upper()}{measured[1:]}, {against}, on {document['machine']['class']}, {took}.{load}"
+
+
+def write_command(document: Mapping[str, Any]) -> str:
+    """The command that repeats the run; it names the commit that a branch or HEAD was, which may be another now."""
+    arguments, reference = list(document["arguments"]), document["compared_with"]
+    if reference is not None and reference["kind"] == "commit" and reference["commit"] is not None:
+        commit = reference["commit"][:12]
+        for place, argument in enumerate(arguments):
+            if argument.startswith(f"{_VERSUS}="):
+                arguments[place] = f"{_VERSUS}={commit}"
+            elif argument == _VERSUS and place + 1 < len(arguments):
+                arguments[place + 1] = commit
+    return join(["pytest", *arguments])
+
+
+def describe_load(load: Mapping[str, Any]) -> str:
+    """What others used of the machine, as in `Other programs used 0.85 of the machine's 2 cores meanwhile`."""
+    before = load["before_cores"]
+    return f"Other programs used {load['during_cores']:.2f} of the machine's {load['cores']} cores meanwhile" + (
+        "" if before is None else f" ({before:.2f} before)"
+    )
 
 
 def _describe_reference(reference: Mapping[str, Any] | None) -> str:

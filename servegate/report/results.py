@@ -11,7 +11,7 @@ from servegate.findings.sentence import describe_findings
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
-from servegate.records import Cell, Fingerprint, Sample, Status
+from servegate.records import Cell, Fingerprint, MachineLoad, Sample, Status
 from servegate.report.figures import mean_cpu_cores_by_process, summarise, tabulate_stages
 from servegate.storage.history import SCHEMA
 
@@ -57,6 +57,8 @@ class RunFacts:
         The verdicts that fail a test in this run.
     arms:
         The details that the processes of `base` and `head` reported; empty if nothing was compared side by side.
+    load:
+        What others used of the machine; None where that isn't known.
     notes:
         Lines for whoever reads the run.
     """
@@ -74,6 +76,7 @@ class RunFacts:
     selected: Sequence[Cell]
     failing: Collection[Status]
     arms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    load: MachineLoad | None = None
     notes: Sequence[str] = ()
 
 
@@ -90,7 +93,9 @@ def results_document(
     statuses = [*(group.verdict.status for group in groups), *of_tests]
     document = {
         "schema": SCHEMA,
-        "sentence": describe_findings(groups, results, figures, arms=facts.arms, failing=facts.failing),
+        "sentence": describe_findings(
+            groups, results, figures, arms=facts.arms, failing=facts.failing, load=facts.load
+        ),
         "verdict": str(min(statuses, key=_BY_WEIGHT.index)),
         "failed": any(status in facts.failing for status in of_tests),
         "began": facts.began.astimezone(UTC).isoformat(timespec="seconds"),
@@ -104,6 +109,7 @@ def results_document(
         "machine": {"class": fingerprint.machine_class, **asdict(fingerprint)},
         "differences": [{"name": name, "then": then, "now": now} for name, then, now in facts.differences],
         "arms": {name: dict(details) for name, details in facts.arms.items()},
+        "load": asdict(facts.load) if facts.load else None,
         "notes": list(facts.notes),
         "not_measured": [str(cell) for cell in facts.selected if cell not in measured],
         "groups": [_group(group) for group in groups],

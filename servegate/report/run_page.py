@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from shlex import join
 from typing import Any
 
 from servegate.report.changes import find_scale, list_rows
 from servegate.report.figures import FIGURES, short
-from servegate.report.headline import describe_run, headline
+from servegate.report.headline import describe_run, headline, write_command
 from servegate.report.html import render_html
 from servegate.report.older_documents import complete
 from servegate.report.plots import choose_plots
@@ -113,7 +112,7 @@ def render_run(document: Mapping[str, Any]) -> str:
         plots=draw_svgs(choose_plots(document)),
         machine=_describe_machine(document),
         baseline_details={entry["name"]: entry["then"] for entry in document["differences"]},
-        command=join(["pytest", *document["arguments"]]),
+        command=write_command(document),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from servegate.report.figures import short
-from servegate.report.headline import describe_run, headline
+from servegate.report.headline import describe_run, headline, write_command
 from servegate.report.older_documents import complete
 
 _QUIET = ("PASS", "not judged", "informs")
@@ -34,7 +34,7 @@ def render_summary(document: Mapping[str, Any]) -> str:
         lines += ["", "```text", evidence, "```", "", "</details>"] if evidence else ["", "</details>"]
     if document["differences"]:
         lines += ["", "Differs from the baseline's machine: " + ", ".join(map(_difference, document["differences"]))]
-    lines += ["", *document["notes"], f"Repeat it: `{' '.join(['pytest', *document['arguments']])}`"]
+    lines += ["", *document["notes"], f"Repeat it: `{write_command(document)}`"]
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from textwrap import wrap
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
-from servegate.records import Status, Verdict
+from servegate.records import MachineLoad, Status, Verdict
 from servegate.report.figures import short, summarise
+from servegate.report.headline import describe_load
 from servegate.storage.baselines import Baseline
 
 _COLUMNS = ("cell", "per s", "p50", "p95", "p99", "ok", "CPU", "GPU", "change", "verdict")
@@ -55,6 +57,7 @@ def write_summary(
     baseline: Baseline | None,
     details: Mapping[str, str],
     versus: str | None = None,
+    load: MachineLoad | None = None,
 ) -> None:
     """Show the run's sentence, the table of groups and cells, the shares, and notes for those that need a reader.
 
@@ -72,6 +75,8 @@ def write_summary(
         Versions and settings of this machine, shown where they differ from the baseline's.
     versus:
         The commit that the cells were compared with in place of a baseline, as the user named it.
+    load:
+        What others used of the machine; None where that isn't known.
     """
     reporter.section("performance")
     for line in _wrap(sentence):
@@ -88,6 +93,8 @@ def write_summary(
     legend = "; ".join(meanings[heading] for heading, *_ in columns if heading in meanings)
     for line in (*_align(columns), *_wrap(legend), *_shares(results)):
         reporter.write_line(line)
+    if load is not None:
+        reporter.write_line(f"{describe_load(asdict(load))}.")
     for group in groups:
         if group.verdict.status not in _QUIET:
             _write_reason(reporter, group.name, group.verdict, group.verdict.evidence)

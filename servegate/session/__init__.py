@@ -1,1 +1,1 @@
-"""One run: its options and settings, what it decides, and what it leaves."""
+"""One run: what it decides, and what it leaves."""

@@ -18,6 +18,7 @@ from servegate.judging.screen import screen_group
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import Compared
 from servegate.measure.targets import Conditions, MeasurementTarget, SessionServers
+from servegate.options.settings import Settings
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
 from servegate.session.outcomes import (
@@ -30,9 +31,9 @@ from servegate.session.outcomes import (
     tell_slowing,
 )
 from servegate.session.put_beside import put_beside
-from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import find_equivalent
+from servegate.telemetry.outside_load import OutsideLoad
 
 _FAILING = frozenset({Status.REGRESSED, Status.INVALID, Status.BASE_FAILED})
 _FAILING_STRICT = _FAILING | {Status.INCONCLUSIVE, Status.NO_BASELINE}
@@ -79,6 +80,8 @@ class Gate:
         What the measured processes said of themselves.
     reports:
         The report of what the two arms ran, for each pair; empty if nothing was compared side by side.
+    outside:
+        Watches what others use of the machine.
     """
 
     settings: Settings
@@ -92,6 +95,7 @@ class Gate:
     figures: dict[GroupFigure, FigureResult] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     reports: Sequence[PairReport] = ()
+    outside: OutsideLoad = field(default_factory=OutsideLoad)
     _errors: dict[str, BaseException] = field(default_factory=dict)
     _servers: SessionServers = field(default_factory=SessionServers)
     _start_s: float = field(default_factory=time.monotonic)
@@ -138,6 +142,7 @@ class Gate:
             list(self.figures.values()),
             arms=collect_details(self.reports),
             failing=self.failing,
+            load=self.outside.found,
         )
 
     @property
@@ -197,6 +202,7 @@ class Gate:
             processes=1 if self.settings.judging.versus is not None else measuring.processes,
             seconds=measuring.seconds,
             progress=self.progress,
+            watch=self.outside.watch,
         )
         self.details.update(measurement.details)
         fallback = find_fallback(measurement.details)
@@ -272,7 +278,15 @@ class Gate:
         chosen = [(target, [cell for cell in cells if cell.group == target.name]) for target in targets]
         try:
             figure_policy = self.settings.judging.figure_policy(groups=self._judged_groups)
-            return put_beside(self.settings, reference, chosen, self.policy, figure_policy, end_s, self.progress)
+            return put_beside(
+                self.settings,
+                reference,
+                chosen,
+                (self.policy, figure_policy),
+                end_s,
+                self.progress,
+                self.outside.watch,
+            )
         except ReferenceCheckoutError as error:
             return _nothing_compared(targets, error)
 

@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 from pluggy import Result
 
-from servegate.errors import ServegateError
+from servegate.errors import MachineInUseError, ServegateError
 from servegate.judging.figures.kinds import GroupFigure
 from servegate.measure.targets import MeasurementTarget
+from servegate.options.command_line import check_command_line
+from servegate.options.performance_paths import performance_paths, runs_in_parallel
+from servegate.options.read_settings import read_settings
+from servegate.options.settings import Settings
 from servegate.records import Cell, Verdict
 from servegate.report.figures import benchmark_figures
 from servegate.report.terminal import Progress, write_summary
-from servegate.session.command_line import check_command_line
 from servegate.session.gate import CellFailedError
-from servegate.session.performance_paths import performance_paths
-from servegate.session.read_settings import read_settings
 from servegate.session.replayed_clock import replay, replayed_clock
 from servegate.session.session import GateSession
-from servegate.session.settings import Settings
 
 MARKER = "perf_target"
 FIXTURE = "perf_cell"
@@ -36,7 +36,7 @@ def start_session(config: pytest.Config) -> None:
     """
     settings = read_settings(config)
     check_command_line(config, settings)
-    if performance_paths(config):
+    if performance_paths(config) and not runs_in_parallel(config):
         # Disable pytest-benchmark's own comparison and table; only the gate judges.
         config.option.benchmark_compare = None
         config.option.benchmark_quiet = not config.option.benchmark_verbose
@@ -146,7 +146,7 @@ class SessionHooks:
         Raises
         ------
         pytest.UsageError
-            When two tests report the same cell.
+            When two tests report the same cell, or another run measures and this one is to end then.
         """
         owners: dict[Cell | GroupFigure, str] = {}
         for item in session.items:
@@ -171,6 +171,11 @@ class SessionHooks:
                     f"the load sets the rate of the group {target.name!r}: its throughput says nothing of the service "
                     f"and can't be judged; name it in the ini file: perf_informing = {target.name}"
                 )
+        if owners and not session.config.option.collectonly:
+            try:
+                self.session.claim_machine()
+            except MachineInUseError as error:
+                raise pytest.UsageError(str(error)) from None
 
     def report_cell(self, request: pytest.FixtureRequest, benchmark: Any) -> "CellReporter":
         """The value of the `perf_cell` fixture.
@@ -227,6 +232,7 @@ class SessionHooks:
             baseline=gate.baseline,
             details=details,
             versus=self._settings.judging.versus or gate.reference,
+            load=gate.outside.found,
         )
         for note in session.notes:
             terminalreporter.write_line(note)

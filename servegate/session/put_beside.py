@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from servegate.judging.policy import Policy
 from servegate.measure.fresh_pairs import FreshPairs
 from servegate.measure.side_by_side import Compared, SideBySide
 from servegate.measure.targets import MeasurementTarget
+from servegate.options.settings import Settings
 from servegate.records import Cell
-from servegate.session.settings import Settings
 from servegate.storage.arms import open_arms
 from servegate.storage.carried import advise_to_carry
 from servegate.storage.commits import has_path
@@ -23,10 +24,10 @@ def put_beside(
     settings: Settings,
     commit: str,
     cells: Sequence[tuple[MeasurementTarget, Sequence[Cell]]],
-    policy: Policy,
-    figure_policy: FigurePolicy,
+    policies: tuple[Policy, FigurePolicy],
     end_s: float,
     progress: Callable[[str], None],
+    watch: Callable[[], AbstractContextManager[None]],
 ) -> Compared:
     """Compare cells with those of another commit.
 
@@ -36,8 +37,12 @@ def put_beside(
         Full hash of the base.
     cells:
         The cells of each target.
+    policies:
+        For throughput, and for what it doesn't show.
     end_s:
         On the monotonic clock: no pair begins after that.
+    watch:
+        Makes a context that each measurement of a cell runs in.
 
     Raises
     ------
@@ -49,21 +54,22 @@ def put_beside(
         When the working tree can't be copied, or what `perf_carry` names isn't there.
     """
     if time.monotonic() >= end_s:
-        judge = ComparisonJudge(policy, [cell for _, of_target in cells for cell in of_target])
+        judge = ComparisonJudge(policies[0], [cell for _, of_target in cells for cell in of_target])
         return Compared(judge.compared_cells(), (), {})
     project = settings.project
     _check_comparable(settings, commit)
     with open_arms(settings.root, commit, project.recipe, carried=project.carried, progress=progress) as arms:
-        pairs = FreshPairs(arms.base, arms.head, settings.judging.schedule, progress=progress)
-        compared = SideBySide(pairs).compare(cells, policy, figure_policy, end_s - time.monotonic())
+        pairs = FreshPairs(arms.base, arms.head, settings.judging.schedule, progress=progress, watch=watch)
+        compared = SideBySide(pairs).compare(cells, *policies, end_s - time.monotonic())
     return replace(compared, errors={group: advise_to_carry(error) for group, error in compared.errors.items()})
 
 
 def _check_comparable(settings: Settings, commit: str) -> None:
     tests = [path.relative_to(settings.root) for path in settings.files.paths if path.is_relative_to(settings.root)]
-    for what, paths in (("service", [Path(settings.project.service)]), ("performance tests", tests)):
+    needed = (("service", "perf_service", [Path(settings.project.service)]), ("performance tests", "perf_paths", tests))
+    for what, setting, paths in needed:
         if paths and not any(has_path(settings.root, commit, path) for path in paths):
             named = " ".join(map(str, paths))
             raise NothingToCompareError(
-                f"there is nothing to compare with: the commit {commit[:12]} has no {what} ({named})"
+                f"there is nothing to compare with: the commit {commit[:12]} has no {what} ({setting} = {named})"
             )

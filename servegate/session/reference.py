@@ -1,7 +1,7 @@
 """Name the commit or the baseline that a run is compared with, for the run's document."""
 
 from servegate.errors import CheckoutError
-from servegate.session.settings import Settings
+from servegate.options.settings import Settings
 from servegate.storage.baselines import Baseline
 from servegate.storage.git import run_git
 

@@ -1,5 +1,7 @@
 """One run that measures: its gate, its machine and its commit, and what it leaves when it ends."""
 
+import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,12 +11,13 @@ import pytest
 
 from servegate.errors import BaselineError, CheckoutError, NoBaselineError, ServegateError, SettingsError
 from servegate.judging.arms import collect_details
+from servegate.options.settings import Settings
 from servegate.records import Fingerprint
 from servegate.report.folder import write_report
 from servegate.report.results import RunFacts, results_document
 from servegate.session.gate import Gate
+from servegate.session.machine_claim import claim_machine
 from servegate.session.reference import describe_reference
-from servegate.session.settings import Settings
 from servegate.storage.accepted import find_accepted
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
 from servegate.storage.commits import identify, read_head, require_clean, resolve_commit
@@ -52,6 +55,27 @@ class GateSession:
         self._config = config
         self._began = datetime.now(UTC)
         self._commit, self._is_changed = read_head(settings.root)
+        if versus is not None and self.gate.reference == self._commit and not self._is_changed:
+            self.notes.append(
+                f"nothing differs: the working tree has no changes, and {versus} is its commit, "
+                "so the run compares that with itself"
+            )
+
+    def claim_machine(self) -> None:
+        """Keep other runs of this user from measuring on this machine until pytest ends.
+
+        Raises
+        ------
+        MachineInUseError
+            When one measures already, and this run isn't to wait for it.
+        """
+        measuring = self.settings.measuring
+        if measuring.deployed is not None:
+            return
+        command = shlex.join(["pytest", *map(str, self._config.invocation_params.args)])
+        claim = claim_machine(command, self.settings.root, waits=measuring.waits, progress=self.gate.progress)
+        if claim is not None:
+            self._config.add_cleanup(claim.release)
 
     def _find_baseline(self) -> Baseline | None:
         root, judging, project = self.settings.root, self.settings.judging, self.settings.project
@@ -82,7 +106,11 @@ class GateSession:
             accepted = None
         if accepted is None:
             self.notes.append(f"NO_BASELINE: {self._why_no_baseline}")
-            self.notes.append("accept one on this machine with: make accept  (pytest perf_tests --perf-accept)")
+            paths = " ".join(os.path.relpath(path, settings.root) for path in settings.files.paths)
+            self.notes.append(
+                f"compare with a commit: pytest {paths} --perf-versus HEAD; "
+                f"or store what this machine measures as its baseline: pytest {paths} --perf-accept"
+            )
             return None
         self.notes.append(f"{self._why_no_baseline}; compared side by side with the commit accepted last: {accepted}")
         return accepted.commit
@@ -145,6 +173,7 @@ class GateSession:
             selected=self.gate.selected,
             failing=self.gate.failing,
             arms=collect_details(self.gate.reports),
+            load=self.gate.outside.found,
             notes=tuple(self.notes),
         )
         gate = self.gate

@@ -64,11 +64,15 @@ def environment_python(
         return sys.executable
     head_pins, base_pins = _read_lock(head, recipe.lock), _read_lock(base, recipe.lock)
     if head_pins is None and base_pins is None:
-        progress(f"no lock file ({recipe.lock or 'perf_lock is empty'}): both arms share this environment")
+        missing = f"perf_lock = {recipe.lock}: there is no such file" if recipe.lock else "perf_lock is empty"
+        progress(f"{missing}; both arms share this environment")
     if head_pins == base_pins:
         return sys.executable
     if base_pins is None:
-        raise CheckoutError(f"the base has no {recipe.lock}; share this environment with --perf-same-env")
+        raise CheckoutError(
+            f"the base has no {recipe.lock}, which perf_lock names, so nothing says which packages it ran with; "
+            "--perf-same-env runs it in this environment"
+        )
     key = hashlib.sha256(b"\0".join((base_pins, recipe.command.encode(), sys.version.encode()))).hexdigest()
     folder = user_cache_path("servegate") / key[:16]
     complete = folder / ".complete"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import SettingsError
+from servegate.options.settings import Settings
 from servegate.records import Cell
 from servegate.session.hooks import NAME, SessionHooks
-from servegate.session.settings import Settings
 
 
 class _Listener:

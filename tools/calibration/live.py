@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from servegate.errors import MeasurementError
+from servegate.options.settings import Settings
 from servegate.records import Cell, Status
-from servegate.session.settings import Settings
 from servegate.storage.commits import identify
 from tools.calibration.lines import append_line, read_lines
 from tools.calibration.pairs import PAIRS, CellPair, PairRecord, append_pair

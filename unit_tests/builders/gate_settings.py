@@ -8,15 +8,15 @@ import pytest
 from servegate.judging.figures.policy import DEFAULT_MARGINS
 from servegate.load.engines import LoadEngine
 from servegate.measure.fresh_pairs import Schedule
-from servegate.records import Cell
-from servegate.session.read_settings import read_settings as read_from_config
-from servegate.session.settings import (
+from servegate.options.read_settings import read_settings as read_from_config
+from servegate.options.settings import (
     FileSettings,
     JudgingSettings,
     MeasuringSettings,
     ProjectSettings,
     Settings,
 )
+from servegate.records import Cell
 from servegate.storage.environments import EnvironmentRecipe
 
 API_1, API_8 = Cell("api", "concurrency", 1), Cell("api", "concurrency", 8)
@@ -35,7 +35,9 @@ SETTINGS = Settings(
     informing=frozenset(),
     selected_groups=None,
     is_accepting=False,
-    measuring=MeasuringSettings(processes=2, seconds=5.0, warmup_seconds=1.0, engine=LoadEngine(), deployed=None),
+    measuring=MeasuringSettings(
+        processes=2, seconds=5.0, warmup_seconds=1.0, engine=LoadEngine(), deployed=None, waits=True
+    ),
     judging=JudgingSettings(
         is_judged=True,
         is_strict=False,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from servegate.processes.server import ServerProcess
+from servegate.session import machine_claim
 from unit_tests.builders import stub_server
 from unit_tests.builders.tiny_project import TinyProject, git
 from unit_tests.servegate.telemetry.nvml_stand_in import StandInNvml, compile_stand_in
@@ -28,6 +29,12 @@ def git_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "nobody")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "nobody@example.org")
+
+
+@pytest.fixture(autouse=True)
+def machine_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that tests start are parts of the tests' run: they neither wait for another run nor keep one waiting."""
+    monkeypatch.setenv(machine_claim.VARIABLE, "by the tests")
 
 
 @pytest.fixture

@@ -101,7 +101,10 @@ class TestComparing:
         assert result.ret == pytest.ExitCode.OK
         assert set(table_of(result).values()) == {"NO_BASELINE"}
         result.stdout.fnmatch_lines(
-            ["NO_BASELINE: no baseline is stored for this class of machine*", "*--perf-accept*"]
+            [
+                "NO_BASELINE: no baseline is stored for this class of machine*",
+                "compare with a commit: pytest perf_tests --perf-versus HEAD; or store *: pytest * --perf-accept",
+            ]
         )
 
     def test_without_a_baseline_it_fails_where_it_is_strict(self, tiny_project: TinyProject) -> None:
@@ -173,6 +176,13 @@ class TestComparing:
         assert set(table_of(result).values()) == {"NO_BASELINE"}
         assert "side by side" not in result.stdout.str()
 
+    def test_a_clean_tree_beside_its_own_commit_is_told_before_minutes_pass(self, tiny_project: TinyProject) -> None:
+        tiny_project.commit()
+        note = "nothing differs: the working tree has no changes, and HEAD is its commit"
+        assert note in tiny_project.run("perf_tests", "--perf-versus", "HEAD").stdout.str().partition("collected")[0]
+        tiny_project.write("service/new.py", "")
+        assert note not in tiny_project.run("perf_tests", "--perf-versus", "HEAD").stdout.str()
+
     def test_a_speedup_is_told(self, tiny_project: TinyProject) -> None:
         tiny_project.accept()
         tiny_project.plan({MODEL_8: 200.0})
@@ -229,7 +239,7 @@ class TestComparing:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing needs /proc")
 def test_without_proc_nothing_is_measured(tiny_project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
     """CPU use would be shown as none."""
-    monkeypatch.setattr("servegate.session.command_line._PROC", tiny_project.root / "no such file")
+    monkeypatch.setattr("servegate.options.command_line._PROC", tiny_project.root / "no such file")
     result = tiny_project.run("perf_tests")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "without it servegate can't see what CPU time a service takes" in result.stderr.str()
@@ -306,7 +316,10 @@ class TestWrongTests:
         tiny_project.write("unit_tests/test_cells.py", "def test_api(perf_cell):\n    perf_cell.check()\n")
         result = tiny_project.run("unit_tests/test_cells.py")
         result.assert_outcomes(errors=1)
-        assert "none of perf_paths stands on the command line; write: pytest perf_tests" in result.stdout.str()
+        assert (
+            "lies in none of the folders that perf_paths names (perf_tests); write: pytest perf_tests"
+            in result.stdout.str()
+        )
 
 
 class TestAsAProcess:

@@ -10,8 +10,9 @@ from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.kinds import COST, GROWTH, START, TAIL
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
-from servegate.records import Status
+from servegate.records import MachineLoad, Status
 from unit_tests.builders.runs.findings import make_cell, make_figure, make_group, make_pairs
+from unit_tests.builders.runs.samples import make_sample
 
 LENIENT = {Status.REGRESSED, Status.INVALID}
 STRICT = {*LENIENT, Status.INCONCLUSIVE, Status.NO_BASELINE}
@@ -27,8 +28,9 @@ def describe(
     arms: Mapping[str, Mapping[str, str]] | None = None,
     failing: Collection[Status] = LENIENT,
     figures: Sequence[FigureResult] = (),
+    load: MachineLoad | None = None,
 ) -> str:
-    return describe_findings(groups, cells, figures, arms=arms or {}, failing=failing)
+    return describe_findings(groups, cells, figures, arms=arms or {}, failing=failing, load=load)
 
 
 def test_one_cause_is_one_finding_however_many_cells_show_it() -> None:
@@ -130,6 +132,33 @@ def test_an_inconclusive_run_says_whether_it_passed_why_it_cannot_tell_and_what_
         f"{outcome} can't tell whether `api` changed: fresh processes differ by 9 %, which excludes a slowdown of 7 %, "
         f"not of 3 %; in `model` a slowdown of 3 % is excluded. {ADVICE}"
     )
+
+
+QUIET, BUSY = MachineLoad(2, 0.01, 0.02, 0.05), MachineLoad(2, None, 0.86, 1.3)
+
+
+def test_an_inconclusive_run_on_a_busy_machine_names_that() -> None:
+    cells = [make_cell("api", 1, INCONCLUSIVE)]
+    assert describe([NOISY], cells, load=QUIET).endswith(ADVICE)
+    assert describe([NOISY], cells, load=BUSY).endswith(
+        "not of 3 %. The machine was busy: other programs used 0.9 of its 2 cores. Repeat the run without them."
+    )
+    assert "busy" not in describe([make_group()], [make_cell()], load=BUSY)
+
+
+def test_an_inconclusive_run_names_a_process_whose_threads_take_nearly_all_cores() -> None:
+    def use(cores: float) -> CellResult:
+        sample = make_sample()
+        assert sample.telemetry is not None
+        used = replace(sample.telemetry, cpu_cores_by_process={"server.py 1": 0.1, "server.py 2": cores})
+        return replace(make_cell("api", 1, INCONCLUSIVE), samples=[replace(sample, telemetry=used)])
+
+    assert describe([NOISY], [use(1.4)], load=QUIET).endswith(ADVICE)
+    sentence = describe([NOISY], [use(1.9)], load=QUIET)
+    assert "`server.py 2` alone uses 1.9 of the 2 cores: numpy's BLAS has a thread for each core unless" in sentence
+    assert "The machine was busy" in describe([NOISY], [use(1.9)], load=BUSY)
+    # One process that keeps the only core busy is as it should be.
+    assert describe([NOISY], [use(1.0)], load=MachineLoad(1, 0.0, 0.0, 0.0)).endswith(ADVICE)
 
 
 def test_groups_that_are_unclear_for_one_reason_share_it_and_others_have_their_own() -> None:

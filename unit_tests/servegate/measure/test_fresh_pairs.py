@@ -3,6 +3,9 @@
 import math
 import random
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +60,21 @@ def test_both_arms_start_at_a_time() -> None:
     arms = FakeArms({"base": 100.0, "head": 100.0})
     compare(arms)
     assert [what for _, what in arms.log[:4]] == ["start", "start", "ready", "ready"]
+
+
+def test_a_cells_measurement_is_watched_and_no_start_or_end_of_a_process() -> None:
+    arms = FakeArms({"base": 100.0, "head": 100.0})
+
+    @contextmanager
+    def watch() -> Iterator[None]:
+        arms.log.append(("", "watched"))
+        yield
+        arms.log.append(("", "seen"))
+
+    replace(fresh_pairs(), watch=watch).measure(arms, PairPlan([CELL], ()))
+    events = [what for _, what in arms.log]
+    assert events.index("watched") == 4
+    assert events[-3:] == ["seen", "stop", "stop"]
 
 
 def test_the_base_stands_still_last() -> None:

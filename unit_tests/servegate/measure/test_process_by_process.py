@@ -90,6 +90,22 @@ class TestMeasureGroup:
             "api: process 2 of 2, 10 s left: api[concurrency=1]",
         ]
 
+    def test_each_measurement_of_a_cell_is_watched(self) -> None:
+        """The starts and ends of processes are not."""
+        processes = Processes()
+
+        @contextmanager
+        def watch() -> Iterator[None]:
+            processes.events.append("watched")
+            yield
+            processes.events.append("seen")
+
+        measure_group(
+            processes, CELLS[:1], make_conditions(), processes=2, seconds=5, progress=lambda _: None, watch=watch
+        )
+        measured = ["watched", "1 for 5 s", "seen"]
+        assert processes.events == ["start 1", *measured, "end 1", "start 2", *measured, "end 2"]
+
     def test_an_error_ends_the_process_and_the_measurement(self) -> None:
         processes = Processes(fail_in=2)
         with pytest.raises(MeasurementError, match="no figure"):

@@ -2,8 +2,11 @@
 
 import re
 
+import pytest
+
 from servegate.judging.figures.kinds import GROWTH
-from servegate.records import Status
+from servegate.records import MachineLoad, Status
+from servegate.report.run_page import render_run
 from servegate.report.summary import render_summary
 from unit_tests.builders.runs.findings import make_figure
 from unit_tests.builders.runs.run_documents import RESULTS, document
@@ -20,6 +23,15 @@ def test_the_runs_sentence_comes_first() -> None:
     )
 
 
+def test_what_others_used_of_the_machine_stands_beside_the_verdict() -> None:
+    load = MachineLoad(cores=2, before_cores=None, during_cores=0.3, most_cores=0.5)
+    made = document(load=load)
+    assert made["load"] == {"cores": 2, "before_cores": None, "during_cores": 0.3, "most_cores": 0.5}
+    _, _, second, *_ = render_summary(made).splitlines()
+    assert second.endswith(", in 7.5 minutes. Other programs used 0.30 of the machine's 2 cores meanwhile.")
+    assert "Other programs used 0.30 of the machine" in render_run(made)
+
+
 def test_a_baseline_is_named_by_its_commit_and_subject() -> None:
     """A subject's own backticks can't end what makes it text."""
     _, _, second, *_ = render_summary(document()).splitlines()
@@ -29,6 +41,16 @@ def test_a_baseline_is_named_by_its_commit_and_subject() -> None:
     )
     unnamed = {"kind": "commit", "reference": "0123456", "commit": "0123456789abcdef", "subject": None}
     assert "compared side by side with 0123456789ab, on" in render_summary(document(compared_with=unnamed))
+
+
+@pytest.mark.parametrize("given", [["--perf-versus", "HEAD"], ["--perf-versus=HEAD"]])
+def test_the_command_that_repeats_it_names_the_commit(given: list[str]) -> None:
+    """HEAD is another one as soon as the change is committed."""
+    reference = {"kind": "commit", "reference": "HEAD", "commit": "0123456789abcdef", "subject": None}
+    arguments = ["perf_tests", *given, "-k", "api or model"]
+    expected = " ".join(given).replace("HEAD", "0123456789ab")
+    last = render_summary(document(arguments=arguments, compared_with=reference)).splitlines()[-1]
+    assert last == f"Repeat it: `pytest perf_tests {expected} -k 'api or model'`"
 
 
 def test_what_others_wrote_is_no_tag_in_the_heading() -> None:

@@ -14,7 +14,7 @@ from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.policy import Policy
 from servegate.judging.screen import screen_group
-from servegate.records import Cell, GpuUse, Sample, Status, Verdict
+from servegate.records import Cell, GpuUse, MachineLoad, Sample, Status, Verdict
 from servegate.report.terminal import write_summary
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import CommitIdentity
@@ -64,6 +64,15 @@ def show(
     assert " ".join(sentence) == SENTENCE
     assert max(map(len, sentence)) <= 80
     return below
+
+
+def test_what_others_used_of_the_machine_is_told(pytestconfig: pytest.Config) -> None:
+    file = io.StringIO()
+    load = MachineLoad(cores=2, before_cores=0.9, during_cores=0.853, most_cores=1.2)
+    results = [judged(API_1, make_samples([101.0, 101.0]))]
+    write_summary(pytest.TerminalReporter(pytestconfig, file), SENTENCE, results, baseline=None, details={}, load=load)
+    line = "Other programs used 0.85 of the machine's 2 cores meanwhile (0.90 before)."
+    assert line in file.getvalue().splitlines()
 
 
 def row(lines: Sequence[str], cell: Cell) -> str:

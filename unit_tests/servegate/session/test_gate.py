@@ -12,9 +12,9 @@ import pytest
 from servegate.errors import MeasurementError, ProcessError, ServegateError
 from servegate.judging.cell_result import CellResult
 from servegate.measure.targets import Conditions, MeasurementTarget
+from servegate.options.settings import Settings
 from servegate.records import Cell, Sample, Status, Verdict
 from servegate.session.gate import CellFailedError, Gate
-from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import CommitIdentity
 from unit_tests.builders.gate_settings import API_1, API_8, MODEL_8, SETTINGS, judging

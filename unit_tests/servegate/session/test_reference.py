@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from servegate.options.settings import Settings
 from servegate.session.reference import describe_reference
-from servegate.session.settings import Settings
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import CommitIdentity
 from unit_tests.builders.gate_settings import SETTINGS, judging

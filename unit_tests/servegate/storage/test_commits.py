@@ -1,12 +1,13 @@
 """Which commit is measured, and that the working tree is it: real git repositories."""
 
 import hashlib
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 from servegate.errors import CheckoutError
-from servegate.storage.commits import identify, require_clean
+from servegate.storage.commits import identify, read_head, require_clean
 from unit_tests.builders.tiny_project import git
 
 
@@ -102,6 +103,24 @@ class TestRequireClean:
         (repository / "perf_tests" / "baselines" / "new" / "baseline.json").write_text("new")
         (repository / "perf_tests" / "baselines" / "old" / "baseline.json").write_text("changed")
         clean(repository)
+
+    def test_the_client_that_litserve_writes_at_each_start_passes(self, repository: Path) -> None:
+        """The words are LitServe's own, so that a change of them is noticed; a client of the project's is a change."""
+        template = importlib.util.find_spec("litserve.python_client")
+        assert template is not None
+        assert template.origin is not None
+        written = Path(template.origin).read_text().partition('client_template = """')[2].partition('"""')[0]
+        (repository / "client.py").write_text(written)
+        clean(repository)
+        assert read_head(repository) == (git(repository, "rev-parse", "HEAD"), False)
+        git(repository, "add", "client.py")
+        with pytest.raises(CheckoutError, match=r"has changes: client.py\."):
+            clean(repository)
+        git(repository, "reset", "--quiet")
+        (repository / "client.py").write_text("import requests\n")
+        with pytest.raises(CheckoutError, match=r"has changes: client.py\."):
+            clean(repository)
+        assert read_head(repository)[1]
 
     def test_ignored_files_pass(self, repository: Path) -> None:
         (repository / ".gitignore").write_text("*.log\n")

@@ -53,15 +53,16 @@ def test_another_lock_gets_an_environment_of_its_own_unless_told_otherwise(
     assert shown == ["the base's environment is built, since its requirements.lock differs"]
 
 
-@pytest.mark.parametrize("lock", ["no.lock", ""])
+@pytest.mark.parametrize(
+    ("lock", "why"), [("no.lock", "perf_lock = no.lock: there is no such file"), ("", "perf_lock is empty")]
+)
 def test_without_a_lock_file_both_share_this_environment_and_the_run_says_so(
-    project: Path, base: Path, lock: str
+    project: Path, base: Path, lock: str, why: str
 ) -> None:
     shown: list[str] = []
     recipe = EnvironmentRecipe(lock, "false")
     assert environment_python(project, base, recipe, shown.append) == sys.executable
-    assert len(shown) == 1
-    assert "both arms share this environment" in shown[0]
+    assert shown == [f"{why}; both arms share this environment"]
 
 
 def test_a_lock_file_may_have_any_name(project: Path, base: Path, cache: Path) -> None:
@@ -73,7 +74,7 @@ def test_a_lock_file_may_have_any_name(project: Path, base: Path, cache: Path) -
 
 def test_a_base_alone_without_a_lock_file_is_refused(project: Path, base: Path) -> None:
     (base / "requirements.lock").unlink()
-    with pytest.raises(CheckoutError, match=r"the base has no requirements.lock; .*--perf-same-env"):
+    with pytest.raises(CheckoutError, match=r"the base has no requirements.lock, .*perf_lock.*--perf-same-env"):
         environment_python(project, base, BY_PIP)
 
 

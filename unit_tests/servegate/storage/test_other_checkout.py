@@ -36,7 +36,7 @@ def test_after_a_squash_merge_a_commit_with_the_same_service_and_lock_serves(pro
 @pytest.mark.parametrize("part", ["service_tree", "lock_sha256"])
 def test_a_commit_with_another_service_or_lock_does_not_serve(project: Path, part: str) -> None:
     wanted = replace(identify(project, "service", "requirements.lock"), commit="0" * 40)
-    with pytest.raises(CheckoutError, match="not here, nor one with the same service/"):
+    with pytest.raises(CheckoutError, match="not here, nor one with the same service and "):
         find_equivalent(project, replace(wanted, **{part: "1" * 40}), "service", "requirements.lock")
 
 

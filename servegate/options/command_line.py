@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.session.performance_paths import advise, file_of_argument, performance_paths
-from servegate.session.settings import Settings
+from servegate.options.performance_paths import advise, file_of_argument, performance_paths, runs_in_parallel
+from servegate.options.settings import Settings
 
 _PROC = Path("/proc/self/stat")
 
@@ -38,12 +38,14 @@ def check_command_line(config: pytest.Config, settings: Settings) -> None:
             )
         return
     _check_platform()
+    _check_service(settings)
     command = " ".join(["pytest", *paths, *filter(None, [settings.mode_option])])
     if not config.pluginmanager.hasplugin("benchmark"):
         raise SettingsError(
             f"performance tests report by pytest-benchmark; write: {command}  (without -p no:benchmark)"
         )
-    if getattr(config.option, "numprocesses", None) or getattr(config.option, "dist", "no") != "no":
+    # Where -k or -m chooses, there may be none of them left; if there is one, it fails by itself.
+    if runs_in_parallel(config) and not (config.option.keyword or config.option.markexpr):
         raise SettingsError(f"performance tests run one after the other; write: {command}  (without -n and --dist)")
     for name in ("benchmark_disable", "benchmark_skip"):
         if config.getoption(name, False):
@@ -56,6 +58,16 @@ def check_command_line(config: pytest.Config, settings: Settings) -> None:
     if isinstance(compare, str):
         raise SettingsError(
             f"--benchmark-compare={compare}: the baseline of this machine is found by itself; write: {command}"
+        )
+
+
+def _check_service(settings: Settings) -> None:
+    """Comparisons and baselines are by what is committed of the service, so it must be there."""
+    service = settings.project.service
+    if settings.mode_option and settings.measuring.deployed is None and not (settings.root / service).exists():
+        raise SettingsError(
+            f"perf_service = {service}: there is no such folder or file in {settings.root}; "
+            "name the one with the service's code, as in perf_service = server.py"
         )
 
 

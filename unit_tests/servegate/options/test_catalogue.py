@@ -5,9 +5,9 @@ import re
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.session.option import Option
-from servegate.session.options import OPTIONS, SWITCHES
-from servegate.session.read_settings import read_settings
+from servegate.options.catalogue import OPTIONS, SWITCHES
+from servegate.options.option import Option
+from servegate.options.read_settings import read_settings
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,19 @@ from servegate.errors import SettingsError
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.fresh_pairs import Schedule
-from servegate.session import options
-from servegate.session.options import CELLS, MIN_ACCEPTED_PROCESSES
-from servegate.session.settings import FileSettings, JudgingSettings, MeasuringSettings, ProjectSettings, Settings
+from servegate.options import catalogue
+from servegate.options.catalogue import CELLS, MIN_ACCEPTED_PROCESSES
+from servegate.options.settings import FileSettings, JudgingSettings, MeasuringSettings, ProjectSettings, Settings
 from servegate.storage.environments import EnvironmentRecipe
 
+_PYPROJECT = "pyproject.toml"
+# Lock files of other tools, with a command that makes an environment of them in {folder}.
+_NOT_FOR_PIP = {
+    "uv.lock": "UV_PROJECT_ENVIRONMENT={folder} uv sync --frozen --no-install-project",
+    "poetry.lock": "python -m venv {folder} && VIRTUAL_ENV={folder} poetry install --no-root",
+    "pdm.lock": "python -m venv {folder} && VIRTUAL_ENV={folder} pdm sync --no-self",
+    "Pipfile.lock": "python -m venv {folder} && VIRTUAL_ENV={folder} pipenv sync",
+}
 # Values by group.
 Cells = Mapping[str, tuple[int | str, ...]]
 
@@ -25,7 +33,7 @@ def read_settings(config: pytest.Config) -> Settings:
     SettingsError
         For a wrong value, with its source, or for options that contradict each other.
     """
-    read = {option.name: option.read(config) for option in options.OPTIONS}
+    read = {option.name: option.read(config) for option in catalogue.OPTIONS}
     value = {name: parsed for name, (parsed, _) in read.items()}
     cells = _all_cells(config, value["perf_cells"])
     versus = value["perf_versus"] or None
@@ -56,6 +64,7 @@ def read_settings(config: pytest.Config) -> Settings:
             warmup_seconds=value["perf_warmup_seconds"],
             engine=engine,
             deployed=deployed,
+            waits=value["perf_other_run"] == "wait",
         ),
         judging=JudgingSettings(
             is_judged=is_judged,
@@ -79,9 +88,7 @@ def read_settings(config: pytest.Config) -> Settings:
         project=ProjectSettings(
             service=value["perf_service"],
             packages=value["perf_packages"],
-            recipe=EnvironmentRecipe(
-                value["perf_lock"], value["perf_environment"], bool(config.getoption("perf_same_env"))
-            ),
+            recipe=_recipe(*read["perf_lock"], value["perf_environment"], bool(config.getoption("perf_same_env"))),
             carried=value["perf_carry"],
         ),
     )
@@ -103,6 +110,23 @@ def _check_names(names: Iterable[str], source: str, cells: Cells) -> None:
     unknown = sorted(set(names) - known)
     if unknown:
         raise SettingsError(f"{source}: {', '.join(unknown)} is no group or cell of perf_cells, as api or api[64]")
+
+
+def _recipe(lock: str, source: str, command: str, is_shared: bool) -> EnvironmentRecipe:
+    """Refuse what pip can't read now, and not on the day on which the file first differs."""
+    name = lock.rpartition("/")[2]
+    if not command and not is_shared:
+        if name == _PYPROJECT:
+            raise SettingsError(
+                f"{source}={lock!r}: it names packages but pins none, and changes with whatever else stands in it; "
+                "name a lock file, or write perf_lock with nothing after it, so that both sides share this environment"
+            )
+        if name in _NOT_FOR_PIP:
+            raise SettingsError(
+                f"{source}={lock!r}: pip can't install it; name the command that makes an environment of it, "
+                f"as in: perf_environment = {_NOT_FOR_PIP[name]}"
+            )
+    return EnvironmentRecipe(lock, command, is_shared)
 
 
 def _processes(asked: int, source: str, *, is_accepting: bool) -> int:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from servegate.judging.figures.policy import DEFAULT_MARGINS
-from servegate.session.option_values import figures, margins
+from servegate.options.values import figures, margins
 
 
 @pytest.mark.parametrize(

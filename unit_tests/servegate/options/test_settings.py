@@ -8,7 +8,7 @@ import pytest
 from servegate.errors import SettingsError
 from servegate.judging.figures.kinds import COST, TAIL
 from servegate.judging.policy import Policy
-from servegate.session.options import MIN_ACCEPTED_PROCESSES
+from servegate.options.catalogue import MIN_ACCEPTED_PROCESSES
 from servegate.storage.environments import EnvironmentRecipe
 from unit_tests.builders.gate_settings import INI, read_settings
 from unit_tests.builders.tiny_project import TinyProject
@@ -171,6 +171,24 @@ class TestWrongValues:
         assert str(in_the_ini.value).startswith(f"{name} in {pytester.path / 'pytest.ini'}={value!r}: ")
         assert why in str(in_the_ini.value)
 
+    @pytest.mark.parametrize(
+        ("lock", "message"),
+        [
+            ("pyproject.toml", "it names packages but pins none"),
+            ("backend/uv.lock", "as in: perf_environment = UV_PROJECT_ENVIRONMENT={folder} uv sync"),
+            ("poetry.lock", "as in: perf_environment = python -m venv {folder}"),
+        ],
+    )
+    def test_a_lock_file_that_pip_cannot_install_needs_a_command(
+        self, pytester: pytest.Pytester, lock: str, message: str
+    ) -> None:
+        """Else the run would fail on the day on which the file first differs."""
+        ini = f"[pytest]\nperf_lock = {lock}\n"
+        with pytest.raises(SettingsError, match=re.escape(message)):
+            read_settings(pytester, ini=ini)
+        assert read_settings(pytester, "--perf-same-env", ini=ini).project.recipe.is_shared
+        assert read_settings(pytester, ini=f"{ini}perf_environment = make it\n").project.lock == lock
+
     def test_wrong_cells_in_pytest_ini_are_refused_even_when_the_command_line_has_others(
         self, pytester: pytest.Pytester
     ) -> None:
@@ -233,7 +251,6 @@ class TestUsage:
             ),
             ("perf_tests/test_cells.py::test_api -n 2", "write: pytest perf_tests/test_cells.py::test_api  (without"),
             ("unit_tests perf_tests -n 2", "write: pytest perf_tests  (without"),
-            (". -n 2", "write: pytest .  (without"),
         ],
     )
     def test_refused_with_the_right_command(self, tiny_project: TinyProject, arguments: str, meant: str) -> None:
@@ -242,6 +259,15 @@ class TestUsage:
         assert meant in result.stderr.str()
         assert "Traceback" not in result.stdout.str() + result.stderr.str()
         assert tiny_project.measured == []
+
+    @pytest.mark.parametrize("mode", ["--perf-versus=HEAD", "--benchmark-compare", "--perf-accept"])
+    def test_a_service_that_is_not_there_is_named_with_its_setting(self, tiny_project: TinyProject, mode: str) -> None:
+        """Else every commit would count as one from before there was a service, and pass."""
+        tiny_project.commit()
+        result = tiny_project.run("perf_tests", mode, "--perf-service=backend")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert f"perf_service = backend: there is no such folder or file in {tiny_project.root}" in result.stderr.str()
+        tiny_project.run("perf_tests", "--perf-service=backend").assert_outcomes(passed=3)
 
     @pytest.mark.parametrize("option", ["-c", "--config-file", "--rootdir"])
     @pytest.mark.parametrize("mode", [[], ["--benchmark-compare"]])

@@ -10,8 +10,8 @@ import pytest
 
 from servegate.judging.figures.kinds import FIGURE_KINDS
 from servegate.load.workload import KEY_VARIABLE
-from servegate.session.option import Option, Switch
-from servegate.session.option_values import address, cells, figures, looks, margins, number, whole_number, words
+from servegate.options.option import Option, Switch
+from servegate.options.values import address, cells, figures, looks, margins, number, whole_number, words
 
 MIN_ACCEPTED_PROCESSES = 8
 
@@ -74,6 +74,12 @@ OPTIONS = (
         parse=lambda text: text == "yes",
         choices=("yes", "no"),
     ),
+    Option(
+        "perf_other_run",
+        "wait",
+        "what to do while another run of yours measures on this machine: wait until it ends, or end this one",
+        choices=("wait", "end"),
+    ),
     PATHS,
     Option("perf_baselines", "perf_tests/baselines", "folder of the stored baselines", Path, metavar="FOLDER"),
     Option("perf_report", "perf-report", "folder that a run's report is written to; empty for none", metavar="FOLDER"),
@@ -83,7 +89,7 @@ OPTIONS = (
         "folder that keeps each run's results, for `servegate trend`; empty for none",
         metavar="FOLDER",
     ),
-    Option("perf_service", "service", "folder of the service that is measured", metavar="FOLDER"),
+    Option("perf_service", "service", "folder or file of the service that is measured", metavar="PATH"),
     Option(
         "perf_lock",
         "requirements.lock",
@@ -179,13 +185,3 @@ def add_options(parser: pytest.Parser) -> None:
             parser.addini(option.name, option.description)
     for switch in SWITCHES:
         group.addoption(switch.flag, dest=switch.name, action="store_true", help=switch.help)
-
-
-def is_any_given(config: pytest.Config) -> bool:
-    """Whether the command line has an option of the gate, or asks for a comparison."""
-    names = [option.name for option in OPTIONS]
-    return (
-        any(config.getoption(name) is not None for name in names)
-        or any(config.getoption(switch.name) for switch in SWITCHES)
-        or bool(config.getoption("benchmark_compare", None))
-    )

@@ -29,6 +29,8 @@ class MeasuringSettings:
         What makes the load of a closed loop; side by side it is always the built-in client.
     deployed:
         A service that runs already, and is measured instead of fresh processes; None for those.
+    waits:
+        Whether the run waits while another one measures on this machine; else it ends.
     """
 
     processes: int
@@ -36,6 +38,7 @@ class MeasuringSettings:
     warmup_seconds: float
     engine: LoadEngine
     deployed: Deployed | None
+    waits: bool
 
     @property
     def details(self) -> dict[str, str]:
@@ -136,7 +139,7 @@ class ProjectSettings:
     Attributes
     ----------
     service:
-        Its folder with the service.
+        Its folder or file with the service's code.
     packages:
         Packages whose versions are recorded.
     recipe:

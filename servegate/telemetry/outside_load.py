@@ -1,0 +1,109 @@
+"""CPU time that others use on the machine while a run measures: all of it, less that of the run's own processes."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+
+from servegate.records import MachineLoad
+
+# The CPU clocks of Linux tick every 10 ms, in each process for itself: over a shorter time their errors add up.
+_LEAST_S = 0.5
+# Not irq and softirq: our own packets cause most of those, and no process is charged for them.
+_BUSY = ("user", "nice", "system", "steal")
+
+
+@dataclass(frozen=True)
+class CpuReading:
+    """The machine's and our own CPU-seconds so far.
+
+    Attributes
+    ----------
+    at_s:
+        On the monotonic clock.
+    machine_s:
+        Of the cores that this process may use.
+    own_s:
+        Of this process and everything that it started, whether it has ended or not.
+    """
+
+    at_s: float
+    machine_s: float
+    own_s: float
+
+    def outside_cores_since(self, earlier: "CpuReading") -> float:
+        """CPU-seconds a second that neither we nor our processes used."""
+        elapsed_s = self.at_s - earlier.at_s
+        outside_s = (self.machine_s - earlier.machine_s) - (self.own_s - earlier.own_s)
+        return max(0.0, outside_s / elapsed_s)
+
+
+def read_cpu() -> CpuReading:
+    """Read both now. It takes some ms, since it goes through all processes of the machine."""
+    return CpuReading(time.monotonic(), _read_machine_s(), _read_own_s())
+
+
+class OutsideLoad:
+    """What others used from its beginning to the first measurement, and then while cells were measured."""
+
+    def __init__(self) -> None:
+        self._began = read_cpu()
+        self._before_cores: float | None = None
+        # Seconds and cores in use by others, for each time that was watched.
+        self._watched: list[tuple[float, float]] = []
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Watch while something is measured; none of the measured processes may end meanwhile.
+
+        A process whose parent has ended before it takes its CPU time with it, which would look like others'.
+        """
+        start = read_cpu()
+        if not self._watched and self._before_cores is None and start.at_s - self._began.at_s >= _LEAST_S:
+            self._before_cores = start.outside_cores_since(self._began)
+        yield
+        end = read_cpu()
+        if end.at_s - start.at_s >= _LEAST_S:
+            self._watched.append((end.at_s - start.at_s, end.outside_cores_since(start)))
+
+    @property
+    def found(self) -> MachineLoad | None:
+        """The load so far; None where nothing was watched for long enough."""
+        if not self._watched:
+            return None
+        seconds = sum(duration_s for duration_s, _ in self._watched)
+        return MachineLoad(
+            cores=len(_usable_cpus()),
+            before_cores=self._before_cores,
+            during_cores=sum(duration_s * cores for duration_s, cores in self._watched) / seconds,
+            most_cores=max(cores for _, cores in self._watched),
+        )
+
+
+def _usable_cpus() -> list[int]:
+    """The numbers of the CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return sorted(os.sched_getaffinity(0))
+    return list(range(psutil.cpu_count() or 1))
+
+
+def _read_machine_s() -> float:
+    by_cpu = psutil.cpu_times(percpu=True)
+    usable = [by_cpu[number] for number in _usable_cpus() if number < len(by_cpu)]
+    return float(sum(getattr(times, name, 0.0) for times in usable for name in _BUSY))
+
+
+def _read_own_s() -> float:
+    this = psutil.Process()
+    total_s = 0.0
+    for process in (this, *this.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        # Of children that have ended, their parent has the time once it has waited for them.
+        total_s += times.user + times.system + times.children_user + times.children_system
+    return total_s
