@@ -2,7 +2,7 @@
 
 import requests
 
-from perf_tests.photos import cat_jpeg, cat_workload
+from perf_tests.photos import PhotoKinds, cat_jpeg, cat_workload
 from servegate.api import HttpService, HttpTarget, OpenLoopTarget, WorkerTarget
 
 
@@ -32,4 +32,5 @@ CLASSIFIER = HttpService(
 # One worker on all cores, as many as the server's workers share, so that the API's share of the model means something.
 MODEL = WorkerTarget("model", ["{python}", "-m", "service.model_worker", "--workers-per-device", "1"], unit="images")
 API = HttpTarget("api", CLASSIFIER, cat_workload(cat_jpeg()), ceiling=MODEL)
+PHOTO = HttpTarget("photo", CLASSIFIER, PhotoKinds())
 LATENCY = OpenLoopTarget("latency", CLASSIFIER, cat_workload(cat_jpeg()))

@@ -22,8 +22,10 @@ A performance test is a target and a function:
 
 from servegate import __version__
 from servegate.errors import ProcessError, ServegateError, SettingsError
-from servegate.load.workload import Workload
-from servegate.measure.http_targets import HttpService, HttpTarget, OpenLoopTarget
+from servegate.load.expected import Checked, Lines, Raw, Text
+from servegate.load.workload import WeightedSet, Workload
+from servegate.measure.http_service import HttpService
+from servegate.measure.http_targets import HttpTarget, OpenLoopTarget
 from servegate.measure.targets import MeasurementTarget
 from servegate.measure.workers import WorkerTarget
 from servegate.processes.server import ServerProcess
@@ -33,15 +35,20 @@ from servegate.session.hooks import CellReporter
 __all__ = [
     "Cell",
     "CellReporter",
+    "Checked",
     "Checkout",
     "HttpService",
     "HttpTarget",
+    "Lines",
     "MeasurementTarget",
     "OpenLoopTarget",
     "ProcessError",
+    "Raw",
     "ServegateError",
     "ServerProcess",
     "SettingsError",
+    "Text",
+    "WeightedSet",
     "WorkerTarget",
     "Workload",
     "__version__",

@@ -10,11 +10,11 @@ from statistics import median
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One thing measured, as in `api[concurrency=8]`."""
+    """One thing measured, as in `api[concurrency=8]` or `photo[kind=phone]`."""
 
     group: str
     parameter: str
-    value: int
+    value: int | str
 
     def __str__(self) -> str:
         return f"{self.group}[{self.parameter}={self.value}]"
@@ -145,6 +145,22 @@ REST = "rest"
 
 
 @dataclass(frozen=True)
+class ProcessRecord:
+    """A fresh process before its load.
+
+    Attributes
+    ----------
+    start_s:
+        Seconds from its start to its first right answer, or to ready where nothing is asked; None after a wrong answer.
+    memory_bytes:
+        Memory of the process and its children then, a shared page counted in parts; None where the system doesn't tell.
+    """
+
+    start_s: float | None
+    memory_bytes: float | None
+
+
+@dataclass(frozen=True)
 class Sample:
     """One cell in one fresh process: the replicate that tests run on.
 
@@ -162,6 +178,14 @@ class Sample:
         CPU of the process that makes the load; None where the measured process makes its own.
     stages:
         Of a request, by name and in its order; empty where the service doesn't tell.
+    windows_ms:
+        Latencies of the requests that were sent in each window of turns, in which the process isn't paused; empty
+        where it took none.
+    latency_of_turns:
+        Of the requests in these windows; None without one. A wait that goes on while a process is paused, as a timeout
+        does, has its true length in it, and a shorter one in `latency` of a paused process.
+    grew_bytes_per_unit:
+        The memory that the measured processes kept of each unit; None where it isn't known.
     """
 
     rounds_s: tuple[float, ...]
@@ -172,6 +196,14 @@ class Sample:
     telemetry: Telemetry | None
     client_cpu_cores: float | None = None
     stages: Mapping[str, StageTime] = field(default_factory=dict)
+    windows_ms: tuple[tuple[float, ...], ...] = ()
+    latency_of_turns: Latency | None = None
+    grew_bytes_per_unit: float | None = None
+
+    @property
+    def felt_latency(self) -> Latency:
+        """The latency that a user would see: of turns where there were any."""
+        return self.latency_of_turns or self.latency
 
     @property
     def rates_per_s(self) -> list[float]:
@@ -197,14 +229,19 @@ class Sample:
         return cpu_cores / self.mean_throughput_per_s * 1e3
 
     @property
+    def service_core_ms_per_unit(self) -> float | None:
+        """CPU time of the measured processes alone, in ms a unit; None if not known."""
+        if self.telemetry is None or not self.rounds_s:
+            return None
+        return self.telemetry.cpu_cores / self.mean_throughput_per_s * 1e3
+
+    @property
     def parts(self) -> Mapping[str, StageTime]:
         """The stages, and as `rest` what none accounts for: the sum is the request's time, and the service's CPU."""
         if not self.stages or not self.rounds_s:
             return {}
-        cpu_ms = None
-        if self.telemetry is not None:
-            used_ms = self.telemetry.cpu_cores / self.mean_throughput_per_s * 1e3
-            cpu_ms = used_ms - sum(stage.cpu_ms or 0.0 for stage in self.stages.values())
+        used_ms = self.service_core_ms_per_unit
+        cpu_ms = None if used_ms is None else used_ms - sum(stage.cpu_ms or 0.0 for stage in self.stages.values())
         rest = StageTime(self.latency.mean_ms - sum(stage.ms for stage in self.stages.values()), cpu_ms)
         return {**self.stages, REST: rest}
 

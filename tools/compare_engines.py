@@ -41,7 +41,9 @@ def measure(
     figures: dict[Cell, dict[str, list[float]]] = {cell: {name: [] for name in ENGINES} for cell in CELLS}
     with ExitStack() as stack:
         instruments = {
-            name: ServerInstrument(server, stack.enter_context(engine.start()), workload, 0.5, {})
+            name: ServerInstrument(
+                server, stack.enter_context(engine.start()), lambda cell: (workload, int(cell.value)), 0.5, {}
+            )
             for name, engine in ENGINES.items()
         }
         for number in range(1, rounds + 1):

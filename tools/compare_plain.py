@@ -7,19 +7,18 @@ their throughput differs, and by how much the pairs do.
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import fmean, median
 
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
 from servegate.api import HttpService, HttpTarget
 from servegate.errors import ServegateError
+from servegate.judging.figures.kinds import FigureKind
 from servegate.judging.pairs import PairFigure
-from servegate.measure.bursts import PausableServer
-from servegate.measure.side_by_side import Schedule, SideBySide
-from servegate.measure.targets import BurstLoad, LaunchedProcess
+from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
+from servegate.measure.targets import Launchable, LaunchedProcess
 from servegate.records import Cell, Checkout
 
 CELLS = (*(Cell("api", "concurrency", value) for value in (1, 8, 64)), Cell("photo", "concurrency", 8))
@@ -31,39 +30,16 @@ _ENVIRONMENT = {"PROMETHEUS_MULTIPROC_DIR": ""}
 class PlainOrService:
     """The plain server or the service, as the checkout's name has it; each cell's group names its photo."""
 
-    @contextmanager
-    def launch(self, checkout: Checkout) -> Iterator["LaunchedServer"]:
+    figures: Sequence[FigureKind] = ()
+
+    def share(self, other: Launchable) -> None:
+        """Nothing: it is alone."""
+
+    def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Start the server."""
         server = HttpService(["{python}", "-m", _MODULES[checkout.name]], _ENVIRONMENT, ready_deadline_s=180.0)
-        with HttpTarget("api", server, cat_workload(cat_jpeg())).launch(checkout) as launched:
-            yield LaunchedServer(launched)
-
-
-@dataclass(frozen=True)
-class LaunchedServer:
-    """A server that was started and may not be ready yet."""
-
-    launched: LaunchedProcess
-
-    def wait_until_ready(self) -> "PausablePhotos":
-        """Wait, and pause it."""
-        small = self.launched.wait_until_ready()
-        assert isinstance(small, PausableServer), "launched by an HttpTarget"
-        large = replace(small, workload=cat_workload(large_cat_jpeg()))
-        return PausablePhotos({"api": small, "photo": large}, small.details, small.is_python)
-
-
-@dataclass(frozen=True)
-class PausablePhotos:
-    """A server that gets the photo of the cell's group."""
-
-    by_group: Mapping[str, PausableServer]
-    details: Mapping[str, str]
-    is_python: bool
-
-    def start_load(self, cell: Cell) -> BurstLoad:
-        """Warm the cell up."""
-        return self.by_group[cell.group].start_load(cell)
+        large = HttpTarget("photo", server, cat_workload(large_cat_jpeg()))
+        return HttpTarget("api", server, cat_workload(cat_jpeg()), also=(large,)).launch(checkout)
 
 
 def table(figures: Mapping[Cell, Sequence[PairFigure]]) -> list[str]:
@@ -98,7 +74,11 @@ def main(arguments: Sequence[str]) -> int:
             print(f"pair {number} of {options.pairs}: {text}", file=sys.stderr, flush=True)
 
         try:
-            pair = SideBySide(plain, service, schedule, progress=show).measure_pair(PlainOrService(), CELLS).figures
+            pair = (
+                FreshPairs(plain, service, schedule, progress=show)
+                .measure(PlainOrService(), PairPlan(CELLS, ()))
+                .figures
+            )
         except ServegateError as error:
             print(error, file=sys.stderr)
             return 1

@@ -5,10 +5,12 @@ from collections.abc import Collection, Mapping, Sequence
 from servegate.findings.causes import describe_causes, find_causes
 from servegate.findings.doubts import describe_doubts, give_advice
 from servegate.findings.exclusions import describe_exclusions
+from servegate.findings.figures import describe_figures
 from servegate.findings.runs import describe_arms
 from servegate.findings.subjects import Subject, find_subjects
 from servegate.findings.wording import enumerate_names, first_line, write_range
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.records import MachineLoad, Status
 
@@ -16,6 +18,7 @@ from servegate.records import MachineLoad, Status
 def describe_findings(
     groups: Sequence[GroupResult],
     cells: Sequence[CellResult],
+    figures: Sequence[FigureResult] = (),
     *,
     arms: Mapping[str, Mapping[str, str]],
     failing: Collection[Status],
@@ -29,6 +32,8 @@ def describe_findings(
         Empty where nothing was compared side by side.
     cells:
         All that were measured, at least one.
+    figures:
+        The figures beside throughput that were judged.
     arms:
         The details that the processes of `base` and `head` reported; an intended difference leads.
     failing:
@@ -37,30 +42,40 @@ def describe_findings(
         What others used of the machine; None where that isn't known.
     """
     of_cells = {result.verdict.status for result in cells}
-    statuses = of_cells | {group.verdict.status for group in groups}
+    of_figures = {figure.verdict.status for figure in figures}
+    statuses = of_cells | {group.verdict.status for group in groups} | (of_figures - {Status.NOT_JUDGED})
     regressed, improved, invalid, failed, missing = (
         find_subjects(groups, cells, status)
         for status in (Status.REGRESSED, Status.IMPROVED, Status.INVALID, Status.BASE_FAILED, Status.NO_BASELINE)
     )
     allowed = find_subjects(groups, cells, Status.ALLOWED)
     unclear = find_subjects(groups, cells, Status.INCONCLUSIVE)
-    # Only a cell has a test that can fail.
-    passed = not of_cells & set(failing)
+    # Only cells and figures have tests that can fail.
+    passed = not (of_cells | of_figures) & set(failing)
+    changed = {result.cell.group for subject in regressed + allowed + improved for result in subject.cells}
+    more, allowed_more, less, perhaps_more = (
+        describe_figures(figures, changed, status)
+        for status in (Status.REGRESSED, Status.ALLOWED, Status.IMPROVED, Status.INCONCLUSIVE)
+    )
     clauses = [
         describe_arms(arms),
         _explain(regressed or allowed or improved, cells, slower=bool(regressed or allowed)),
         _describe_change(regressed, "loses", "lose"),
+        *more,
         *(f"{_describe_change([one], 'loses', 'lose')}, {first_line(one.verdicts[0].reason)}" for one in allowed),
+        *allowed_more,
         _describe_change(improved, "gains", "gain"),
+        *less,
         *_describe_reasons(invalid, "{names} can't be judged"),
         *_describe_reasons(failed, "{names} could not be compared"),
-        describe_doubts(unclear, passed=passed, is_gravest=not (regressed or invalid or failed)),
+        describe_doubts(unclear, passed=passed, is_gravest=not (regressed or more or invalid or failed)),
+        *perhaps_more,
         *_describe_reasons(missing, "there is nothing to compare {names} with"),
         describe_exclusions(groups, cells, is_first=statuses <= {Status.PASS, Status.INFORMS}),
     ]
     said = "; ".join(filter(None, clauses)) or _describe_unjudged(cells)
     sentence = f"{said[0].upper()}{said[1:].removesuffix('.')}."
-    return f"{sentence} {give_advice(cells, load)}" if unclear else sentence
+    return f"{sentence} {give_advice(cells, load)}" if unclear or perhaps_more else sentence
 
 
 def _explain(subjects: Sequence[Subject], cells: Sequence[CellResult], *, slower: bool) -> str:

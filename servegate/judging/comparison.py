@@ -34,16 +34,24 @@ class ComparisonJudge:
         self._pairs: dict[Cell, list[PairFigure]] = {cell: [] for cell in cells}
         # Cells without a figure that could be judged, and why.
         self._unjudged: dict[Cell, Verdict] = {}
+        self._is_closed = False
 
     def open_cells(self, group: str) -> list[Cell]:
         """The group's cells that the next pair must measure."""
+        if self._is_closed:
+            return []
         measured = zip(self._test.cells, self._test.measured, strict=True)
         return [cell for cell, is_measured in measured if is_measured and cell.group == group]
 
     @property
     def is_any_open(self) -> bool:
         """Whether another pair would measure something."""
-        return bool(self._test.measured.any())
+        return not self._is_closed and bool(self._test.measured.any())
+
+    def is_slower(self, group: str) -> bool:
+        """Whether the group is decided to be slower."""
+        decision = self._test.of_groups.decision[self._test.group_names.index(group)]
+        return bool(decision == Decision.REGRESSED)
 
     def add(self, pair: Mapping[Cell, PairFigure], fallback: str | None = None) -> None:
         """Take the figures of one pair of fresh processes. A cell that can't be judged is left out from now on.
@@ -74,6 +82,10 @@ class ComparisonJudge:
         pairs = max((len(figures) for figures in self._pairs.values()), default=0)
         if pairs >= self._policy.looks[0]:
             self._test.look(*self._arrays(), last=last)
+
+    def close(self) -> None:
+        """Measure nothing more: what is open stays undecided."""
+        self._is_closed = True
 
     def compared_cells(self) -> dict[Cell, Comparison]:
         """Each cell's verdict and pairs, in the order of the cells."""

@@ -2,11 +2,11 @@
 
 Threads in pytest's process would measure its interpreter lock. The connections stay open, the warm-up is discarded, and
 a round is a window of the running load: the time in which a fixed number of requests completed, in a closed loop at
-least one for each connection. Or the load goes on until it is told to stop, and whoever told it cuts it up.
+least one for each connection. Or the load goes on until a line tells it to stop, and who told it cuts it up. Before
+that, the line `hold` has it send no more requests: the client answers when the last is answered; `go` ends that.
 """
 
 import asyncio
-import base64
 import json
 import random
 import sys
@@ -21,13 +21,16 @@ from servegate.load.deployed import tls_context
 from servegate.load.open_loop import send_at_random
 from servegate.load.requests import Requester
 from servegate.load.results import LoadResult, SteadyResult
-from servegate.load.workload import Workload
+from servegate.load.workload import Requests, parse_requests
 
 _REQUEST_TIMEOUT_S = 60.0
 # A slow server gets this many times the asked time to complete two requests a connection.
 _PATIENCE = 8.0
 # Shorter than servers keep an idle connection, so that none is used at the moment in which the server closes it.
 _KEEP_ALIVE_S = 2.0
+_POLL_S = 0.005
+# Lines that a load which goes on until it is told takes; any other one ends it.
+HOLD, GO = "hold", "go"
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class LoadJob:
     """
 
     url: str
-    workload: Workload
+    workload: Requests
     concurrency: int
     warmup_s: float
     measure_s: float | None
@@ -70,9 +73,7 @@ class LoadJob:
     def from_json(cls, line: str) -> "LoadJob":
         """The inverse of `to_json`."""
         document = json.loads(line)
-        workload = document.pop("workload")
-        workload["body"] = base64.b64decode(workload["body"])
-        return cls(**document, workload=Workload(**workload))
+        return cls(**{**document, "workload": parse_requests(document["workload"])})
 
 
 class _Load:
@@ -82,6 +83,9 @@ class _Load:
         self._job = job
         self._requester = Requester(session, job.url, job.workload)
         self._stopping = self._requester.gave_up
+        self._sending = asyncio.Event()
+        self._sending.set()
+        self._in_flight = 0
 
     async def run_closed(self, seconds: float) -> LoadResult:
         """Connections that send the next request when the last is answered."""
@@ -92,9 +96,15 @@ class _Load:
         return LoadResult.from_completions(completions, self._job.concurrency, self._requester.failures, cpu_cores)
 
     async def run_until_told(self) -> SteadyResult:
-        """Connections as above, until a line comes."""
+        """Connections as above, until a line says so; see `HOLD` and `GO`."""
         async with self._connections() as cpu:
-            await asyncio.to_thread(sys.stdin.readline)
+            while (line := (await asyncio.to_thread(sys.stdin.readline)).strip()) in (HOLD, GO):
+                if line == HOLD:
+                    self._sending.clear()
+                    await self._drained()
+                else:
+                    self._sending.set()
+                print(json.dumps({"told": line}), flush=True)
             cpu_s = cpu.seconds
         return SteadyResult(sorted(self._requester.completions), self._requester.failures, cpu_s)
 
@@ -109,6 +119,7 @@ class _Load:
         finally:
             # The next measurement must not find their work in the server's queue.
             self._stopping.set()
+            self._sending.set()
             await asyncio.gather(*connections)
 
     async def run_open(self, rate_per_s: float, seconds: float) -> LoadResult:
@@ -131,9 +142,18 @@ class _Load:
                 return
             await asyncio.sleep(0.02)
 
+    async def _drained(self) -> None:
+        while self._in_flight:
+            await asyncio.sleep(_POLL_S)
+
     async def _connection(self) -> None:
-        while not self._stopping.is_set():
+        while True:
+            await self._sending.wait()
+            if self._stopping.is_set():
+                return
+            self._in_flight += 1
             await self._requester.send(time.monotonic())
+            self._in_flight -= 1
 
 
 class _Cpu:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import ssl
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +11,7 @@ import aiohttp
 
 from servegate.errors import DeployedError, SettingsError
 from servegate.load.requests import wrong_answer
-from servegate.load.workload import KEY_VARIABLE, Workload
+from servegate.load.workload import KEY_VARIABLE, Requests, Workload
 
 _TIMEOUT_S = 30.0
 
@@ -57,21 +57,20 @@ class Deployed:
         """Host and port, as a class of machine of its own."""
         return urlsplit(self.url).netloc
 
-    def with_key(self, workload: Workload, header: str) -> Workload:
+    def with_key(self, requests: Requests, header: str) -> Requests:
         """The same requests with the key in a header, where there is a key."""
-        if self.api_key is None:
-            return workload
-        return replace(workload, headers={**workload.headers, header: self.api_key})
+        return requests if self.api_key is None else requests.with_header(header, self.api_key)
 
-    def check(self, workload: Workload) -> None:
-        """Send one request, which has the key already.
+    def check(self, requests: Requests) -> None:
+        """Send each request once; they have the key already.
 
         Raises
         ------
         DeployedError
             When it isn't answered rightly, with what to change.
         """
-        asyncio.run(self._check(workload))
+        for _, request in requests.parts:
+            asyncio.run(self._check(request))
 
     async def _check(self, request: Workload) -> None:
         url = self.url + request.path
@@ -80,7 +79,9 @@ class Deployed:
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.post(url, data=request.body, headers=request.headers, allow_redirects=False) as response,
+                session.request(
+                    request.method, url, data=request.body, headers=request.headers, allow_redirects=False
+                ) as response,
             ):
                 status, body = response.status, await response.read()
         except aiohttp.ClientConnectorCertificateError as error:

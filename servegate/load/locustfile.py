@@ -8,6 +8,7 @@ machines need clocks that agree: a window of the load is cut from what all of th
 """
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -21,6 +22,7 @@ from servegate.load.deployed import tls_context
 from servegate.load.locust_cpu import REPORT_S
 from servegate.load.requests import MAX_FAILURES, Completion, wrong_answer
 from servegate.load.server_timing import HEADER
+from servegate.load.workload import WeightedSet, Workload
 
 # Messages of the master, and of a worker.
 READY, JOB, END, SEEN = "servegate-ready", "servegate-job", "servegate-end", "servegate-seen"
@@ -35,6 +37,7 @@ class _Worker:
     def begin(self, job: LoadJob | None) -> None:
         """Forget the job before."""
         self.job = job
+        self.order: Iterator[Workload] = iter(()) if job is None else WeightedSet(job.workload.parts).order()
         self.is_ending = False
         self.completions: list[Completion] = []
         self.failures: list[str] = []
@@ -54,10 +57,10 @@ class Connection(FastHttpUser):
     @task
     def send(self) -> None:
         """One request of the job, checked."""
-        assert _worker.job is not None, "the job comes before the connections"
-        workload = _worker.job.workload
+        workload = next(_worker.order)
         start_s = time.perf_counter()
-        with self.client.post(
+        with self.client.request(
+            workload.method,
             workload.path,
             data=workload.body,  # type: ignore[arg-type]  # bytes it takes, too
             headers=dict(workload.headers),

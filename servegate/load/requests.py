@@ -1,14 +1,13 @@
 """One request after another: sends it, checks the answer, and keeps what came of it."""
 
 import asyncio
-import json
 import time
 from typing import NamedTuple
 
 import aiohttp
 
 from servegate.load.server_timing import HEADER
-from servegate.load.workload import Workload, difference
+from servegate.load.workload import Requests, WeightedSet, Workload
 
 MAX_FAILURES = 5
 
@@ -32,7 +31,7 @@ class Completion(NamedTuple):
 
 
 class Requester:
-    """Sends a workload's request to a server; what came of it is kept for whoever makes the load.
+    """Sends a workload's requests to a server, in their order, and keeps what came of each.
 
     Attributes
     ----------
@@ -44,27 +43,31 @@ class Requester:
         Set after a few failures: more of them would say nothing new.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, workload: Workload) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, requests: Requests) -> None:
         self._session = session
-        self._url = url + workload.path
-        self._workload = workload
-        self._right_bodies: set[bytes] = set()
+        self._url = url
+        self._order = WeightedSet(requests.parts).order()
+        # Bodies that were found right, by the request: most answers are equal to one before.
+        self._right_bodies: dict[int, set[bytes]] = {}
         self.completions: list[Completion] = []
         self.failures: list[str] = []
         self.gave_up = asyncio.Event()
 
     async def send(self, since_s: float) -> None:
-        """Send one request; what it takes counts from `since_s`, when it is or was to be sent."""
-        workload = self._workload
+        """Send the next request; what it takes counts from `since_s`, when it is or was to be sent."""
+        workload = next(self._order)
+        url = self._url + workload.path
         try:
-            async with self._session.post(self._url, data=workload.body, headers=workload.headers) as response:
+            async with self._session.request(
+                workload.method, url, data=workload.body, headers=workload.headers
+            ) as response:
                 body = await response.read()
                 server_timing = response.headers.get(HEADER, "")
         except (aiohttp.ClientError, TimeoutError) as error:
             wrong: str | None = f"no answer: {error!r}"
         else:
             end_s = time.monotonic()
-            wrong = self._check(response.status, body)
+            wrong = self._check(workload, response.status, body)
         if wrong is None:
             self.completions.append(Completion(end_s, end_s - since_s, server_timing))
         else:
@@ -72,12 +75,13 @@ class Requester:
             if len(self.failures) >= MAX_FAILURES:
                 self.gave_up.set()
 
-    def _check(self, status: int, body: bytes) -> str | None:
-        if status == 200 and body in self._right_bodies:
+    def _check(self, workload: Workload, status: int, body: bytes) -> str | None:
+        right_bodies = self._right_bodies.setdefault(id(workload), set())
+        if status == 200 and body in right_bodies:
             return None
-        wrong = wrong_answer(self._workload, status, body)
+        wrong = wrong_answer(workload, status, body)
         if wrong is None:
-            self._right_bodies.add(body)
+            right_bodies.add(body)
         return wrong
 
 
@@ -85,8 +89,4 @@ def wrong_answer(workload: Workload, status: int, body: bytes) -> str | None:
     """What is wrong with an answer; None if it is the expected one."""
     if status != 200:
         return f"status {status}: {body[:200].decode(errors='replace')}"
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return f"not JSON: {body[:200]!r}"
-    return difference(workload.expected, answer, workload.tolerance)
+    return workload.right_answer.find_wrong(body)

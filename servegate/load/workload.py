@@ -1,34 +1,41 @@
-"""Workload: the request that is sent and the answer that is expected."""
+"""Workload: the requests that are sent and the answers that are expected."""
 
 import base64
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from servegate.load.expected import Checked, Expected, Json, Lines, Raw, Text, parse_expected
 
 # The environment variable with the key of a service that runs elsewhere; no process list shows it.
 KEY_VARIABLE = "SERVEGATE_API_KEY"
 
-# Wrong places of an answer that a message has.
-_MOST_TOLD = 5
 # An expected answer may be null, which is None.
 _NOT_GIVEN = object()
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_ORDER_SEED = 0
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One request, sent over and over.
+    """One request, sent over and over; see `WeightedSet` for several.
 
     Attributes
     ----------
     path:
-        Of the endpoint that is posted to, as in `/predict`.
+        Of the endpoint, as in `/predict`.
     body, headers:
         What is sent.
     expected:
-        The right answer, as the JSON document of the body says it; it must be given.
+        The right answer, which must be given: what the JSON document of its body says, or `Text`, `Raw`, `Lines` or
+        `Checked` for an answer that is no JSON document.
     tolerance:
-        How far each number of an answer may lie from the expected one.
+        How far each number of a JSON answer may lie from the expected one.
+    method:
+        Of HTTP.
     """
 
     path: str
@@ -36,12 +43,17 @@ class Workload:
     headers: Mapping[str, str] = field(default_factory=dict)
     expected: object = _NOT_GIVEN
     tolerance: float = 0.0
+    method: str = "POST"
 
     def __post_init__(self) -> None:
         if self.expected is _NOT_GIVEN:
             raise ValueError(
                 f"Workload({self.path!r}, ...) needs the right answer, as in expected={{'score': 0.4}}: "
                 "every answer is compared with it, so that a fast wrong one is no success"
+            )
+        if self.method not in _METHODS:
+            raise ValueError(
+                f"Workload({self.path!r}, ...): method={self.method!r} must be one of {', '.join(_METHODS)}"
             )
 
     @classmethod
@@ -68,42 +80,125 @@ class Workload:
         content_type = {"Content-Type": "application/json"}
         return cls(path, json.dumps(document).encode(), {**content_type, **(headers or {})}, expected, tolerance)
 
-    def to_json(self) -> dict[str, object]:
+    @classmethod
+    def multipart(
+        cls,
+        path: str,
+        files: Mapping[str, tuple[str, bytes, str]],
+        *,
+        expected: object,
+        fields: Mapping[str, str] | None = None,
+        tolerance: float = 0.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> "Workload":
+        """A request that uploads files, as a browser's form does.
+
+        Parameters
+        ----------
+        files:
+            By the field's name: the file's name, its bytes and its content type.
+        fields:
+            Values of other fields.
+        path, expected, tolerance, headers:
+            As in `from_json`.
+        """
+        parts = [_part(name, value.encode()) for name, value in (fields or {}).items()]
+        parts += [_part(name, body, file, kind) for name, (file, body, kind) in files.items()]
+        # Equal for equal parts, so that both sides of a comparison send the same bytes.
+        boundary = hashlib.sha256(b"".join(parts)).hexdigest()
+        body = b"".join(f"--{boundary}\r\n".encode() + part for part in parts) + f"--{boundary}--\r\n".encode()
+        content_type = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        return cls(path, body, {**content_type, **(headers or {})}, expected, tolerance)
+
+    @property
+    def right_answer(self) -> Expected:
+        """What an answer's body is compared with."""
+        if isinstance(self.expected, Text | Raw | Lines | Checked):
+            return self.expected
+        return Json(self.expected, self.tolerance)
+
+    @property
+    def parts(self) -> "Sequence[tuple[float, Workload]]":
+        """Itself, as a set of one."""
+        return ((1.0, self),)
+
+    def with_header(self, name: str, value: str) -> "Workload":
+        """The same request with one header more."""
+        return replace(self, headers={**self.headers, name: value})
+
+    def to_json(self) -> list[dict[str, object]]:
         """For the client process's job."""
-        return {
-            "path": self.path,
-            "body": base64.b64encode(self.body).decode(),
-            "headers": dict(self.headers),
-            "expected": self.expected,
-            "tolerance": self.tolerance,
-        }
+        return WeightedSet(self.parts).to_json()
 
 
-def difference(expected: object, actual: object, tolerance: float) -> str | None:
-    """What is wrong with a JSON answer, or None if it is right; where more is wrong, the first places."""
-    found = list(islice(_find_differences(expected, actual, tolerance, "answer"), _MOST_TOLD + 1))
-    more = "; and more" if len(found) > _MOST_TOLD else ""
-    return "; ".join(found[:_MOST_TOLD]) + more if found else None
+@dataclass(frozen=True)
+class WeightedSet:
+    """Several requests, sent in a random order that is the same whenever and to whichever service they are sent.
+
+        WeightedSet([(9, small_photo), (1, large_photo)])
+
+    Attributes
+    ----------
+    parts:
+        Each request with its weight: how often it is sent, relative to the others.
+    """
+
+    parts: Sequence[tuple[float, Workload]]
+
+    def __post_init__(self) -> None:
+        if not self.parts or not all(weight > 0 for weight, _ in self.parts):
+            raise ValueError("WeightedSet needs at least one request, and a weight above 0 for each")
+
+    def order(self) -> Iterator[Workload]:
+        """The requests as they are sent, without an end."""
+        rng = random.Random(_ORDER_SEED)
+        weights, workloads = zip(*self.parts, strict=True)
+        while True:
+            yield from rng.choices(workloads, weights, k=1000)
+
+    def with_header(self, name: str, value: str) -> "WeightedSet":
+        """The same requests with one header more."""
+        return WeightedSet([(weight, workload.with_header(name, value)) for weight, workload in self.parts])
+
+    def to_json(self) -> list[dict[str, object]]:
+        """For the client process's job."""
+        return [
+            {
+                "weight": weight,
+                "path": workload.path,
+                "body": base64.b64encode(workload.body).decode(),
+                "headers": dict(workload.headers),
+                "expected": workload.right_answer.to_json(),
+                "method": workload.method,
+            }
+            for weight, workload in self.parts
+        ]
 
 
-def _find_differences(expected: object, actual: object, tolerance: float, where: str) -> Iterator[str]:
-    if isinstance(expected, bool) or not isinstance(expected, int | float | dict | list):
-        # The type counts: Python's True == 1.
-        if type(expected) is not type(actual) or expected != actual:
-            yield f"{where} is {actual!r}, expected {expected!r}"
-    elif isinstance(expected, int | float):
-        if isinstance(actual, bool) or not isinstance(actual, int | float):
-            yield f"{where} is {actual!r}, expected a number"
-        elif not abs(actual - expected) <= tolerance:  # not >: NaN is wrong, too
-            yield f"{where} is {actual!r}, expected {expected!r} within {tolerance:g}"
-    elif isinstance(expected, dict):
-        if not isinstance(actual, dict) or expected.keys() != actual.keys():
-            yield f"{where} is {actual!r}, expected an object with {', '.join(map(repr, expected))}"
-            return
-        for key in expected:
-            yield from _find_differences(expected[key], actual[key], tolerance, f"{where}.{key}")
-    elif not isinstance(actual, list) or len(actual) != len(expected):
-        yield f"{where} is {actual!r}, expected a list of {len(expected)}"
-    else:
-        for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
-            yield from _find_differences(one, other, tolerance, f"{where}[{index}]")
+# What a target sends.
+Requests = Workload | WeightedSet
+
+
+def parse_requests(documents: Sequence[Mapping[str, Any]]) -> Requests:
+    """The inverse of `to_json`."""
+    parts = [(document["weight"], _parse(document)) for document in documents]
+    return parts[0][1] if len(parts) == 1 else WeightedSet(parts)
+
+
+def _parse(document: Mapping[str, Any]) -> Workload:
+    expected = parse_expected(document["expected"])
+    return Workload(
+        document["path"],
+        base64.b64decode(document["body"]),
+        document["headers"],
+        expected.document if isinstance(expected, Json) else expected,
+        expected.tolerance if isinstance(expected, Json) else 0.0,
+        document["method"],
+    )
+
+
+def _part(name: str, body: bytes, file: str | None = None, content_type: str | None = None) -> bytes:
+    named = f'; filename="{file}"' if file is not None else ""
+    lines = [f'Content-Disposition: form-data; name="{name}"{named}']
+    lines += [f"Content-Type: {content_type}"] if content_type else []
+    return "\r\n".join([*lines, "", ""]).encode() + body + b"\r\n"

@@ -1,62 +1,78 @@
-"""Load in bursts on a process that stands still between them: how an arm is measured while it takes turns with another.
+"""Load in bursts and turns on a server that stands still between them, while it alternates with another arm.
 
-A server under load is stopped where it stands (SIGSTOP) with its requests in flight, and goes on with them in its next
-burst: no burst has a ramp or a tail, however short it is, and an idle server's polling can't disturb the other arm.
+In bursts, a server under load is stopped where it stands (SIGSTOP) with its requests in flight, and goes on with them
+in its next burst: no burst has a ramp or a tail, however short it is, and an idle server's polling can't disturb the
+other arm. But sleeps and timeouts run on while a server is stopped, so a burst shows them shorter than they are. In
+turns, the client sends no more requests at the end and the server stops when all are answered: every request is as late
+as it would be to a user.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
-from servegate.load.client import LoadJob
+from servegate.load.client import GO, HOLD, LoadJob
 from servegate.load.engines import LoadEngine
 from servegate.load.results import parse_steady_result
 from servegate.load.server_timing import StageSpan, mean_stages, parse_server_timing
-from servegate.load.workload import Workload
-from servegate.measure.samples import burst_record
+from servegate.load.workload import Requests
+from servegate.measure.samples import burst_record, summarise_latency
 from servegate.processes.managed import ManagedProcess
 from servegate.processes.server import ServerProcess
-from servegate.records import BurstRecord, Cell, Telemetry
+from servegate.records import BurstRecord, Cell, ProcessRecord, Telemetry
 from servegate.telemetry.process_tree import ProcessTree, observe
 from servegate.telemetry.sampler import TelemetrySampler
 
+LoadOf = Callable[[Cell], tuple[Requests, int]]
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 # For the client to warm up, to hand over its figures and to end, on top of its load.
 _CLIENT_DEADLINE_S = 120.0
+# Of a turn; the slowest request of each counts.
+_WINDOW_S = 0.5
 
 
 @dataclass(frozen=True)
 class PausableServer:
-    """A server that is loaded by a client of its own; a cell's value is the concurrency."""
+    """A server that is loaded by a client of its own.
+
+    Attributes
+    ----------
+    load_of:
+        The requests of a cell, and the number of connections that send them.
+    """
 
     server: ServerProcess
     client: ManagedProcess
-    workload: Workload
+    load_of: LoadOf
     warmup_s: float
     observed: ProcessTree
+    record: ProcessRecord = field(default_factory=lambda: ProcessRecord(None, None))
     details: Mapping[str, str] = field(default_factory=dict)
     is_python: bool = False
 
     def start_load(self, cell: Cell) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""
-        job = LoadJob(self.server.url, self.workload, cell.value, self.warmup_s, measure_s=None)
+        requests, concurrency = self.load_of(cell)
+        job = LoadJob(self.server.url, requests, concurrency, self.warmup_s, measure_s=None)
         began_s = time.monotonic()
         self.server.process.resume()
         self.client.exchange(job.to_json(), job.longest_s + _CLIENT_DEADLINE_S)
         self.server.process.pause()
-        return ApiBurstLoad(self.server, self.client, self.observed, cell, (began_s, time.monotonic()))
+        warmed_s = began_s, time.monotonic()
+        return ApiBurstLoad(self.server, self.client, self.observed, cell, concurrency, warmed_s)
 
 
 @contextmanager
-def open_pausable_server(server: ServerProcess, workload: Workload, warmup_s: float) -> Iterator[PausableServer]:
+def open_pausable_server(server: ServerProcess, load_of: LoadOf, warmup_s: float) -> Iterator[PausableServer]:
     """Stop a running server where it stands and start a client for it; the client ends with the context."""
     server.process.pause()
     with LoadEngine().start() as client, observe(server.process.pid) as observed:
-        yield PausableServer(server, client, workload, warmup_s, observed)
+        yield PausableServer(server, client, load_of, warmup_s, observed)
 
 
 class ApiBurstLoad:
@@ -69,6 +85,7 @@ class ApiBurstLoad:
     """
 
     shortest_burst_s = 0.0
+    takes_turns = True
 
     def __init__(
         self,
@@ -76,58 +93,114 @@ class ApiBurstLoad:
         client: ManagedProcess,
         observed: ProcessTree,
         cell: Cell,
+        concurrency: int,
         warmed_s: tuple[float, float],
     ) -> None:
         self._server = server
         self._client = client
         self._observed = observed
         self._cell = cell
-        # When the server ran: the warm-up, then each burst.
+        self._concurrency = concurrency
+        # When the server ran, from the warm-up on, and when in bursts and turns.
         self._ran_s = [warmed_s]
+        self._bursts_s: list[tuple[float, float]] = []
+        self._turns_s: list[tuple[float, float]] = []
         self._telemetry: list[Telemetry] = []
+        self._memory_bytes = observed.memory_bytes()
 
     def burst(self, seconds: float) -> None:
         """Let the server go on where it stood."""
         # The sampler's own work falls before and after the burst.
-        with TelemetrySampler(self._observed) as telemetry:
-            began_s = time.monotonic()
-            self._server.process.resume()
+        with TelemetrySampler(self._observed) as telemetry, self._running():
             time.sleep(seconds)
-            self._server.process.pause()
-            self._ran_s.append((began_s, time.monotonic()))
+        self._bursts_s.append(self._ran_s[-1])
         self._telemetry.append(telemetry.record)
+        self._server.process.check_healthy(f"while {self._cell} was measured")
+
+    def turn(self, seconds: float) -> None:
+        """Let the server run until it has answered what the client sends in this time."""
+        with self._running():
+            if not self._turns_s:
+                self._tell(HOLD)  # the last burst's requests are answered first
+            began_s = time.monotonic()
+            self._tell(GO)
+            time.sleep(seconds)
+            self._turns_s.append((began_s, time.monotonic()))
+            self._tell(HOLD)
         self._server.process.check_healthy(f"while {self._cell} was measured")
 
     def finish(self) -> BurstRecord:
         """Have the requests in flight answered, and read what the client saw."""
-        began_s = time.monotonic()
-        self._server.process.resume()
-        result = parse_steady_result(self._client.exchange("stop", _CLIENT_DEADLINE_S))
-        self._server.process.pause()
-        ran_s = np.array([*self._ran_s, (began_s, time.monotonic())])
-        completed_s = np.array([item.at_s for item in result.completions])
-        duration_s = np.array([item.duration_s for item in result.completions])
-        began_at_s = running_time(completed_s - duration_s, ran_s)
-        ended_at_s = running_time(completed_s, ran_s)
-        edges_s = np.cumsum(ran_s[:, 1] - ran_s[:, 0])
-        units = share_out(began_at_s, ended_at_s, edges_s[:-1])
-        in_bursts = (ended_at_s > edges_s[0]) & (ended_at_s <= edges_s[-2])
-        return burst_record(
+        with self._running():
+            result = parse_steady_result(self._tell("stop"))
+        memory_bytes = self._observed.memory_bytes()
+        ran_s, bursts_s = np.array(self._ran_s), np.array(self._bursts_s).reshape(-1, 2)
+        ended_s = np.array([item.at_s for item in result.completions])
+        sent_s = ended_s - np.array([item.duration_s for item in result.completions])
+        # Of running time from here on, in which the bursts follow each other.
+        began_at_s, ended_at_s, edges_s = (running_time(moments_s, ran_s) for moments_s in (sent_s, ended_s, bursts_s))
+        units = [share_out(began_at_s, ended_at_s, burst)[0] for burst in edges_s]
+        in_bursts = (ended_at_s[:, None] > edges_s[:, 0]) & (ended_at_s[:, None] <= edges_s[:, 1])
+        is_inside = np.asarray(in_bursts.any(axis=1))
+        windows_ms = cut_turns(sent_s, ended_s, self._turns_s)
+        record = burst_record(
             units,
-            np.diff(edges_s[:-1]).tolist(),
-            units_per_round=self._cell.value,
-            latencies_ms=((ended_at_s - began_at_s)[in_bursts] * 1e3).tolist(),
+            np.diff(edges_s)[:, 0].tolist(),
+            units_per_round=self._concurrency,
+            latencies_ms=((ended_at_s - began_at_s)[is_inside] * 1e3).tolist(),
             failures=result.failures,
             telemetry=self._telemetry,
-            client_cpu_cores=result.client_cpu_s / float(edges_s[-1] - edges_s[0]),
+            client_cpu_cores=result.client_cpu_s / float(np.diff(ran_s)[1:].sum()),
             stages=mean_stages(
                 [
                     without_pauses(parse_server_timing(item.server_timing), ran_s)
-                    for item, inside in zip(result.completions, in_bursts, strict=True)
+                    for item, inside in zip(result.completions, is_inside, strict=True)
                     if inside
                 ]
             ),
         )
+        grew_bytes = None
+        if self._memory_bytes is not None and memory_bytes is not None and result.completions:
+            grew_bytes = (memory_bytes - self._memory_bytes) / len(result.completions)
+        in_turns_ms = [latency_ms for window_ms in windows_ms for latency_ms in window_ms]
+        sample = replace(
+            record.sample,
+            answers=len(result.completions) + len(result.failures),
+            windows_ms=windows_ms,
+            latency_of_turns=summarise_latency(in_turns_ms) if in_turns_ms else None,
+            grew_bytes_per_unit=grew_bytes,
+        )
+        return replace(record, sample=sample)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        began_s = time.monotonic()
+        self._server.process.resume()
+        yield
+        self._server.process.pause()
+        self._ran_s.append((began_s, time.monotonic()))
+
+    def _tell(self, line: str) -> str:
+        return self._client.exchange(line, _CLIENT_DEADLINE_S)
+
+
+def cut_turns(sent_s: Floats, ended_s: Floats, turns_s: Sequence[tuple[float, float]]) -> tuple[tuple[float, ...], ...]:
+    """The latencies in ms of the requests that were sent in each window of each turn.
+
+    Parameters
+    ----------
+    sent_s, ended_s:
+        Of each request, on the monotonic clock.
+    turns_s:
+        When the client sent requests.
+    """
+    windows_ms = []
+    for began_s, ended_turn_s in turns_s:
+        edges_s = np.append(np.arange(began_s, ended_turn_s - _WINDOW_S / 2, _WINDOW_S), ended_turn_s)
+        for start_s, end_s in pairwise(edges_s):
+            is_inside = (sent_s >= start_s) & (sent_s < end_s)
+            windows_ms.append(tuple(((ended_s - sent_s)[is_inside] * 1e3).tolist()))
+    return tuple(windows_ms)
 
 
 def running_time(moments_s: Floats, ran_s: Floats) -> Floats:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from servegate.load.client import LoadJob
 from servegate.load.deployed import Deployed
 from servegate.load.results import parse_result
-from servegate.load.workload import Workload
+from servegate.measure.bursts import LoadOf
 from servegate.measure.samples import build_sample
 from servegate.processes.managed import ManagedProcess
 from servegate.processes.server import ServerProcess
@@ -20,21 +20,22 @@ _CLIENT_DEADLINE_S = 60.0
 
 @dataclass(frozen=True)
 class ServerInstrument:
-    """Closed-loop load on a running server; a cell's value is the concurrency."""
+    """Closed-loop load on a running server."""
 
     server: ServerProcess
     client: ManagedProcess
-    workload: Workload
+    load_of: LoadOf
     warmup_s: float
     details: Mapping[str, str]
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """Send load from a client process of its own and check every answer."""
-        return self.load(cell, seconds, connections=cell.value)
+        return self.load(cell, seconds)
 
-    def load(self, cell: Cell, seconds: float, *, connections: int, rate_per_s: float | None = None) -> Sample:
+    def load(self, cell: Cell, seconds: float, *, rate_per_s: float | None = None) -> Sample:
         """As `measure`, in an open loop where there is a rate of requests a second; see `LoadJob`."""
-        job = LoadJob(self.server.url, self.workload, connections, self.warmup_s, seconds, rate_per_s)
+        requests, concurrency = self.load_of(cell)
+        job = LoadJob(self.server.url, requests, concurrency, self.warmup_s, seconds, rate_per_s)
         deadline_s = job.longest_s + _CLIENT_DEADLINE_S
         self.client.exchange(job.to_json(), deadline_s)
         with observe(self.server.process.pid) as observed, TelemetrySampler(observed) as telemetry:
@@ -45,11 +46,11 @@ class ServerInstrument:
 
 @dataclass(frozen=True)
 class DeployedInstrument:
-    """Closed-loop load on a service that runs elsewhere; a cell's value is the concurrency."""
+    """Closed-loop load on a service that runs elsewhere."""
 
     deployed: Deployed
     client: ManagedProcess
-    workload: Workload
+    load_of: LoadOf
     warmup_s: float
 
     @property
@@ -60,7 +61,8 @@ class DeployedInstrument:
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """As `ServerInstrument.measure`; what a request costs there can't be seen from here."""
         ca_file = str(self.deployed.ca_file) if self.deployed.ca_file else None
-        job = LoadJob(self.deployed.url, self.workload, cell.value, self.warmup_s, seconds, ca_file=ca_file)
+        requests, concurrency = self.load_of(cell)
+        job = LoadJob(self.deployed.url, requests, concurrency, self.warmup_s, seconds, ca_file=ca_file)
         deadline_s = job.longest_s + _CLIENT_DEADLINE_S
         self.client.exchange(job.to_json(), deadline_s)
         return build_sample(cell, parse_result(self.client.read_line(deadline_s)), None)
@@ -70,14 +72,10 @@ class DeployedInstrument:
 class OpenLoopInstrument:
     """Open-loop load on a running server; a cell's value is the load in percent of what the server can do.
 
-    Attributes
-    ----------
-    saturating:
-        Connections of the closed loop that finds out what it can do, just before; also the most in the open loop.
+    What it can do is found out just before, in a closed loop of as many connections as the open loop has at most.
     """
 
     server: ServerInstrument
-    saturating: int
 
     @property
     def details(self) -> Mapping[str, str]:
@@ -86,8 +84,8 @@ class OpenLoopInstrument:
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """Latency at that load; its throughput is the load's, not the server's."""
-        capacity = self.server.load(cell, seconds, connections=self.saturating)
+        capacity = self.server.load(cell, seconds)
         if capacity.failures:
             return capacity
-        rate_per_s = cell.value / 100 * capacity.mean_throughput_per_s
-        return self.server.load(cell, seconds, connections=self.saturating, rate_per_s=rate_per_s)
+        rate_per_s = float(cell.value) / 100 * capacity.mean_throughput_per_s
+        return self.server.load(cell, seconds, rate_per_s=rate_per_s)

@@ -1,85 +1,27 @@
 """What a project measures over HTTP: its service, and the requests that are sent to it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 
-from servegate.errors import MeasurementError, ReferenceCheckoutError, SettingsError
+from servegate.errors import ReferenceCheckoutError, SettingsError
+from servegate.judging.figures.kinds import FIGURE_KINDS, FigureKind
 from servegate.load.engines import LoadEngine
-from servegate.load.workload import Workload
-from servegate.measure.bursts import PausableServer, open_pausable_server
-from servegate.measure.code_path import fill_python, make_environment, names_python
+from servegate.load.workload import Requests
 from servegate.measure.http_instruments import DeployedInstrument, OpenLoopInstrument, ServerInstrument
-from servegate.measure.targets import Conditions, LaunchedProcess, MeasurementTarget
-from servegate.processes.server import ServerProcess
-from servegate.records import Checkout
-
-# Of a cell's load on a checkout, before its first burst.
-_WARMUP_BEFORE_BURSTS_S = 0.5
-
-
-@dataclass(frozen=True)
-class HttpService:
-    """A service that listens on a port: how it starts, and how to talk to it.
-
-        HttpService(["{python}", "-m", "service.server", "--port", "{port}"])
-        HttpService(["{python}", "app.py"], environment={"PORT": "{port}"}, health_path="/ready")
-
-    Attributes
-    ----------
-    command:
-        Program and arguments, run in the checkout's folder. `{python}` stands for the interpreter of the checkout's
-        environment. `{port}`, here or in a value of `environment`, stands for a free port; where it stands nowhere,
-        `--host 127.0.0.1 --port PORT` is added.
-    environment:
-        Variables on top of pytest's own.
-    health_path:
-        A path that answers 200 when the service is ready.
-    ready_deadline_s:
-        Seconds from its start to that.
-    key_header:
-        The header for the key of a service that runs elsewhere (`--perf-server-url`).
-    describe:
-        Asks the running service, given its URL, what it is, as in {"server devices": "2"}. What it says is recorded
-        with the machine and told where it differs from the baseline's, or between two checkouts side by side. A service
-        that runs otherwise than it intended, as without its GPU, says why under a name that ends with `fallback`: then
-        the verdict is INVALID. The value `unknown` differs from none.
-    session_fixture:
-        A session-scoped fixture that yields the running service as a `ServerProcess`. The first measurement uses it, so
-        that a session with other tests of the service starts it once less.
-    """
-
-    command: Sequence[str]
-    environment: Mapping[str, str] = field(default_factory=dict)
-    health_path: str = "/health"
-    ready_deadline_s: float = 60.0
-    key_header: str = "X-API-Key"
-    describe: Callable[[str], Mapping[str, str]] = lambda _: {}
-    session_fixture: str | None = None
-
-    def process(self, checkout: Checkout) -> ServerProcess:
-        """The service of a checkout, not yet started; a context manager that starts and stops it."""
-        return ServerProcess(
-            fill_python(self.command, checkout),
-            cwd=checkout.folder,
-            env=make_environment(checkout, self.environment),
-            health_path=self.health_path,
-            ready_deadline_s=self.ready_deadline_s,
-        )
-
-    @contextmanager
-    def fresh_server(self, conditions: Conditions) -> Iterator[ServerProcess]:
-        """The working tree's service, ready, which has measured nothing yet."""
-        if self.session_fixture is not None:
-            yield conditions.session_server(self.session_fixture)
-        else:
-            with self.process(conditions.head) as server:
-                yield server
+from servegate.measure.http_service import HttpService
+from servegate.measure.launched_server import launch_server
+from servegate.measure.targets import Conditions, Launchable, LaunchedProcess, MeasurementTarget, explain_no_number
+from servegate.records import Cell, Checkout
 
 
 @dataclass(frozen=True)
 class HttpTarget:
     """Throughput and latency of a service under closed-loop load; a cell's value is the concurrency.
+
+    With several kinds of requests by name, a cell's value is the kind:
+
+        HttpTarget("photo", service, {"phone": phone, "screenshot": screenshot}, concurrency=8)
 
     Attributes
     ----------
@@ -88,21 +30,51 @@ class HttpTarget:
     service:
         How the service starts.
     workload:
-        What is sent, and the right answer.
+        What is sent, and the right answer; or that by the kind.
     ceiling:
         A target whose best throughput bounds this one's, as the model alone bounds its API; the summary says which
         share of it was reached.
     unit:
         What one request counts as.
+    concurrency:
+        The connections of a cell whose value is a kind.
+    also:
+        Other targets of the same service, which the same processes are measured for; see `share`.
     """
 
     name: str
     service: HttpService
-    workload: Workload
+    workload: Requests | Mapping[str, Requests]
     ceiling: MeasurementTarget | None = None
     unit: str = "requests"
-    parameter: str = field(default="concurrency", init=False)
+    concurrency: int = 8
+    also: tuple["HttpTarget", ...] = ()
     rate_is_given: bool = field(default=False, init=False)
+    figures: Sequence[FigureKind] = field(default=FIGURE_KINDS, init=False)
+
+    @property
+    def parameter(self) -> str:
+        """What the cells' values are."""
+        return "kind" if isinstance(self.workload, Mapping) else "concurrency"
+
+    def explain_wrong_value(self, value: int | str) -> str | None:
+        """Why there can be no cell with a value; None if there can."""
+        if isinstance(self.workload, Mapping):
+            return None if value in self.workload else f"must be one of {', '.join(self.workload)}"
+        return explain_no_number(value)
+
+    def load_of(self, cell: Cell) -> tuple[Requests, int]:
+        """The requests of a cell, and the number of connections that send them."""
+        target = next(target for target in (self, *self.also) if target.name == cell.group)
+        if isinstance(target.workload, Mapping):
+            return target.workload[str(cell.value)], target.concurrency
+        return target.workload, int(cell.value)
+
+    def share(self, other: Launchable) -> "HttpTarget | None":
+        """Put another target of the same service to it, so that one process a side is measured for both."""
+        if isinstance(other, HttpTarget) and other.service == self.service:
+            return replace(self, also=(*self.also, other))
+        return None
 
     @contextmanager
     def open(self, conditions: Conditions) -> Iterator[ServerInstrument | DeployedInstrument]:
@@ -113,23 +85,30 @@ class HttpTarget:
         DeployedError
             When the service elsewhere doesn't answer a first request rightly; no load was sent.
         """
-        if conditions.deployed is None:
+        deployed = conditions.deployed
+        if deployed is None:
             with open_server_instrument(self, conditions, conditions.engine) as instrument:
                 yield instrument
             return
-        workload = conditions.deployed.with_key(self.workload, self.service.key_header)
-        conditions.deployed.check(workload)
+        key_header = self.service.key_header
+        for requests in self._kinds:
+            deployed.check(deployed.with_key(requests, key_header))
         with conditions.engine.start() as client:
-            yield DeployedInstrument(conditions.deployed, client, workload, conditions.warmup_s)
 
-    @contextmanager
-    def launch(self, checkout: Checkout) -> Iterator[LaunchedProcess]:
+            def load_of(cell: Cell) -> tuple[Requests, int]:
+                requests, concurrency = self.load_of(cell)
+                return deployed.with_key(requests, key_header), concurrency
+
+            yield DeployedInstrument(deployed, client, load_of, conditions.warmup_s)
+
+    @property
+    def _kinds(self) -> Sequence[Requests]:
+        return [*self.workload.values()] if isinstance(self.workload, Mapping) else [self.workload]
+
+    def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Start the service of a checkout."""
-        with ExitStack() as parts:
-            server = self.service.process(checkout)
-            parts.callback(server.stop)
-            server.launch()
-            yield _LaunchedServer(self, checkout, server, parts)
+        _, first = self._kinds[0].parts[0]
+        return launch_server(self.service, checkout, first, self.load_of)
 
 
 @dataclass(frozen=True)
@@ -146,12 +125,24 @@ class OpenLoopTarget:
 
     name: str
     service: HttpService
-    workload: Workload
+    workload: Requests
     saturating_concurrency: int = 64
     unit: str = "requests"
     parameter: str = field(default="load", init=False)
     ceiling: MeasurementTarget | None = field(default=None, init=False)
     rate_is_given: bool = field(default=True, init=False)
+    figures: Sequence[FigureKind] = field(default=(), init=False)
+
+    def explain_wrong_value(self, value: int | str) -> str | None:
+        """Why there can be no cell with a value; None if there can."""
+        return explain_no_number(value)
+
+    def load_of(self, _: Cell) -> tuple[Requests, int]:
+        """The requests, and the most connections that send them."""
+        return self.workload, self.saturating_concurrency
+
+    def share(self, other: Launchable) -> None:
+        """Nothing: its processes take no turns."""
 
     @contextmanager
     def open(self, conditions: Conditions) -> Iterator[OpenLoopInstrument]:
@@ -168,7 +159,7 @@ class OpenLoopTarget:
                 "starts itself; leave it out of --perf-cells"
             )
         with open_server_instrument(self, conditions, LoadEngine()) as instrument:
-            yield OpenLoopInstrument(instrument, self.saturating_concurrency)
+            yield OpenLoopInstrument(instrument)
 
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Refuse: an open loop isn't measured in bursts."""
@@ -182,30 +173,4 @@ def open_server_instrument(
     """A load client on a fresh process of a target's service; the client ends with the context."""
     with target.service.fresh_server(conditions) as server, engine.start() as client:
         details = target.service.describe(server.url)
-        yield ServerInstrument(server, client, target.workload, conditions.warmup_s, details)
-
-
-@dataclass(frozen=True)
-class _LaunchedServer:
-    target: HttpTarget
-    checkout: Checkout
-    server: ServerProcess
-    parts: ExitStack
-
-    def wait_until_ready(self) -> PausableServer:
-        """Wait, ask the server what it is, pause it and start a client for it."""
-        self.server.wait_until_ready()
-        details = self._describe()
-        opened = open_pausable_server(self.server, self.target.workload, _WARMUP_BEFORE_BURSTS_S)
-        return replace(
-            self.parts.enter_context(opened), details=details, is_python=names_python(self.target.service.command)
-        )
-
-    def _describe(self) -> Mapping[str, str]:
-        try:
-            return self.target.service.describe(self.server.url)
-        except Exception as error:
-            # The question is the working tree's. An older commit may know no answer, and isn't wrong for that.
-            if self.checkout.name != "base":
-                raise MeasurementError(f"`describe` of the group {self.target.name!r} failed: {error!r}") from error
-            return {}
+        yield ServerInstrument(server, client, target.load_of, conditions.warmup_s, details)

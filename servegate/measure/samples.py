@@ -71,7 +71,7 @@ def burst_record(
         latency=summarise_latency(latencies_ms),
         answers=len(latencies_ms) + len(failures),
         failures=tuple(failures),
-        telemetry=combine(telemetry),
+        telemetry=combine(telemetry) if telemetry else None,
         client_cpu_cores=client_cpu_cores,
         stages=stages or {},
     )

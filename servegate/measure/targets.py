@@ -4,15 +4,16 @@ A target is measured in one of two ways. Process by process, it opens an instrum
 tree. Side by side, it launches a fresh process of any checkout, which stands still except for bursts of load.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from servegate.judging.figures.kinds import FigureKind
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.processes.server import ServerProcess
-from servegate.records import BurstRecord, Cell, Checkout, Sample
+from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample
 
 
 class Instrument(Protocol):
@@ -27,17 +28,24 @@ class Instrument(Protocol):
 
 
 class BurstLoad(Protocol):
-    """A cell's load on one process; it stands still but for the bursts."""
+    """A cell's load on one process; it stands still but for bursts and turns."""
 
     @property
     def shortest_burst_s(self) -> float:
         """Seconds that a burst lasts at least; 0 if it can end at any moment."""
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether something in it may wait, so that turns show more than bursts."""
+
     def burst(self, seconds: float) -> None:
         """Let it run for about this long."""
 
+    def turn(self, seconds: float) -> None:
+        """Load it for about this long and let it complete everything; after the last burst."""
+
     def finish(self) -> BurstRecord:
-        """End the load; once, after the last burst."""
+        """End the load; once, after the last burst or turn."""
 
 
 class PausableTarget(Protocol):
@@ -51,6 +59,10 @@ class PausableTarget(Protocol):
     def is_python(self) -> bool:
         """Whether its command names the checkout's interpreter, so that it tells which files it loads."""
 
+    @property
+    def record(self) -> ProcessRecord:
+        """How long it took to start, and its memory then."""
+
     def start_load(self, cell: Cell) -> BurstLoad:
         """Warm the cell up."""
 
@@ -58,8 +70,11 @@ class PausableTarget(Protocol):
 class LaunchedProcess(Protocol):
     """A process that was started and may not be ready yet, so that two can start at the same time."""
 
-    def wait_until_ready(self) -> PausableTarget:
-        """Wait, and pause it."""
+    def wait_until_ready(self) -> None:
+        """Wait, and pause it. Another thread may end the process meanwhile."""
+
+    def open(self) -> PausableTarget:
+        """Make it ready to be measured, after it was waited for."""
 
 
 class SessionServers:
@@ -113,6 +128,13 @@ class Conditions:
 class Launchable(Protocol):
     """Something that can be put side by side with another checkout's."""
 
+    @property
+    def figures(self) -> Sequence[FigureKind]:
+        """The figures that its processes show beside throughput, side by side."""
+
+    def share(self, other: "Launchable") -> "Launchable | None":
+        """A target of both that the same processes can be measured for; None where they can't."""
+
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Start a fresh process of a checkout without waiting for it; the context ends it.
 
@@ -146,5 +168,13 @@ class MeasurementTarget(Launchable, Protocol):
     def rate_is_given(self) -> bool:
         """Whether throughput is the load's choice, so that only latency says something of the service."""
 
+    def explain_wrong_value(self, value: int | str) -> str | None:
+        """Why there can be no cell with a value; None if there can."""
+
     def open(self, conditions: Conditions) -> AbstractContextManager[Instrument]:
         """Start a fresh process of the working tree; the context ends it."""
+
+
+def explain_no_number(value: int | str) -> str | None:
+    """Why a value is no number of something; None if it is."""
+    return None if isinstance(value, int) else "must be a whole number above 0"

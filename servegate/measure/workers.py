@@ -2,16 +2,18 @@
 
 import json
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from servegate.errors import MeasurementError, SettingsError
+from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, FigureKind
 from servegate.measure.code_path import fill_python, make_environment, names_python
 from servegate.measure.samples import burst_record, summarise_latency
-from servegate.measure.targets import Conditions, MeasurementTarget
+from servegate.measure.targets import Conditions, Launchable, MeasurementTarget, explain_no_number
 from servegate.processes.managed import ManagedProcess
-from servegate.records import BurstRecord, Cell, Checkout, Sample, Telemetry
+from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample, Telemetry
 from servegate.telemetry.process_tree import ProcessTree, observe
 from servegate.telemetry.sampler import TelemetrySampler
 
@@ -29,16 +31,18 @@ class WorkerInstrument:
     details: Mapping[str, str]
     is_python: bool
     observed: ProcessTree
+    record: ProcessRecord
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """Run rounds for about this long, after two to warm up."""
-        _, one_round_s = self.run(cell.value, 2)
+        batch_size = int(cell.value)
+        _, one_round_s = self.run(batch_size, 2)
         rounds = max(_MIN_ROUNDS, math.ceil(seconds / one_round_s))
         with TelemetrySampler(self.observed) as telemetry:
-            rounds_s = self.run(cell.value, rounds, rounds * one_round_s)
+            rounds_s = self.run(batch_size, rounds, rounds * one_round_s)
         return Sample(
             rounds_s=tuple(rounds_s),
-            units_per_round=cell.value,
+            units_per_round=batch_size,
             latency=summarise_latency([round_s * 1e3 for round_s in rounds_s]),
             answers=rounds,
             failures=(),
@@ -47,7 +51,8 @@ class WorkerInstrument:
 
     def start_load(self, cell: Cell) -> "WorkerBurstLoad":
         """Warm the cell up; between jobs the worker waits without using the CPU."""
-        return WorkerBurstLoad(self, cell.value, self.run(cell.value, 2)[-1])
+        batch_size = int(cell.value)
+        return WorkerBurstLoad(self, batch_size, self.run(batch_size, 2)[-1])
 
     def run(self, batch_size: int, rounds: int, expected_s: float = 0.0) -> list[float]:
         """Seconds of each round; together they should take so long."""
@@ -66,7 +71,9 @@ class WorkerInstrument:
 
 
 class WorkerBurstLoad:
-    """Rounds of one size, in bursts of whole rounds."""
+    """Rounds of one size, in bursts of whole rounds; no request waits, so it takes no turns."""
+
+    takes_turns = False
 
     def __init__(self, instrument: WorkerInstrument, batch_size: int, one_round_s: float) -> None:
         self._instrument = instrument
@@ -74,6 +81,7 @@ class WorkerBurstLoad:
         self.shortest_burst_s = one_round_s
         self._bursts: list[list[float]] = []
         self._telemetry: list[Telemetry] = []
+        self._memory_bytes = instrument.observed.memory_bytes()
 
     def burst(self, seconds: float) -> None:
         """As many rounds as the time holds, one at least."""
@@ -82,15 +90,24 @@ class WorkerBurstLoad:
             self._bursts.append(self._instrument.run(self._batch_size, rounds, seconds))
         self._telemetry.append(telemetry.record)
 
+    def turn(self, seconds: float) -> None:
+        """Do nothing; see `takes_turns`."""
+
     def finish(self) -> BurstRecord:
         """Nothing is left running."""
-        return burst_record(
-            [self._batch_size * len(burst) for burst in self._bursts],
+        units = [self._batch_size * len(burst) for burst in self._bursts]
+        record = burst_record(
+            units,
             [sum(burst) for burst in self._bursts],
             units_per_round=self._batch_size,
             latencies_ms=[round_s * 1e3 for burst in self._bursts for round_s in burst],
             telemetry=self._telemetry,
         )
+        memory_bytes = self._instrument.observed.memory_bytes()
+        if self._memory_bytes is None or memory_bytes is None or not units:
+            return record
+        grew_bytes = (memory_bytes - self._memory_bytes) / sum(units)
+        return replace(record, sample=replace(record.sample, grew_bytes_per_unit=grew_bytes))
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,14 @@ class WorkerTarget:
     environment: Mapping[str, str] = field(default_factory=dict)
     ceiling: MeasurementTarget | None = field(default=None, init=False)
     rate_is_given: bool = field(default=False, init=False)
+    figures: Sequence[FigureKind] = field(default=(COST, MEMORY, GROWTH, START), init=False)
+
+    def explain_wrong_value(self, value: int | str) -> str | None:
+        """Why there can be no cell with a value; None if there can."""
+        return explain_no_number(value)
+
+    def share(self, other: Launchable) -> None:
+        """Nothing: a worker does one thing."""
 
     @contextmanager
     def open(self, conditions: Conditions) -> Iterator[WorkerInstrument]:
@@ -137,7 +162,8 @@ class WorkerTarget:
         if conditions.deployed is not None:
             raise SettingsError(f"the group {self.name!r} can't be measured at a URL; leave it out of --perf-cells")
         with self.launch(conditions.head) as launched:
-            yield launched.wait_until_ready()
+            launched.wait_until_ready()
+            yield launched.open()
 
     @contextmanager
     def launch(self, checkout: Checkout) -> Iterator["LaunchedWorker"]:
@@ -151,25 +177,39 @@ class WorkerTarget:
             yield LaunchedWorker(self, worker, parts)
 
 
-@dataclass(frozen=True)
 class LaunchedWorker:
-    """A worker that was started and may not be ready yet."""
+    """A worker that was started and may not be ready yet; its context ends what is opened here.
 
-    target: WorkerTarget
-    worker: ManagedProcess
-    parts: ExitStack
+    Parameters
+    ----------
+    parts:
+        Ends with the context.
+    """
 
-    def wait_until_ready(self) -> WorkerInstrument:
+    def __init__(self, target: WorkerTarget, worker: ManagedProcess, parts: ExitStack) -> None:
+        self._target = target
+        self._worker = worker
+        self._parts = parts
+        self._began_s = time.monotonic()
+        self._start_s = 0.0
+        self._line = ""
+
+    def wait_until_ready(self) -> None:
         """Wait for its first line."""
-        line = self.worker.read_line(self.target.ready_deadline_s)
+        self._line = self._worker.read_line(self._target.ready_deadline_s)
+        self._start_s = time.monotonic() - self._began_s
+
+    def open(self) -> WorkerInstrument:
+        """Read what its first line says."""
+        name = self._target.name
         try:
-            ready = json.loads(line)["ready"]
-            details = {
-                f"{self.target.name} {key}": str(value) for key, value in ready.items() if value not in (None, False)
-            }
+            ready = json.loads(self._line)["ready"]
+            details = {f"{name} {key}": str(value) for key, value in ready.items() if value not in (None, False)}
         except (ValueError, TypeError, KeyError, AttributeError):
             raise MeasurementError(
-                f'{self.worker.name} must first say {{"ready": {{...}}}} on its stdout, but said {line.strip()!r}'
+                f'{self._worker.name} must first say {{"ready": {{...}}}} on its stdout, '
+                f"but said {self._line.strip()!r}"
             ) from None
-        observed = self.parts.enter_context(observe(self.worker.pid))
-        return WorkerInstrument(self.worker, details, names_python(self.target.command), observed)
+        observed = self._parts.enter_context(observe(self._worker.pid))
+        record = ProcessRecord(self._start_s, observed.memory_bytes())
+        return WorkerInstrument(self._worker, details, names_python(self._target.command), observed, record)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from servegate.judging.figures.kinds import FIGURE_KINDS
 from servegate.load.workload import KEY_VARIABLE
 from servegate.options.allowance import parse_allowances
 from servegate.options.option import Option, Switch
-from servegate.options.values import address, cells, looks, margins, number, whole_number, words
+from servegate.options.values import address, cells, figures, looks, margins, number, whole_number, words
 
 MIN_ACCEPTED_PROCESSES = 8
 
@@ -42,6 +43,15 @@ OPTIONS = (
         metavar="PERCENT",
     ),
     Option(
+        "perf_figures",
+        "",
+        "smallest changes of other figures that are accused, by group where they differ, or off, as in: "
+        f"api.tail=off cost=8; by default {' '.join(f'{kind.name}={kind.margin:g}' for kind in FIGURE_KINDS)} "
+        f"({', '.join(f'{kind.name} in {kind.unit}' for kind in FIGURE_KINDS)})",
+        figures,
+        metavar="FIGURE=N",
+    ),
+    Option(
         "perf_error_percent",
         "1",
         "share of runs of identical code that may be accused",
@@ -58,8 +68,8 @@ OPTIONS = (
     Option(
         "perf_allow",
         "",
-        "a slowdown that is accepted on purpose, as in: api: up to 5 %: stronger checks; also as a line of a commit's "
-        "message, `Perf-allow: api: up to 5 %: stronger checks`",
+        "changes for the worse that are accepted on purpose, as in: api: up to 5 %: stronger checks; "
+        "api.memory: up to 10 %: a larger model; also as a line of a commit's message that begins with `Perf-allow: `",
         parse_allowances,
         metavar="'NAME: up to N %: REASON'",
         is_for_one_run=True,
@@ -136,6 +146,13 @@ OPTIONS = (
     ),
     Option(
         "perf_burst_seconds", "0.25", "time of load in a burst of a comparison", number(0.05, 600), metavar="SECONDS"
+    ),
+    Option(
+        "perf_turn_seconds",
+        "1",
+        "time of load in a turn of a comparison, which shows how late requests come",
+        number(0.5, 600),
+        metavar="SECONDS",
     ),
     Option("perf_blocks", "4", "blocks of four bursts for a cell in a pair", whole_number(2, 1000), metavar="N"),
     Option("perf_load_engine", "builtin", "the program that makes a closed loop's load", choices=("builtin", "locust")),

@@ -8,19 +8,13 @@ import pytest
 from servegate.errors import SettingsError
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
-from servegate.measure.side_by_side import Schedule
+from servegate.measure.fresh_pairs import Schedule
 from servegate.options import catalogue
 from servegate.options.allowance import Allowance
 from servegate.options.catalogue import CELLS, MIN_ACCEPTED_PROCESSES
+from servegate.options.cells import Cells, name_groups_and_cells
 from servegate.options.hidden_settings import refuse_hidden_settings
-from servegate.options.settings import (
-    FileSettings,
-    JudgingSettings,
-    MeasuringSettings,
-    ProjectSettings,
-    Settings,
-    name_groups_and_cells,
-)
+from servegate.options.settings import FileSettings, JudgingSettings, MeasuringSettings, ProjectSettings, Settings
 from servegate.storage.environments import EnvironmentRecipe
 
 _PYPROJECT = "pyproject.toml"
@@ -31,6 +25,7 @@ _NOT_FOR_PIP = {
     "pdm.lock": "python -m venv {folder} && VIRTUAL_ENV={folder} pdm sync --no-self",
     "Pipfile.lock": "python -m venv {folder} && VIRTUAL_ENV={folder} pipenv sync",
 }
+# Values by group.
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -83,9 +78,10 @@ def read_settings(config: pytest.Config) -> Settings:
             margin=value["perf_margin_percent"][0],
             margins=_margins(*read["perf_margin_percent"], cells),
             allowances=_allowances(*read["perf_allow"], cells),
+            figures=_figures(*read["perf_figures"], cells),
             error_level=value["perf_error_percent"] / 100,
             looks=value["perf_pairs"],
-            schedule=Schedule(value["perf_burst_seconds"], value["perf_blocks"]),
+            schedule=Schedule(value["perf_burst_seconds"], value["perf_blocks"], value["perf_turn_seconds"]),
             budget_s=value["perf_budget_minutes"] * 60,
         ),
         files=FileSettings(
@@ -116,22 +112,26 @@ def _read_options(config: pytest.Config) -> dict[str, tuple[Any, str]]:
     return read
 
 
-def _margins(
-    margins: tuple[float, Mapping[str, float]], source: str, cells: Mapping[str, tuple[int, ...]]
-) -> Mapping[str, float]:
+def _margins(margins: tuple[float, Mapping[str, float]], source: str, cells: Cells) -> Mapping[str, float]:
     _, named = margins
-    _require_known(named, source, cells)
+    _check_names(named, source, cells)
     return named
 
 
-def _allowances(
-    allowances: tuple[Allowance, ...], source: str, cells: Mapping[str, tuple[int, ...]]
-) -> tuple[Allowance, ...]:
-    _require_known((allowance.name for allowance in allowances), source, cells)
+def _allowances(allowances: tuple[Allowance, ...], source: str, cells: Cells) -> tuple[Allowance, ...]:
+    for allowance in allowances:
+        fault = allowance.find_fault(cells)
+        if fault is not None:
+            raise SettingsError(f"{source}: {allowance.name} {fault}")
     return allowances
 
 
-def _require_known(names: Iterable[str], source: str, cells: Mapping[str, tuple[int, ...]]) -> None:
+def _figures(margins: Mapping[str, float | None], source: str, cells: Cells) -> Mapping[str, float | None]:
+    _check_names([where for name in margins if (where := name.rpartition(".")[0])], source, cells)
+    return margins
+
+
+def _check_names(names: Iterable[str], source: str, cells: Cells) -> None:
     unknown = sorted(set(names) - name_groups_and_cells(cells))
     if unknown:
         raise SettingsError(f"{source}: {', '.join(unknown)} is no group or cell of perf_cells, as api or api[64]")
@@ -176,7 +176,7 @@ def _deployed(config: pytest.Config, url: str, ca_file: str, versus: str | None)
     return Deployed.from_options(url, ca_file or None)
 
 
-def _all_cells(config: pytest.Config, named: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
+def _all_cells(config: pytest.Config, named: Cells) -> Cells:
     """The command line replaces the groups that it names and leaves the others as the ini file has them."""
     cells, _ = CELLS.read_ini(config)
     unknown = [group for group in named if cells and group not in cells]

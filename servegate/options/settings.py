@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.policy import Policy
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
-from servegate.measure.side_by_side import Schedule
+from servegate.measure.fresh_pairs import Schedule
 from servegate.options.allowance import Allowance
 from servegate.storage.environments import EnvironmentRecipe
 
@@ -64,6 +65,8 @@ class JudgingSettings:
         As in `Policy`.
     allowances:
         Slowdowns that the command line allows.
+    figures:
+        The margins of `FigurePolicy`.
     error_level:
         Probability that a run of identical code is accused, whatever figure it is of.
     schedule:
@@ -79,6 +82,7 @@ class JudgingSettings:
     margin: float
     margins: Mapping[str, float]
     allowances: tuple[Allowance, ...]
+    figures: Mapping[str, float | None]
     error_level: float
     looks: tuple[int, ...]
     schedule: Schedule
@@ -95,12 +99,17 @@ class JudgingSettings:
             looks=self.looks,
         )
 
+    def figure_policy(self, *, groups: int) -> FigurePolicy:
+        """The judge's policy for what throughput doesn't show of so many groups."""
+        return FigurePolicy(self.figures, self.error_level, groups, first_pairs=self.looks[0])
+
     @property
     def rule(self) -> dict[str, object]:
         """How the run judges, as its document records it."""
         return {
             "margin": self.margin,
             "margins": dict(self.margins),
+            "figures": dict(self.figures),
             "error_level": self.error_level,
             "looks": list(self.looks),
             "strict": self.is_strict,
@@ -154,11 +163,6 @@ class ProjectSettings:
         return self.recipe.lock
 
 
-def name_groups_and_cells(cells: Mapping[str, tuple[int, ...]]) -> frozenset[str]:
-    """What an option may name: groups, as `api`, and cells, as `api[64]`."""
-    return frozenset((*cells, *(f"{group}[{value}]" for group, values in cells.items() for value in values)))
-
-
 @dataclass(frozen=True)
 class Settings:
     """What the gate does in this run.
@@ -176,7 +180,7 @@ class Settings:
     """
 
     root: Path
-    cells: Mapping[str, tuple[int, ...]]
+    cells: Mapping[str, tuple[int | str, ...]]
     informing: frozenset[str]
     selected_groups: frozenset[str] | None
     is_accepting: bool

@@ -4,6 +4,9 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
+from servegate.judging.figures.kinds import FIGURE_KINDS
+from servegate.judging.figures.policy import DEFAULT_MARGINS
+
 
 def number(low: float, high: float) -> Callable[[str], float]:
     """Make a parser of numbers within limits."""
@@ -34,18 +37,26 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def cells(text: str) -> dict[str, tuple[int, ...]]:
-    """Read `model=1,8 api=1,8,32` as {"model": (1, 8), "api": (1, 8, 32)}."""
-    found: dict[str, tuple[int, ...]] = {}
+def cells(text: str) -> dict[str, tuple[int | str, ...]]:
+    """Read `model=1,8 photo=phone` as {"model": (1, 8), "photo": ("phone",)}."""
+    found: dict[str, tuple[int | str, ...]] = {}
     for part in text.split():
         group, equals, values = part.partition("=")
         if not (group and equals and values) or group in found:
             raise ValueError("must look like model=1,8 api=1,8,32, each group once")
-        numbers = tuple(int(value) for value in values.split(","))
-        if min(numbers) < 1 or len(set(numbers)) != len(numbers):
-            raise ValueError(f"the values of {group!r} must be different whole numbers above 0")
-        found[group] = numbers
+        read = [_value(value) for value in values.split(",")]
+        known = [value for value in read if value is not None]
+        if len(set(known)) < len(read) or len({type(value) for value in known}) > 1:
+            raise ValueError(f"the values of {group!r} must be different whole numbers above 0, or different names")
+        found[group] = tuple(known)
     return found
+
+
+def _value(text: str) -> int | str | None:
+    """A whole number above 0 or a name; None for anything else."""
+    if text.isdecimal():
+        return int(text) or None
+    return text if re.fullmatch(r"[A-Za-z][\w-]*", text) else None
 
 
 def address(text: str) -> str:
@@ -64,6 +75,29 @@ def looks(text: str) -> tuple[int, ...]:
     return pairs
 
 
+def figures(text: str) -> dict[str, float | None]:
+    """Read `cost=8 api.tail=off api[64].cost=off`: margins of figures in their units, None for those that are off.
+
+    Raises
+    ------
+    ValueError
+        For anything else, for a figure that doesn't exist, and for a margin that isn't above zero.
+    """
+    names = [kind.name for kind in FIGURE_KINDS]
+    margins = dict(DEFAULT_MARGINS)
+    for part in text.split():
+        name, _, margin = part.partition("=")
+        where, _, kind = name.rpartition(".")
+        if kind not in names or not margin or not re.fullmatch(r"[^\s=.\[\]]*(\[[^\s=\[\]]+\])?", where):
+            raise ValueError(
+                f"{part!r} must look like cost=8, api.tail=off or api[64].cost=off, with {', '.join(names)}"
+            )
+        if "[" in where and margin != "off":
+            raise ValueError(f"{part!r}: a figure is of a group; one cell can only be left out, with off")
+        margins[name] = None if margin == "off" else number(1e-9, 1e9)(margin)
+    return margins
+
+
 def margins(text: str) -> tuple[float, dict[str, float]]:
     """Read `2 api=3 api[64]=4`, in percent: the margin of all, and those of groups and cells as shares.
 
@@ -76,7 +110,7 @@ def margins(text: str) -> tuple[float, dict[str, float]]:
     named = {}
     for other in others:
         name, _, percent = other.partition("=")
-        if not re.fullmatch(r"[^\s=\[\]]+(\[\d+\])?", name):
+        if not re.fullmatch(r"[^\s=\[\]]+(\[[\w-]+\])?", name):
             raise ValueError(f"{other!r} must look like api=3 or api[64]=4")
         named[name] = _share(percent)
     return _share(first), named

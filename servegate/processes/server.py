@@ -79,23 +79,23 @@ class ServerProcess:
         self._process = ManagedProcess(command, cwd=self._cwd, env=env, name="the server")
 
     def wait_until_ready(self) -> None:
-        """Wait for what was launched; if it doesn't get ready it is stopped."""
+        """Wait for what was launched. Another thread may stop it meanwhile."""
         process = self.process
+        process.wait_until_ready(
+            self.url + self._health_path,
+            self._ready_deadline_s,
+            find_obstacle=lambda: find_elsewhere(process.pid, self.port, self._health_path),
+            explain_silence=lambda: explain_silence(process.pid, self.port, process.log_tail()),
+        )
+
+    def start(self) -> None:
+        """Start it on a free port and wait until it is ready; if it doesn't get ready it is stopped."""
+        self.launch()
         try:
-            process.wait_until_ready(
-                self.url + self._health_path,
-                self._ready_deadline_s,
-                find_obstacle=lambda: find_elsewhere(process.pid, self.port, self._health_path),
-                explain_silence=lambda: explain_silence(process.pid, self.port, process.log_tail()),
-            )
+            self.wait_until_ready()
         except BaseException:
             self.stop()
             raise
-
-    def start(self) -> None:
-        """Start it on a free port and wait until it is ready."""
-        self.launch()
-        self.wait_until_ready()
 
     def stop(self) -> None:
         """Stop it, if it runs, and check that its port is free again.

@@ -4,16 +4,18 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from statistics import median
 from typing import Any
 
 from servegate.findings.sentence import describe_findings
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.records import Cell, Fingerprint, MachineLoad, Sample, Status
 from servegate.report.figures import mean_cpu_cores_by_process, summarise, tabulate_stages
 from servegate.storage.history import SCHEMA
 
-# The verdict of a run is the first of these that one of its groups or cells has.
+# The verdict of a run is the first of these that one of its groups, cells or figures has.
 _BY_WEIGHT = (
     Status.REGRESSED,
     Status.INVALID,
@@ -30,7 +32,7 @@ _BY_WEIGHT = (
 
 @dataclass(frozen=True)
 class RunFacts:
-    """The facts in a run's document besides its groups and cells.
+    """The facts in a run's document besides its groups, cells and figures.
 
     Attributes
     ----------
@@ -81,21 +83,28 @@ class RunFacts:
     arms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     load: MachineLoad | None = None
     changed_files: Sequence[str] | None = None
-    requests: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    requests: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
 def results_document(
-    facts: RunFacts, results: Sequence[CellResult], groups: Sequence[GroupResult] = ()
+    facts: RunFacts,
+    results: Sequence[CellResult],
+    groups: Sequence[GroupResult] = (),
+    figures: Sequence[FigureResult] = (),
 ) -> dict[str, Any]:
     """The document of a run that has measured a cell at least; nothing but what JSON can hold."""
     fingerprint, measured = facts.fingerprint, {result.cell for result in results}
-    statuses = [group.verdict.status for group in groups] + [result.verdict.status for result in results]
+    of_figures = [figure.verdict.status for figure in figures if figure.verdict.status is not Status.NOT_JUDGED]
+    of_tests = [*(result.verdict.status for result in results), *of_figures]
+    statuses = [*(group.verdict.status for group in groups), *of_tests]
     document = {
         "schema": SCHEMA,
-        "sentence": describe_findings(groups, results, arms=facts.arms, failing=facts.failing, load=facts.load),
+        "sentence": describe_findings(
+            groups, results, figures, arms=facts.arms, failing=facts.failing, load=facts.load
+        ),
         "verdict": str(min(statuses, key=_BY_WEIGHT.index)),
-        "failed": any(result.verdict.status in facts.failing for result in results),
+        "failed": any(status in facts.failing for status in of_tests),
         "began": facts.began.astimezone(UTC).isoformat(timespec="seconds"),
         "minutes": round((facts.ended - facts.began).total_seconds() / 60, 2),
         "exit_status": facts.exit_status,
@@ -109,10 +118,11 @@ def results_document(
         "arms": {name: dict(details) for name, details in facts.arms.items()},
         "load": asdict(facts.load) if facts.load else None,
         "changed_files": None if facts.changed_files is None else list(facts.changed_files),
-        "requests": {group: dict(request) for group, request in facts.requests.items()},
+        "requests": {group: [*map(dict, requests)] for group, requests in facts.requests.items()},
         "notes": list(facts.notes),
         "not_measured": [str(cell) for cell in facts.selected if cell not in measured],
         "groups": [_group(group) for group in groups],
+        "figures": [_figure(figure, fails=figure.verdict.status in facts.failing) for figure in figures],
         "cells": [_cell(result, fails=result.verdict.status in facts.failing) for result in results],
     }
     plain: dict[str, Any] = _without_nan(document)
@@ -133,6 +143,31 @@ def _group(group: GroupResult) -> dict[str, Any]:
         "pairs": group.pairs,
         "pair_spread": group.pair_spread,
         "cells": [str(cell) for cell in group.cells],
+    }
+
+
+def _figure(result: FigureResult, *, fails: bool) -> dict[str, Any]:
+    verdict, kind = result.verdict, result.figure.kind
+    return {
+        "figure": str(result.figure),
+        "group": result.figure.group,
+        "name": kind.name,
+        "meaning": kind.meaning,
+        "unit": kind.unit,
+        "scale": kind.scale,
+        "value_unit": kind.value_unit,
+        "value_scale": kind.value_scale,
+        "status": str(verdict.status),
+        "fails": fails,
+        "reason": verdict.reason,
+        "evidence": list(verdict.evidence),
+        "change": asdict(result.change) if result.change else None,
+        "margin": result.margin,
+        "excluded": result.excluded,
+        "base": median(result.base) if result.base else None,
+        "head": median(result.head) if result.head else None,
+        "base_processes": [float(f"{value:.6g}") for value in result.base],
+        "head_processes": [float(f"{value:.6g}") for value in result.head],
     }
 
 

@@ -70,6 +70,26 @@ _STAGE_COLUMNS = (
 )
 
 
+def _make_figure_columns(figure: Mapping[str, Any]) -> tuple[Column, ...]:
+    """The columns of a figure's row: each figure has its own units."""
+
+    def show_value(value: float) -> str:
+        return f"{value / figure['value_scale']:.3g} {figure['value_unit']}"
+
+    def show_change(change: float) -> str:
+        return f"{change / figure['scale']:+.3g} {figure['unit']}"
+
+    return (
+        Column("now", "head", show_value),
+        Column("base", "base", show_value),
+        Column("change", "change.estimate", show_change),
+        Column("95 % from", "change.low", show_change),
+        Column("to", "change.high", show_change),
+        Column("excluded", "excluded", show_change),
+        Column("margin", "margin", show_change),
+    )
+
+
 def render_run(document: Mapping[str, Any]) -> str:
     """Return the whole page. Every figure in a table is a `<data>` element that names its place in the document."""
     document = complete(document)
@@ -83,8 +103,10 @@ def render_run(document: Mapping[str, Any]) -> str:
         scale=find_scale(rows),
         evidence=[
             *((group["group"], group) for group in document["groups"]),
+            *((figure["figure"], figure) for figure in document["figures"]),
             *((cell["cell"], cell) for cell in cells),
         ],
+        figures=[(figure, _make_figure_columns(figure)) for figure in document["figures"]],
         columns=_find_telling(_COLUMNS, cells),
         stage_columns=_find_telling(_STAGE_COLUMNS, [stage for cell in cells for stage in cell["stages"]]),
         plots=draw_svgs(choose_plots(document)),
@@ -106,11 +128,17 @@ def _describe_machine(document: Mapping[str, Any]) -> dict[str, str]:
         "CPU": f"{machine['cpu_model']}, {machine['usable_cores']} usable cores",
         "GPU": f"{machine['gpu_count']} x {machine['gpu_name']}" if machine["gpu_name"] else "none",
         "began": document["began"],
-        **{f"request of {group}": _describe_request(request) for group, request in document["requests"].items()},
+        **{f"sent to {group}": _describe_requests(requests) for group, requests in document["requests"].items()},
         **machine["details"],
     }
 
 
+def _describe_requests(requests: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(map(_describe_request, requests))
+
+
 def _describe_request(request: Mapping[str, Any]) -> str:
     size = request["body_bytes"]
-    return f"POST {request['path']}, {size / 1e3:.1f} kB" if size >= 1000 else f"POST {request['path']}, {size} bytes"
+    shown = f"{size / 1e3:.1f} kB" if size >= 1000 else f"{size} bytes"
+    kind = f"{request['kind']}: " if request["kind"] is not None else ""
+    return f"{kind}{request['method']} {request['path']}, {shown}"

@@ -23,6 +23,8 @@ def render_summary(document: Mapping[str, Any]) -> str:
     ]
     for group in document["groups"]:
         lines.append(f"| **`{group['group']}`** | {_change(group['change'])} | {_verdict(group)} | | | |")
+    for figure in document["figures"]:
+        lines.append(f"| `{figure['figure']}` | {_change_of_figure(figure)} | {_verdict(figure)} | | | |")
     for cell in document["cells"]:
         now = cell["now"]
         lines.append(
@@ -59,7 +61,9 @@ def _find_loud(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]
         for cell in document["cells"]
         if cell["status"] not in _OF_GROUPS or (cell["cell"], cell["status"]) not in told
     ]
-    entries = [(group["group"], group) for group in document["groups"]] + [(cell["cell"], cell) for cell in cells]
+    entries = [(group["group"], group) for group in document["groups"]]
+    entries += [(figure["figure"], figure) for figure in document["figures"]]
+    entries += [(cell["cell"], cell) for cell in cells]
     return [(name, entry) for name, entry in entries if entry["status"] not in _QUIET]
 
 
@@ -71,6 +75,13 @@ def _change(change: Mapping[str, float] | None) -> str:
     if change is None:
         return ""
     return f"{change['estimate']:+.1%} [{change['low']:+.1%}, {change['high']:+.1%}]"
+
+
+def _change_of_figure(figure: Mapping[str, Any]) -> str:
+    if figure["change"] is None:
+        return ""
+    estimate, low, high = (figure["change"][name] / figure["scale"] for name in ("estimate", "low", "high"))
+    return f"{estimate:+.3g} {figure['unit']} [{low:+.3g}, {high:+.3g}]"
 
 
 def _number(value: float | None) -> str:

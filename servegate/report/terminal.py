@@ -8,6 +8,7 @@ from textwrap import wrap
 import pytest
 
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.records import MachineLoad, Status, Verdict
 from servegate.report.figures import short, summarise
@@ -52,6 +53,7 @@ def write_summary(
     sentence: str,
     results: Sequence[CellResult],
     groups: Sequence[GroupResult] = (),
+    figures: Sequence[FigureResult] = (),
     *,
     baseline: Baseline | None,
     details: Mapping[str, str],
@@ -66,6 +68,8 @@ def write_summary(
         The run's findings.
     groups:
         The groups that were compared side by side.
+    figures:
+        What was judged beside throughput.
     baseline:
         What the cells were compared with; None where there is none.
     details:
@@ -79,12 +83,13 @@ def write_summary(
     for line in _wrap(sentence):
         reporter.write_line(line, bold=True)
     reporter.write_line("")
-    rows = [*map(_make_group_row, groups), *map(_make_row, results)]
+    rows = [*map(_make_group_row, groups), *map(_make_figure_row, figures), *map(_make_row, results)]
     columns = [column for column in zip(_COLUMNS, *rows, strict=True) if {*column[1:]} != {"-"}]
+    base = "the baseline" if versus is None else f"commit {versus}"
     meanings = {
         "per s": f"per s: {' or '.join(dict.fromkeys(result.unit for result in results))}",
         **_MEANINGS,
-        "change": f"change: throughput against {'the baseline' if versus is None else f'commit {versus}'}",
+        "change": f"change: throughput{', or the named figure,' if figures else ''} against {base}",
     }
     legend = "; ".join(meanings[heading] for heading, *_ in columns if heading in meanings)
     for line in (*_align(columns), *_wrap(legend), *_shares(results)):
@@ -94,6 +99,9 @@ def write_summary(
     for group in groups:
         if group.verdict.status not in _QUIET:
             _write_reason(reporter, group.name, group.verdict, group.verdict.evidence)
+    for figure in figures:
+        if figure.verdict.status not in _QUIET:
+            _write_reason(reporter, str(figure.figure), figure.verdict, figure.verdict.evidence)
     # A group's verdict stands for its cells: one finding is told once.
     told = {(cell, group.verdict.status) for group in groups for cell in group.cells}
     for result in results:
@@ -124,6 +132,11 @@ def _make_group_row(group: GroupResult) -> tuple[str, ...]:
     change = group.verdict.change
     shown = "-" if change is None else f"{change.estimate:+.1%}"
     return (group.name, *["-"] * (len(_COLUMNS) - 3), shown, group.verdict.status)
+
+
+def _make_figure_row(result: FigureResult) -> tuple[str, ...]:
+    shown = "-" if result.change is None else result.figure.kind.write(result.change.estimate)
+    return (str(result.figure), *["-"] * (len(_COLUMNS) - 3), shown, result.verdict.status)
 
 
 def _make_row(result: CellResult) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from servegate.errors import CheckoutError, NothingToCompareError, ReferenceChec
 from servegate.findings.sentence import describe_findings
 from servegate.judging.arms import PairReport, collect_details, find_fallback
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.kinds import GroupFigure
+from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.policy import Policy
 from servegate.judging.screen import screen_group
@@ -20,7 +22,7 @@ from servegate.options.allowance import Allowance
 from servegate.options.settings import Settings
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
-from servegate.session.allowances import allow_cells, allow_groups
+from servegate.session.allowances import allow_cells, allow_figures, allow_groups
 from servegate.session.outcomes import (
     confirm,
     excuse_base,
@@ -45,9 +47,9 @@ GetFixture = Callable[[str], ServerProcess]
 
 
 class CellFailedError(AssertionError):
-    """A cell's verdict fails its test."""
+    """The verdict on a cell, or on a figure of a group, fails its test."""
 
-    def __init__(self, cell: Cell, verdict: Verdict) -> None:
+    def __init__(self, cell: Cell | GroupFigure, verdict: Verdict) -> None:
         super().__init__(f"{cell} {verdict.status}: {verdict.reason}")
         self.cell = cell
         self.verdict = verdict
@@ -74,6 +76,8 @@ class Gate:
         The result of each cell that was measured.
     groups:
         The groups that were compared side by side.
+    figures:
+        The figures that were judged side by side.
     details:
         What the measured processes said of themselves.
     reports:
@@ -92,6 +96,7 @@ class Gate:
     selected: Sequence[Cell] = ()
     results: dict[Cell, CellResult] = field(default_factory=dict)
     groups: list[GroupResult] = field(default_factory=list)
+    figures: dict[GroupFigure, FigureResult] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     reports: Sequence[PairReport] = ()
     outside: OutsideLoad = field(default_factory=OutsideLoad)
@@ -108,14 +113,25 @@ class Gate:
         ServegateError
             When measuring the target failed; the same for each of its cells.
         """
-        if cell not in self.results and target.name not in self._errors:
+        self._require(target, get_fixture, is_measured=cell in self.results)
+        return self.results[cell]
+
+    def judge(self, target: MeasurementTarget, figure: GroupFigure, get_fixture: GetFixture) -> FigureResult:
+        """The verdict on a figure of a target's group; the first call measures, and errors are raised, as in `measure`.
+
+        A figure without a verdict wasn't compared, as where the base has no service.
+        """
+        self._require(target, get_fixture, is_measured=bool(self._results_of(target)))
+        return self.figures.get(figure) or FigureResult(figure, Verdict(Status.NOT_JUDGED, "nothing was compared"), 0.0)
+
+    def _require(self, target: MeasurementTarget, get_fixture: GetFixture, *, is_measured: bool) -> None:
+        if not is_measured and target.name not in self._errors:
             if target.name in self.settings.informing:
                 self._measure([target], get_fixture)
             else:
                 self._measure_judged(get_fixture)
         if target.name in self._errors:
             raise self._errors[target.name]
-        return self.results[cell]
 
     @property
     def failing(self) -> frozenset[Status]:
@@ -128,6 +144,7 @@ class Gate:
         return describe_findings(
             self.groups,
             list(self.results.values()),
+            list(self.figures.values()),
             arms=collect_details(self.reports),
             failing=self.failing,
             load=self.outside.found,
@@ -135,10 +152,16 @@ class Gate:
 
     @property
     def policy(self) -> Policy:
-        """The judge's policy for what this run judges."""
-        judged = [cell for cell in self.selected if cell.group not in self.settings.informing]
-        groups = {cell.group for cell in judged}
-        return self.settings.judging.policy(groups=max(1, len(groups)), cells=max(1, len(judged)))
+        """The judge's policy for the throughput of what this run judges."""
+        return self.settings.judging.policy(groups=self._judged_groups, cells=max(1, len(self._judged)))
+
+    @property
+    def _judged(self) -> list[Cell]:
+        return [cell for cell in self.selected if cell.group not in self.settings.informing]
+
+    @property
+    def _judged_groups(self) -> int:
+        return max(1, len({cell.group for cell in self._judged}))
 
     def _measure_judged(self, get_fixture: GetFixture) -> None:
         targets = [target for target in self.targets if target.name not in self.settings.informing]
@@ -154,6 +177,7 @@ class Gate:
         except BaseException as error:
             self._errors.update({target.name: error for target in targets if target.name not in self._errors})
         self.groups = allow_groups(self.allowances, self.groups)
+        self.figures = {result.figure: result for result in allow_figures(self.allowances, self.figures.values())}
         judged = [tell_slowing(result) for target in targets for result in self._results_of(target)]
         self.results.update({result.cell: result for result in allow_cells(self.allowances, self.groups, judged)})
 
@@ -209,7 +233,10 @@ class Gate:
             return
         project = self.settings.project
         screened = [
-            result for target in targets for result in self._results_of(target) if result.verdict.change is not None
+            result
+            for target in targets
+            for result in self._results_of(target)
+            if result.verdict.change is not None or result.verdict.status is Status.NO_BASELINE
         ]
         try:
             reference = find_equivalent(self.settings.root, self.baseline.checkout, project.service, project.lock)
@@ -256,7 +283,16 @@ class Gate:
         end_s = self._start_s + self.settings.judging.budget_s
         chosen = [(target, [cell for cell in cells if cell.group == target.name]) for target in targets]
         try:
-            return put_beside(self.settings, reference, chosen, self.policy, end_s, self.progress, self.outside.watch)
+            figure_policy = self.settings.judging.figure_policy(groups=self._judged_groups)
+            return put_beside(
+                self.settings,
+                reference,
+                chosen,
+                (self.policy, figure_policy),
+                end_s,
+                self.progress,
+                self.outside.watch,
+            )
         except ReferenceCheckoutError as error:
             return _nothing_compared(targets, error)
 
@@ -267,6 +303,7 @@ class Gate:
             self._errors[target.name] = compared.errors[target.name]
             return
         self.groups += [group for group in compared.groups if group.name == target.name]
+        self.figures.update({found.figure: found for found in compared.figures if found.figure.group == target.name})
         for cell, comparison in compared.cells.items():
             if cell.group == target.name:
                 self._keep(target, cell, [pair.head for pair in comparison.pairs], comparison.verdict)

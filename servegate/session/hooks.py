@@ -7,13 +7,14 @@ import pytest
 from pluggy import Result
 
 from servegate.errors import MachineInUseError, ServegateError
+from servegate.judging.figures.kinds import GroupFigure
 from servegate.measure.targets import MeasurementTarget
 from servegate.options.command_line import check_command_line
 from servegate.options.performance_paths import performance_paths, runs_in_parallel
 from servegate.options.read_settings import read_settings
 from servegate.options.settings import Settings
-from servegate.records import Cell
-from servegate.report.figures import benchmark_figures, list_properties
+from servegate.records import Cell, Verdict
+from servegate.report.figures import benchmark_figures, list_figure_properties, list_properties
 from servegate.report.terminal import Progress, write_summary
 from servegate.session.gate import CellFailedError
 from servegate.session.replayed_clock import replay, replayed_clock
@@ -22,7 +23,7 @@ from servegate.session.session import GateSession
 MARKER = "perf_target"
 FIXTURE = "perf_cell"
 NAME = "servegate session"
-_CELL = pytest.StashKey[Cell]()
+_CELL = pytest.StashKey[Cell | GroupFigure]()
 
 
 def start_session(config: pytest.Config) -> None:
@@ -56,7 +57,7 @@ class SessionHooks:
         self._settings = settings
         self._targets: dict[str, MeasurementTarget] = {}
         # By name: a test's parameter is the name alone, since pytest-benchmark stores it as JSON.
-        self._cells: dict[str, Cell] = {}
+        self._cells: dict[str, Cell | GroupFigure] = {}
         self._failed: list[tuple[pytest.TestReport, CellFailedError]] = []
 
     def pytest_report_header(self) -> list[str]:
@@ -71,7 +72,7 @@ class SessionHooks:
         ]
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Parametrise a test of targets over their cells."""
+        """Parametrise a test of targets over their cells, and in a comparison over their groups' figures."""
         marker = metafunc.definition.get_closest_marker(MARKER)
         if marker is None:
             return
@@ -83,10 +84,11 @@ class SessionHooks:
                 pytrace=False,
             )
         cells = [cell for target in targets for cell in self._register(target, where)]
-        ids = [str(cell.value) if len(targets) == 1 else f"{cell.group}-{cell.value}" for cell in cells]
+        short = [str(cell.value) if isinstance(cell, Cell) else cell.kind.name for cell in cells]
+        ids = short if len(targets) == 1 else [f"{cell.group}-{name}" for cell, name in zip(cells, short, strict=True)]
         metafunc.parametrize(FIXTURE, [str(cell) for cell in cells], indirect=True, ids=ids)
 
-    def _register(self, target: MeasurementTarget, where: str) -> list[Cell]:
+    def _register(self, target: MeasurementTarget, where: str) -> list[Cell | GroupFigure]:
         if not hasattr(target, "launch"):
             pytest.fail(f"{where}: {MARKER} takes targets of servegate.api, not {target!r}", pytrace=False)
         if target.name not in self._settings.cells:
@@ -97,9 +99,22 @@ class SessionHooks:
             )
         if self._targets.setdefault(target.name, target) != target:
             pytest.fail(f"{where}: there is another target named {target.name!r}; names must differ", pytrace=False)
+        for value in self._settings.cells[target.name]:
+            wrong = target.explain_wrong_value(value)
+            if wrong is not None:
+                pytest.fail(f"{where}: perf_cells has {target.name}={value}; a value {wrong}", pytrace=False)
         cells = [Cell(target.name, target.parameter, value) for value in self._settings.cells[target.name]]
-        self._cells.update({str(cell): cell for cell in cells})
-        return cells
+        reported: list[Cell | GroupFigure] = [*cells, *self._list_figures(target)]
+        self._cells.update({str(cell): cell for cell in reported})
+        return reported
+
+    def _list_figures(self, target: MeasurementTarget) -> list[GroupFigure]:
+        """The figures of a target's group that this run judges: those of a comparison side by side."""
+        if self.session.gate.reference is None or target.name in self._settings.informing:
+            return []
+        policy = self._settings.judging.figure_policy(groups=1)
+        kinds = [kind for kind in target.figures if policy.margin_of(kind, target.name) is not None]
+        return [GroupFigure(target.name, kind) for kind in kinds]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -133,14 +148,18 @@ class SessionHooks:
         pytest.UsageError
             When two tests report the same cell, or another run measures and this one is to end then.
         """
-        owners: dict[Cell, str] = {}
+        owners: dict[Cell | GroupFigure, str] = {}
         for item in session.items:
             if _CELL in item.stash and owners.setdefault(item.stash[_CELL], item.nodeid) != item.nodeid:
                 raise pytest.UsageError(
                     f"{owners[item.stash[_CELL]]} and {item.nodeid} both report {item.stash[_CELL]}; one test is enough"
                 )
-        self.session.gate.selected = list(owners)
         groups = dict.fromkeys(cell.group for cell in owners)
+        selected = [cell for cell in owners if isinstance(cell, Cell)]
+        # A figure is of all cells of its group, also where its test stands alone.
+        alone = groups.keys() - {cell.group for cell in selected}
+        selected += [cell for cell in self._cells.values() if isinstance(cell, Cell) and cell.group in alone]
+        self.session.gate.selected = selected
         self.session.gate.targets = [self._targets[group] for group in groups]
         for target in self.session.gate.targets:
             if (
@@ -209,6 +228,7 @@ class SessionHooks:
             gate.sentence,
             list(gate.results.values()),
             gate.groups,
+            list(gate.figures.values()),
             baseline=gate.baseline,
             details=details,
             versus=self._settings.judging.versus or gate.reference,
@@ -223,19 +243,19 @@ def _parameters(item: pytest.Function) -> Mapping[str, object]:
 
 
 class CellReporter:
-    """What a performance test gets as `perf_cell`: one cell to report.
+    """What a performance test gets as `perf_cell`: one cell to report, or one figure of its group.
 
     Attributes
     ----------
     cell:
-        As in `api[concurrency=8]`.
+        As in `api[concurrency=8]` or `api tail`.
     """
 
     def __init__(
         self,
         session: GateSession,
         target: MeasurementTarget,
-        cell: Cell,
+        cell: Cell | GroupFigure,
         request: pytest.FixtureRequest,
         benchmark: Any,
     ) -> None:
@@ -257,10 +277,18 @@ class CellReporter:
         """
         # Until it has its rounds, so that pytest-benchmark doesn't complain of it when Ctrl-C ends the measuring.
         self._benchmark.skipped = True
+        if isinstance(self.cell, GroupFigure):
+            judged = self._gate.judge(self._target, self.cell, self._request.getfixturevalue)
+            self._request.node.user_properties += list_figure_properties(judged)
+            self._fail_for(judged.verdict)
+            return
         result = self._gate.measure(self._target, self.cell, self._request.getfixturevalue)
         self._benchmark.extra_info.update(benchmark_figures(result))
         self._request.node.user_properties += list_properties(result)
         if any(sample.rounds_s for sample in result.samples):
             replay(self._benchmark, [seconds for sample in result.samples for seconds in sample.rounds_s])
-        if result.verdict.status in self._gate.failing:
-            raise CellFailedError(self.cell, result.verdict)
+        self._fail_for(result.verdict)
+
+    def _fail_for(self, verdict: Verdict) -> None:
+        if verdict.status in self._gate.failing:
+            raise CellFailedError(self.cell, verdict)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from servegate.errors import NothingToCompareError
 from servegate.judging.comparison import ComparisonJudge
+from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.policy import Policy
+from servegate.measure.fresh_pairs import FreshPairs
 from servegate.measure.side_by_side import Compared, SideBySide
 from servegate.measure.targets import MeasurementTarget
 from servegate.options.settings import Settings
@@ -22,7 +24,7 @@ def put_beside(
     settings: Settings,
     commit: str,
     cells: Sequence[tuple[MeasurementTarget, Sequence[Cell]]],
-    policy: Policy,
+    policies: tuple[Policy, FigurePolicy],
     end_s: float,
     progress: Callable[[str], None],
     watch: Callable[[], AbstractContextManager[None]],
@@ -35,6 +37,8 @@ def put_beside(
         Full hash of the base.
     cells:
         The cells of each target.
+    policies:
+        For throughput, and for what it doesn't show.
     end_s:
         On the monotonic clock: no pair begins after that.
     watch:
@@ -50,13 +54,13 @@ def put_beside(
         When the working tree can't be copied, or what `perf_carry` names isn't there.
     """
     if time.monotonic() >= end_s:
-        judge = ComparisonJudge(policy, [cell for _, of_target in cells for cell in of_target])
+        judge = ComparisonJudge(policies[0], [cell for _, of_target in cells for cell in of_target])
         return Compared(judge.compared_cells(), (), {})
     project = settings.project
     _check_comparable(settings, commit)
     with open_arms(settings.root, commit, project.recipe, carried=project.carried, progress=progress) as arms:
-        side_by_side = SideBySide(arms.base, arms.head, settings.judging.schedule, progress=progress, watch=watch)
-        compared = side_by_side.compare(cells, policy, end_s - time.monotonic())
+        pairs = FreshPairs(arms.base, arms.head, settings.judging.schedule, progress=progress, watch=watch)
+        compared = SideBySide(pairs).compare(cells, *policies, end_s - time.monotonic())
     return replace(compared, errors={group: advise_to_carry(error) for group, error in compared.errors.items()})
 
 

@@ -88,6 +88,22 @@ class ProcessTree:
         self.own_cpu_s += time.thread_time() - start_cpu_s
         return reading
 
+    def memory_bytes(self) -> float | None:
+        """The memory of all processes together, each page that some share counted once; None where Linux doesn't tell.
+
+        The proportional set size takes milliseconds to read for each process, so no sampler reads it.
+        """
+        self._list()
+        total = 0.0
+        for _, process in self._processes:
+            try:
+                total += process.memory_full_info().pss
+            except psutil.NoSuchProcess:
+                continue
+            except (psutil.AccessDenied, AttributeError):
+                return None
+        return total
+
     def _list(self) -> None:
         self._processes, self._listed_s = [], time.monotonic()
         for process in _tree(self._pid):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from servegate.judging.stages import PartsOfPair, compare_stages, describe_stages, stages_that_moved
-from servegate.measure.side_by_side import Schedule, SideBySide
+from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
 from servegate.records import Cell, StageTime
 from tools.calibration.lines import append_line, read_lines
 from tools.calibration.record import TARGETS, export_arms
@@ -130,8 +130,9 @@ def record_attribution(
     slowdown = SLOWDOWNS[number % len(SLOWDOWNS)]
     cell = _CELLS[number // 2 % len(_CELLS)]
     with export_arms(root, slowdown) as (base, head):
-        side_by_side = SideBySide(base, head, schedule, progress=lambda text: progress(f"{slowdown}: {text}"))
-        pairs = [side_by_side.measure_pair(TARGETS[cell.group], [cell]).figures[cell] for _ in range(_PAIRS)]
+        fresh_pairs = FreshPairs(base, head, schedule, progress=lambda text: progress(f"{slowdown}: {text}"))
+        plan = PairPlan(bursts=[cell], turns=())
+        pairs = [fresh_pairs.measure(TARGETS[cell.group], plan).figures[cell] for _ in range(_PAIRS)]
     return Attribution(
         **asdict(slowdown),
         service_tree=service_tree,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from servegate.judging.policy import Policy
-from servegate.measure.side_by_side import Schedule
+from servegate.measure.fresh_pairs import Schedule
 from servegate.records import Cell, Status
 from tools.calibration.live import RunRecord
 from tools.calibration.measured import (

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perf_tests.targets import API, MODEL
-from servegate.measure.side_by_side import Schedule, SideBySide
+from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
 from servegate.measure.targets import MeasurementTarget
 from servegate.records import Cell, Checkout
 from servegate.storage.arms import open_arms
@@ -53,8 +53,8 @@ def record_pair(
         cells = [cell for cell in cells if cell.group in slowdown.groups]
     with export_arms(root, slowdown) as (base, head):
         figures = {}
-        side_by_side = SideBySide(base, head, schedule, progress=lambda text: progress(f"{kind}: {text}"))
+        fresh_pairs = FreshPairs(base, head, schedule, progress=lambda text: progress(f"{kind}: {text}"))
         for group in dict.fromkeys(cell.group for cell in cells):
-            pair = side_by_side.measure_pair(TARGETS[group], [cell for cell in cells if cell.group == group])
+            pair = fresh_pairs.measure(TARGETS[group], PairPlan([cell for cell in cells if cell.group == group], ()))
             figures.update({str(cell): CellPair.from_json(figure.to_json()) for cell, figure in pair.figures.items()})
     return PairRecord(kind, service_tree, began, schedule.burst_s, schedule.blocks, figures)

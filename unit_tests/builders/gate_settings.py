@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from servegate.judging.figures.policy import DEFAULT_MARGINS
 from servegate.load.engines import LoadEngine
-from servegate.measure.side_by_side import Schedule
+from servegate.measure.fresh_pairs import Schedule
 from servegate.options.read_settings import read_settings as read_from_config
 from servegate.options.settings import (
     FileSettings,
@@ -45,6 +46,7 @@ SETTINGS = Settings(
         margin=0.02,
         margins={},
         allowances=(),
+        figures=DEFAULT_MARGINS,
         error_level=0.01,
         looks=(3, 5),
         schedule=Schedule(burst_s=0.5, blocks=2),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from servegate.errors import MeasurementError, ReferenceCheckoutError
-from servegate.measure.targets import Conditions, LaunchedProcess
+from servegate.measure.targets import Conditions, Launchable, LaunchedProcess
 from servegate.records import Cell, Checkout, Latency, Sample, Telemetry
 from servegate.telemetry.gauges import GAUGES
 
@@ -64,6 +64,7 @@ class ScriptedTarget:
     folder: Path
     ceiling: None = None
     rate_is_given: bool = False
+    figures: tuple[()] = ()
     started: int = 0
 
     @contextmanager
@@ -73,6 +74,12 @@ class ScriptedTarget:
         details = {f"{self.name} precision": plan.get("precision", "float32")}
         yield ScriptedInstrument(self.started, plan, self.folder / LOG_FILE, details)
         self.started += 1
+
+    def share(self, other: Launchable) -> None:
+        """Nothing: each has processes of its own."""
+
+    def explain_wrong_value(self, value: int | str) -> str | None:
+        """None: there is a cell of every value."""
 
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Refuse: the plan is of the working tree alone."""

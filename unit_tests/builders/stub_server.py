@@ -15,11 +15,14 @@ DELAY_S = 0.15
 ANSWER = {"predictions": [{"label": "Cat", "probability": 0.9}]}
 # One answer in so many is wrong in the modes that are sometimes wrong.
 WRONG_EVERY = 3
+# Of each request, in the mode that keeps them.
+KEPT_BYTES = 1_000_000
 
 
 def create_app() -> web.Application:
     """All endpoints."""
     numbers = itertools.count(1)
+    kept: list[bytearray] = []
 
     async def health(request: web.Request) -> web.Response:
         return web.Response(text="ok")
@@ -39,6 +42,9 @@ def create_app() -> web.Application:
                 took_ms = (time.monotonic() - began_s) * 1e3
                 stages = f"sleep;dur={took_ms:.3f};cpu=0.5;shared=2;end={time.time():.6f}, cache;desc=miss"
                 return web.json_response(ANSWER, headers={"Server-Timing": stages})
+            case "keeps":
+                kept.append(bytearray(os.urandom(KEPT_BYTES)))
+                return web.json_response(ANSWER)
             case "echo":
                 return web.json_response({"body": body.decode(), "type": request.content_type})
             case "nearly-right":

@@ -1,11 +1,13 @@
 """Targets that measure nothing real: tests say what they do when they are opened or launched."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from servegate.errors import ReferenceCheckoutError
+from servegate.judging.figures.kinds import FigureKind
 from servegate.load.engines import LoadEngine
-from servegate.measure.targets import Conditions, LaunchedProcess
+from servegate.measure.targets import Conditions, Launchable, LaunchedProcess
 from servegate.processes.server import ServerProcess
 from servegate.records import Checkout
 
@@ -27,9 +29,16 @@ class FakeTarget:
     unit = "requests"
     ceiling = None
     rate_is_given = False
+    figures: Sequence[FigureKind] = ()
 
     def __init__(self, name: str = "api") -> None:
         self.name = name
+
+    def share(self, other: Launchable) -> None:
+        """Nothing: each has processes of its own."""
+
+    def explain_wrong_value(self, value: int | str) -> str | None:
+        """None: there is a cell of every value."""
 
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Refuse, unless a test's own class does it."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from servegate.judging.arms import PairReport
-from servegate.measure.side_by_side import Schedule, SideBySide
+from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
 from servegate.measure.workers import WorkerTarget
 from servegate.records import Cell, Checkout
 
@@ -80,11 +80,10 @@ class TwoArms:
 
     def run(self, *command: str, environment: Mapping[str, str] | None = None) -> PairReport:
         """Measure one short pair, and say what either arm ran."""
-        side_by_side = SideBySide(
-            self._arms["base"], self._arms["head"], Schedule(burst_s=0.001, blocks=1), random.Random(0)
-        )
+        schedule = Schedule(burst_s=0.001, blocks=1)
+        fresh_pairs = FreshPairs(self._arms["base"], self._arms["head"], schedule, random.Random(0))
         target = WorkerTarget("model", command or MODULE, environment=environment or {})
-        return side_by_side.measure_pair(target, [Cell("model", "batch", 1)]).report
+        return fresh_pairs.measure(target, PairPlan([Cell("model", "batch", 1)], ())).report
 
 
 def codes(report: PairReport) -> Sequence[str]:

@@ -40,9 +40,9 @@ def test_an_absolute_path_in_the_command_is_an_error_that_names_it(
     tiny_project.commit()
     result = tiny_project.run("perf_tests", "--perf-versus=HEAD", "--perf-pairs=2", "--perf-blocks=2")
     if is_right:
-        result.assert_outcomes(passed=1)
+        result.assert_outcomes(passed=5)  # a cell and four figures
         return
-    result.assert_outcomes(failed=1)
+    result.assert_outcomes(failed=5)
     result.stdout.fnmatch_lines([f"*the base loaded __main__ from {tiny_project.root}/service/worker.py*"])
     assert "Traceback" not in result.stdout.str()
     assert "PASS" not in result.stdout.str()

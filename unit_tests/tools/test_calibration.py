@@ -16,7 +16,7 @@ import pytest
 from servegate.errors import MeasurementError
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
-from servegate.measure.side_by_side import Schedule
+from servegate.measure.fresh_pairs import Schedule
 from servegate.records import Cell, StageTime
 from tools.calibration import __main__ as command
 from tools.calibration.attribution import (

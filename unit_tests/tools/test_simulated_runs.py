@@ -10,7 +10,7 @@ from servegate.judging.comparison import ComparisonJudge
 from servegate.judging.estimators import Floats
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
-from servegate.measure.side_by_side import Schedule
+from servegate.measure.fresh_pairs import Schedule
 from servegate.records import Cell, Status
 from tools.calibration.shares import interval_of, limit_share
 from tools.calibration.simulation.conditions import CELLS as SYNTHETIC_CELLS

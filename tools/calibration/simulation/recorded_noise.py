@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 
 from servegate.judging.estimators import Floats
-from servegate.measure.side_by_side import Schedule
+from servegate.measure.fresh_pairs import Schedule
 from servegate.measure.workers import WorkerTarget
 from servegate.records import Cell
 from tools.calibration.pairs import PairRecord
@@ -94,5 +94,5 @@ def _cell_seconds(pair: PairRecord, cell: Cell, schedule: Schedule) -> float:
     """Seconds of a cell without the bursts that are left out; a worker's burst holds one batch at least."""
     recorded, burst_s = pair.cells[str(cell)], pair.burst_s
     if isinstance(TARGETS[cell.group], WorkerTarget):
-        burst_s = max(burst_s, cell.value / float(np.median((recorded.base_per_s, recorded.head_per_s))))
+        burst_s = max(burst_s, int(cell.value) / float(np.median((recorded.base_per_s, recorded.head_per_s))))
     return recorded.seconds - (pair.blocks - schedule.blocks) * _BURSTS_OF_A_BLOCK * burst_s

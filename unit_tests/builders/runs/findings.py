@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.kinds import START, FigureKind, GroupFigure
+from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.pairs import PairFigure
 from servegate.records import Cell, Change, Sample, StageTime, Status, Verdict
@@ -80,3 +82,23 @@ def make_group(
     verdict = Verdict(status, reason, change=Change(*change), evidence=("line of evidence",))
     cells = tuple(Cell(name, parameter, value) for value in values)
     return GroupResult(name, verdict, 0.02, excludes, cells, 3, pair_spread, excluded)
+
+
+def make_figure(
+    kind: FigureKind = START,
+    status: Status = Status.PASS,
+    change: Sequence[float] | None = (0.01, -0.02, 0.04),
+    *,
+    group: str = "api",
+    reason: str = "the reason",
+) -> FigureResult:
+    """A figure of four pairs; `change` is (estimate, low, high)."""
+    return FigureResult(
+        GroupFigure(group, kind),
+        Verdict(status, reason, evidence=("line of evidence",)),
+        margin=kind.margin * kind.scale,
+        change=Change(*change) if change else None,
+        excluded=max(change) if change else None,
+        base=(6.0, 6.1, 6.2, 6.3) if change else (),
+        head=(6.2, 6.3, 6.4, 6.5) if change else (),
+    )

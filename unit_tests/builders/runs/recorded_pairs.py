@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from servegate.measure.side_by_side import Schedule
+from servegate.measure.fresh_pairs import Schedule
 from servegate.records import Cell
 from tools.calibration.pairs import CellPair, PairRecord
 

@@ -58,7 +58,7 @@ RESULTS = (
 
 def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str, Any]:
     """That of a run with these cells, of nine selected."""
-    groups = facts.pop("groups", ())
+    groups, figures = facts.pop("groups", ()), facts.pop("figures", ())
     known: dict[str, Any] = {
         "began": BEGAN,
         "ended": BEGAN + timedelta(minutes=7.5),
@@ -80,7 +80,7 @@ def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str,
         "failing": {Status.REGRESSED, Status.INVALID},
         **facts,
     }
-    return results_document(RunFacts(**known), results, groups)
+    return results_document(RunFacts(**known), results, groups, figures)
 
 
 def figure_at(made: Any, place: str) -> float:

@@ -7,9 +7,11 @@ import pytest
 
 from servegate.findings.sentence import describe_findings
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, TAIL
+from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.records import MachineLoad, Status
-from unit_tests.builders.runs.findings import make_cell, make_group, make_pairs
+from unit_tests.builders.runs.findings import make_cell, make_figure, make_group, make_pairs
 from unit_tests.builders.runs.samples import make_sample
 
 LENIENT = {Status.REGRESSED, Status.INVALID}
@@ -25,9 +27,10 @@ def describe(
     cells: Sequence[CellResult],
     arms: Mapping[str, Mapping[str, str]] | None = None,
     failing: Collection[Status] = LENIENT,
+    figures: Sequence[FigureResult] = (),
     load: MachineLoad | None = None,
 ) -> str:
-    return describe_findings(groups, cells, arms=arms or {}, failing=failing, load=load)
+    return describe_findings(groups, cells, figures, arms=arms or {}, failing=failing, load=load)
 
 
 def test_one_cause_is_one_finding_however_many_cells_show_it() -> None:
@@ -182,6 +185,13 @@ def test_an_allowed_loss_is_told_with_its_cause_and_its_reason() -> None:
     )
 
 
+def test_an_allowed_figure_is_told_with_its_reason() -> None:
+    memory = make_figure(MEMORY, Status.ALLOWED, (0.08, 0.07, 0.09), reason="allowed up to 10 %: `a larger model`")
+    sentence = describe([make_group()], [make_cell()], figures=[memory])
+    assert sentence.startswith("`api` needs 8 % more memory [7.0, 9.0], allowed up to 10 %: `a larger model`; ")
+    assert "no change found" not in sentence
+
+
 def test_a_loss_leads_what_is_unclear() -> None:
     cells = [make_cell("api", 1, INCONCLUSIVE), make_cell("model", 1, REGRESSED, (-0.1, -0.11, -0.09))]
     sentence = describe([NOISY], cells)
@@ -243,3 +253,44 @@ def test_an_intended_difference_of_the_arms_leads() -> None:
     )
     alike = {"base": arms["base"], "head": arms["base"]}
     assert describe([make_group()], [make_cell()], alike).startswith("No change found")
+
+
+def test_figures_that_grew_are_findings_of_their_own() -> None:
+    groups, cells = [make_group("api")], [make_cell("api")]
+    figures = [
+        make_figure(TAIL, REGRESSED, (0.42, 0.30, 0.55)),
+        make_figure(GROWTH, REGRESSED, (20_000.0, 18_000.0, 22_000.0)),
+        make_figure(START, REGRESSED, (0.35, 0.31, 0.39)),
+    ]
+    assert describe(groups, cells, figures=figures) == (
+        "`api` answers its slowest requests 42 % later [30.0, 55.0]; `api` keeps 20 KB more of each unit [18, 22]; "
+        "`api` takes 35 % longer to start [31.0, 39.0]; "
+        "in `api` a slowdown of 3 % is excluded, in each cell one of 10 %."
+    )
+
+
+@pytest.mark.parametrize("is_slower", [False, True])
+def test_what_a_slower_group_costs_is_no_finding_of_its_own(is_slower: bool) -> None:
+    status = REGRESSED if is_slower else PASS
+    groups = [make_group("api", status, (-0.1, -0.11, -0.09))]
+    cells = [make_cell("api", 1, status, (-0.1, -0.2, 0.0))]
+    said = describe(groups, cells, figures=[make_figure(COST, REGRESSED, (0.11, 0.10, 0.12))])
+    assert ("more CPU time a unit" in said) is not is_slower
+
+
+def test_a_figure_that_shrank_is_told() -> None:
+    figures = [make_figure(START, IMPROVED, (-0.25, -0.3, -0.2))]
+    said = describe([make_group("api")], [make_cell("api")], figures=figures)
+    assert said.startswith("`api` takes 25 % less time to start [20.0, 30.0]; ")
+
+
+def test_a_figure_that_may_have_grown_says_why_it_is_not_known_and_what_helps() -> None:
+    figures = [make_figure(TAIL, INCONCLUSIVE, (0.3, -0.2, 0.9), reason="12 pairs can't tell it from chance")]
+    said = describe([make_group("api")], [make_cell("api")], figures=figures, failing=STRICT)
+    assert said.startswith("`api tail` may have grown: 12 pairs can't tell it from chance; in `api` a slowdown")
+    assert said.endswith("or plan more pairs: `--perf-pairs '4 6 9 14 22 34'`.")
+
+
+def test_where_every_figure_passes_no_change_was_found() -> None:
+    figures = [make_figure(START, PASS, (0.01, -0.02, 0.04))]
+    assert describe([make_group("api")], [make_cell("api")], figures=figures).startswith("No change found: ")

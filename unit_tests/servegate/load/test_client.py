@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from servegate.load import client as load
 from servegate.load.client import LoadJob
+from servegate.load.expected import Text
 from servegate.load.results import cut_windows, parse_result, parse_steady_result
-from servegate.load.workload import Workload
+from servegate.load.workload import WeightedSet, Workload
 from servegate.processes.server import ServerProcess
 from unit_tests.builders import stub_server
 from unit_tests.builders.load_jobs import DEADLINE_S, job_for, run_client, start_client
@@ -51,6 +52,18 @@ def test_a_job_reaches_the_server_as_it_was_given(stub: ServerProcess) -> None:
     expected = {"body": "säge", "type": "text/x-saw"}
     workload = Workload("/predict/echo", "säge".encode(), {"Content-Type": "text/x-saw"}, expected)
     assert run_client(LoadJob(stub.url, workload, 1, warmup_s=0.0, measure_s=0.1)).failures == []
+
+
+def test_a_set_of_requests_is_sent_and_each_answer_compared_with_its_own(stub: ServerProcess) -> None:
+    """Of GET and POST, to two paths; with the answers exchanged, each is wrong."""
+    echo = Workload("/predict/echo", b"saw", {"Content-Type": "text/x-saw"}, {"body": "saw", "type": "text/x-saw"})
+    health = Workload("/health", b"", expected=Text("ok"), method="GET")
+    both = WeightedSet([(1, echo), (1, health)])
+    result = run_client(LoadJob(stub.url, both, 2, warmup_s=0.0, measure_s=0.5))
+    assert (result.failures, len(result.latencies_ms) > 4) == ([], True)
+    exchanged = WeightedSet([(1, replace(echo, expected=Text("ok"))), (1, replace(health, expected={"body": "saw"}))])
+    failures = run_client(LoadJob(stub.url, exchanged, 2, warmup_s=0.0, measure_s=60.0)).failures
+    assert {failure.split(":")[0] for failure in failures} == {'answer is \'{"body"', "not JSON"}
 
 
 def test_answers_may_differ_within_the_tolerance(stub: ServerProcess) -> None:

@@ -70,8 +70,8 @@ class TestOpenLoopInstrument:
     def test_the_rate_is_the_cells_share_of_the_capacity(self, stub: ServerProcess) -> None:
         """Four connections to a server that takes 0.15 s for each are at most 27 a second; 8, +- 2, are sent."""
         with LoadEngine().start() as client:
-            server = ServerInstrument(stub, client, workload("right"), 0.2, details={"a": "b"})
-            instrument = OpenLoopInstrument(server, saturating=4)
+            server = ServerInstrument(stub, client, lambda _: (workload("right"), 4), 0.2, details={"a": "b"})
+            instrument = OpenLoopInstrument(server)
             sample = instrument.measure(LOAD_30, 3.0)
         assert instrument.details == {"a": "b"}
         assert sample.failures == ()
@@ -84,7 +84,7 @@ class TestOpenLoopInstrument:
             ServerProcess(command, cwd=Path.cwd(), ready_deadline_s=60.0) as server,
             LoadEngine().start() as client,
         ):
-            instrument = ServerInstrument(server, client, workload("sometimes-500"), 0.1, details={})
-            sample = OpenLoopInstrument(instrument, saturating=2).measure(LOAD_30, 60.0)
+            instrument = ServerInstrument(server, client, lambda _: (workload("sometimes-500"), 2), 0.1, details={})
+            sample = OpenLoopInstrument(instrument).measure(LOAD_30, 60.0)
         assert sample.failures[0] == "status 500: no memory left"
         assert sample.rounds_s == ()

@@ -7,7 +7,8 @@ import pytest
 
 from servegate.errors import ProcessError
 from servegate.load.workload import Workload
-from servegate.measure.http_targets import HttpService, HttpTarget
+from servegate.measure.http_service import HttpService
+from servegate.measure.http_targets import HttpTarget
 from servegate.measure.targets import LaunchedProcess
 from servegate.storage.arms import Arms, open_arms
 from servegate.storage.carried import advise_to_carry
@@ -54,6 +55,7 @@ def start_both(arms: Arms) -> None:
         process: LaunchedProcess
         with TARGET.launch(checkout) as process:
             process.wait_until_ready()
+            process.open()
 
 
 def test_what_perf_carry_names_lets_both_arms_start(service: Path) -> None:

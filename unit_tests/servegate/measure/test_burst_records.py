@@ -14,7 +14,7 @@ from servegate.load.client import LoadJob
 from servegate.load.requests import Completion
 from servegate.load.server_timing import StageSpan
 from servegate.load.workload import Workload
-from servegate.measure.bursts import PausableServer, running_time, share_out, without_pauses
+from servegate.measure.bursts import PausableServer, cut_turns, running_time, share_out, without_pauses
 from servegate.measure.samples import burst_record
 from servegate.processes.managed import ManagedProcess
 from servegate.processes.server import ServerProcess
@@ -178,12 +178,16 @@ class Script:
         self._cpu_s += 1.0
         return UsageReading({"server": self._cpu_s}, gauges=make_gauges(memory_bytes=7), gpus=())
 
+    def memory_bytes(self) -> float:
+        """Ten kilobytes for each second of CPU time."""
+        return 1e9 + 1e4 * self._cpu_s
+
     def play(self, monkeypatch: pytest.MonkeyPatch) -> BurstRecord:
         """Measure the cell in three bursts; the other arm has its turn before each."""
         monkeypatch.setattr("servegate.measure.bursts.time", self)
         server = cast("ServerProcess", SimpleNamespace(process=self, url="http://here"))
         client, observed = cast("ManagedProcess", self), cast("ProcessTree", self)
-        load = PausableServer(server, client, self.workload, 0.25, observed).start_load(CELL)
+        load = PausableServer(server, client, lambda _: (self.workload, 4), 0.25, observed).start_load(CELL)
         self.now_s = 1010.0
         load.burst(1.0)
         self.now_s = 1020.0
@@ -226,7 +230,8 @@ def test_a_load_is_measured_by_what_completes_in_its_bursts(monkeypatch: pytest.
     sample = record.sample
     assert sample.rounds_s == pytest.approx((4 * 1.0 / 2.0, 4 * 2.0 / 1.5, 4 * 1.0 / 2.0))
     assert (sample.units_per_round, sample.failures) == (4, ())
-    assert sample.answers == 5
+    assert sample.answers == 9
+    assert sample.grew_bytes_per_unit == pytest.approx(6e4 / 9)
     assert sample.latency.mean_ms == pytest.approx((1000 + 500 + 1000 + 2000 + 1000) / 5)
     assert sample.latency.p50_ms == pytest.approx(1000)
     assert list(sample.stages) == ["predict"]
@@ -236,6 +241,18 @@ def test_a_load_is_measured_by_what_completes_in_its_bursts(monkeypatch: pytest.
     assert sample.telemetry is not None
     assert sample.telemetry.gauges["memory_bytes"] == 7
     assert sample.telemetry.observed_cpu_s == 3.0
+
+
+def test_a_turns_requests_are_told_by_the_window_that_they_were_sent_in() -> None:
+    """A rest of less than half a window belongs to the last; what is sent before or after a turn to none."""
+    sent_s = np.array([9.9, 10.0, 10.4, 10.5, 11.1, 11.3, 20.2])
+    ended_s = sent_s + np.array([0.1, 0.1, 0.2, 0.7, 0.3, 0.1, 0.4])
+    first, second, third = cut_turns(sent_s, ended_s, [(10.0, 11.2), (20.0, 20.6)])
+    assert [first, second, third] == [
+        pytest.approx((100.0, 200.0)),
+        pytest.approx((700.0, 300.0)),
+        pytest.approx((400.0,)),
+    ]
 
 
 def test_the_process_runs_in_bursts_alone_and_is_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ import pytest
 from servegate.errors import MeasurementError, ProcessError
 from servegate.load.workload import Workload
 from servegate.measure.bursts import ApiBurstLoad, PausableServer, open_pausable_server
-from servegate.measure.http_targets import HttpService, HttpTarget
+from servegate.measure.http_service import HttpService
+from servegate.measure.http_targets import HttpTarget
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout
 from unit_tests.builders import stub_server
@@ -27,7 +28,7 @@ def contender(mode: str = "right") -> Iterator[PausableServer]:
     """On a server of its own: it is stopped and goes on all the time."""
     with ServerProcess([sys.executable, stub_server.__file__], cwd=Path.cwd(), ready_deadline_s=60.0) as server:
         workload = Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER)
-        with open_pausable_server(server, workload, 0.2) as opened:
+        with open_pausable_server(server, lambda cell: (workload, int(cell.value)), 0.2) as opened:
             yield opened
 
 
@@ -87,6 +88,62 @@ def test_latency_and_stages_are_the_time_in_which_the_server_could_run() -> None
     assert 0.5 * sample.latency.mean_ms < sample.stages["sleep"].ms < sample.latency.mean_ms
 
 
+def test_in_turns_a_wait_has_its_true_length() -> None:
+    """The stub sleeps, and its sleep goes on while it is stopped: in bursts of a third of it, it looks too short."""
+    with contender() as opened:
+        load = opened.start_load(CELL)
+        for _ in range(6):
+            load.burst(DELAY_S / 3)
+            time.sleep(DELAY_S)
+        for _ in range(2):
+            load.turn(1.0)
+            must_stand_still(opened)
+            time.sleep(DELAY_S)
+        record = load.finish()
+    sample = record.sample
+    assert sample.latency.p50_ms < 0.8e3 * DELAY_S
+    assert len(sample.windows_ms) == 4
+    assert all(latency_ms >= 1e3 * DELAY_S for window_ms in sample.windows_ms for latency_ms in window_ms)
+    assert sample.felt_latency.p50_ms >= 1e3 * DELAY_S
+    assert (len(record.units), sample.failures) == (6, ())
+
+
+def test_turns_alone_have_no_throughput() -> None:
+    with contender() as opened:
+        load = opened.start_load(CELL)
+        load.turn(0.5)
+        record = load.finish()
+    assert (record.units, record.sample.rounds_s, record.sample.telemetry) == ((), (), None)
+    assert record.sample.answers >= len(record.sample.windows_ms[0]) >= 4
+
+
+def test_a_server_that_keeps_its_requests_grows() -> None:
+    """The stub keeps a megabyte of each; other requests than those of the load don't count."""
+    with contender("keeps") as opened:
+        load = opened.start_load(CELL)
+        load.turn(1.5)
+        grew_bytes = load.finish().sample.grew_bytes_per_unit
+    assert grew_bytes == pytest.approx(stub_server.KEPT_BYTES, rel=0.3)
+
+
+def test_a_fresh_server_tells_its_memory_and_how_long_it_took_to_the_first_right_answer() -> None:
+    service = HttpService(["{python}", stub_server.__file__])
+    for mode, is_right in (("right", True), ("not-json", False)):
+        target = HttpTarget("api", service, Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER))
+        began_s = time.monotonic()
+        with target.launch(Checkout("head", Path.cwd(), sys.executable)) as launched:
+            launched.wait_until_ready()
+            took_s = time.monotonic() - began_s
+            record = launched.open().record
+        if is_right:
+            assert record.start_s is not None
+            assert DELAY_S < record.start_s <= took_s
+        else:
+            assert record.start_s is None
+        assert record.memory_bytes is not None
+        assert 5e6 < record.memory_bytes < 5e8
+
+
 def test_wrong_answers_are_failures_of_the_record() -> None:
     with contender("sometimes-wrong") as opened:
         load = opened.start_load(CELL)
@@ -114,7 +171,8 @@ class TestDetails:
         service = HttpService(["{python}", stub_server.__file__], describe=describe)
         target = HttpTarget("api", service, Workload("/predict/right", b"{}", expected=stub_server.ANSWER))
         with target.launch(Checkout(name, Path.cwd(), sys.executable)) as launched:
-            ready = launched.wait_until_ready()
+            launched.wait_until_ready()
+            ready = launched.open()
             assert ready.is_python
             return ready.details
 
@@ -127,5 +185,5 @@ class TestDetails:
             raise KeyError(url)
 
         assert self.details("base", ask) == {}
-        with pytest.raises(MeasurementError, match=r"`describe` of the group 'api' failed: KeyError"):
+        with pytest.raises(MeasurementError, match=r"`describe` of the service failed: KeyError"):
             self.details("head", ask)

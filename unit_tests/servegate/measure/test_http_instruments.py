@@ -24,7 +24,10 @@ class TestServerInstrument:
     def measure(self, server: ServerProcess, mode: str, cell: Cell, seconds: float, warmup_s: float = 0.1) -> Sample:
         workload = Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER)
         with LoadEngine().start() as client:
-            return ServerInstrument(server, client, workload, warmup_s, details={}).measure(cell, seconds)
+            instrument = ServerInstrument(
+                server, client, lambda cell: (workload, int(cell.value)), warmup_s, details={}
+            )
+            return instrument.measure(cell, seconds)
 
     def test_a_sample_holds_what_client_and_server_did(self, stub: ServerProcess) -> None:
         sample = self.measure(stub, "right", Cell("api", "concurrency", 2), 0.5)

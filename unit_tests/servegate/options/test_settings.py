@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import SettingsError
+from servegate.judging.figures.kinds import COST, TAIL
 from servegate.judging.policy import Policy
 from servegate.options.catalogue import MIN_ACCEPTED_PROCESSES
 from servegate.storage.environments import EnvironmentRecipe
@@ -74,6 +75,19 @@ class TestReading:
         with pytest.raises(SettingsError, match=re.escape(f"--perf-margin-percent: {name} is no group or cell of")):
             read_settings(pytester, f"--perf-margin-percent=2 {name}=3")
 
+    def test_figures_may_have_margins_of_their_own_and_be_switched_off(self, pytester: pytest.Pytester) -> None:
+        judging = read_settings(pytester, "--perf-figures=cost=8 api.tail=off", "--perf-error-percent=2").judging
+        policy = judging.figure_policy(groups=2)
+        assert (policy.margin_of(COST, "api"), policy.margin_of(COST, "model")) == (0.08, 0.08)
+        assert (policy.margin_of(TAIL, "api"), policy.margin_of(TAIL, "model")) == (None, 0.2)
+        assert (policy.error_level, policy.groups, policy.first_pairs) == (0.02, 2, judging.looks[0])
+
+    @pytest.mark.parametrize("name", ["spi.tail=3", "api[64].tail=off"])
+    def test_a_figure_of_something_that_is_not_measured_is_refused(self, pytester: pytest.Pytester, name: str) -> None:
+        where = name.rpartition(".")[0]
+        with pytest.raises(SettingsError, match=re.escape(f"--perf-figures: {where} is no group or cell of")):
+            read_settings(pytester, f"--perf-figures={name}")
+
     def test_cells_of_the_command_line_replace_only_the_groups_they_name(self, pytester: pytest.Pytester) -> None:
         assert read_settings(pytester, "--perf-cells=api=64").cells == {"model": (1, 8), "api": (64,)}
         assert read_settings(pytester, "--perf-cells=api=64").selected_groups == frozenset({"api"})
@@ -134,11 +148,16 @@ class TestWrongValues:
             ("perf_margin_percent", "100", "must be from 0.1 to 90"),
             ("perf_error_percent", "0", "must lie in 0.01..50"),
             ("perf_error_percent", "inf", "must lie in 0.01..50"),
+            ("perf_figures", "speed=8", "must look like cost=8"),
+            ("perf_figures", "cost=-1", "must lie in"),
+            ("perf_turn_seconds", "0.1", "must lie in 0.5..600"),
             ("perf_cells", "model", "must look like model=1,8 api=1,8,32"),
             ("perf_cells", "model=", "must look like"),
             ("perf_cells", "=1,8", "must look like"),
             ("perf_cells", "model=1 model=8", "each group once"),
-            ("perf_cells", "model=1,x", "invalid literal for int"),
+            ("perf_cells", "model=1,x", "must be different whole numbers above 0, or different names"),
+            ("perf_cells", "photo=a,a", "must be different whole numbers above 0, or different names"),
+            ("perf_cells", "photo=a.b", "must be different whole numbers above 0, or different names"),
             ("perf_cells", "model=1,0", "must be different whole numbers above 0"),
             ("perf_cells", "model=8,8", "must be different whole numbers above 0"),
         ],

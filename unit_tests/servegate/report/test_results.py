@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.kinds import GROWTH, TAIL
 from servegate.records import Cell, Status, Verdict
-from unit_tests.builders.runs.findings import make_cell, make_group
+from unit_tests.builders.runs.findings import make_cell, make_figure, make_group
 from unit_tests.builders.runs.run_documents import RESULTS, SLOWER_STAGES, STAGES, document
 from unit_tests.builders.runs.sample_runs import VALUES, slower_predict
 from unit_tests.builders.runs.samples import make_sample, make_samples
@@ -32,6 +33,23 @@ def test_its_verdict_is_that_of_its_worst_cell(others: tuple[CellResult, ...], v
     made = document([*RESULTS[:2], RESULTS[4], *others])
     assert made["verdict"] == verdict
     assert made["failed"] is (verdict != "PASS")
+
+
+def test_a_figure_beside_throughput_has_its_values_and_may_fail_the_run() -> None:
+    figures = [
+        make_figure(),
+        make_figure(GROWTH, Status.REGRESSED, (20_000.0, 18_000.0, 22_000.0)),
+        make_figure(TAIL, Status.NOT_JUDGED, None),
+    ]
+    made = document(RESULTS[:2], figures=figures)
+    start, growth, tail = made["figures"]
+    assert (start["figure"], start["group"], start["name"], start["unit"]) == ("api start", "api", "start", "%")
+    assert (start["base"], start["head"], start["margin"]) == (pytest.approx(6.15), pytest.approx(6.35), 0.1)
+    assert start["head_processes"] == [6.2, 6.3, 6.4, 6.5]
+    assert (growth["status"], growth["fails"], growth["change"]["estimate"]) == ("REGRESSED", True, 20_000.0)
+    assert (tail["change"], tail["base"], tail["fails"]) == (None, None, False)
+    assert (made["verdict"], made["failed"]) == ("REGRESSED", True)
+    assert (document(RESULTS[:2], figures=figures[::2])["verdict"]) == "PASS"
 
 
 def test_a_compared_cell_tells_where_a_requests_time_goes_in_both_arms() -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.kinds import GROWTH
 from servegate.records import Cell, Status, Verdict
 from servegate.report.run_page import render_run
 from servegate.report.summary import render_summary
+from unit_tests.builders.runs.findings import make_figure
 from unit_tests.builders.runs.run_documents import RESULTS, document, figure_at
 from unit_tests.builders.runs.sample_runs import VALUES, identical_code, noisy_machine, slower_predict
 
@@ -27,6 +29,19 @@ def test_every_figure_is_the_documents(page: str) -> None:
     figures = re.findall(r'<data value="([^"]+)" data-place="([^"]+)">', page)
     assert len(figures) > 60
     assert all(float(value) == figure_at(made, place) for value, place in figures)
+
+
+def test_what_was_judged_beside_throughput_has_a_table_in_its_own_units() -> None:
+    figures = [make_figure(), make_figure(GROWTH, Status.REGRESSED, (20_000.0, 18_000.0, 22_000.0))]
+    made = document(figures=figures)
+    page = render_run(made)
+    shown = dict(re.findall(r'data-place="(figures[^"]+)">([^<]+)<', page))
+    assert shown["figures.0.head"] == "6.35 s"
+    assert shown["figures.0.change.estimate"] == "+1 %"
+    assert shown["figures.1.change.low"] == "+18 KB"
+    places = re.findall(r'<data value="([^"]+)" data-place="(figures[^"]+)">', page)
+    assert all(float(value) == figure_at(made, place) for value, place in places)
+    assert "besides throughput" not in render_run(document())
 
 
 def test_it_fetches_nothing_and_runs_nothing(page: str) -> None:
@@ -66,11 +81,13 @@ def test_the_sentence_is_the_heading_and_its_names_are_marked() -> None:
 
 
 def test_changed_files_are_folded_and_requests_stand_with_the_machine() -> None:
-    requests = {"api": {"path": "/predict", "body_bytes": 35212}, "text": {"path": "/<x>", "body_bytes": 88}}
+    request = {"kind": None, "weight": 1.0, "method": "POST", "path": "/predict", "body_bytes": 35212}
+    kinds = [{**request, "kind": "png"}, {**request, "kind": "<x>", "method": "PUT", "body_bytes": 88}]
+    requests = {"api": [request], "photo": kinds}
     page = render_run(document(changed_files=["a.py", "<b>.py"], requests=requests))
     assert "<details><summary>2 changed files</summary>\n<pre>a.py\n&lt;b&gt;.py</pre></details>" in page
-    assert '<td>request of api</td><td class="text">POST /predict, 35.2 kB</td>' in page
-    assert "POST /&lt;x&gt;, 88 bytes" in page
+    assert '<td>sent to api</td><td class="text">POST /predict, 35.2 kB</td>' in page
+    assert "png: POST /predict, 35.2 kB; &lt;x&gt;: PUT /predict, 88 bytes" in page
     assert "changed file" not in render_run(document())
 
 

@@ -4,10 +4,11 @@ import re
 
 import pytest
 
+from servegate.judging.figures.kinds import GROWTH
 from servegate.records import MachineLoad, Status
 from servegate.report.run_page import render_run
 from servegate.report.summary import render_summary
-from unit_tests.builders.runs.findings import make_cell, make_group
+from unit_tests.builders.runs.findings import make_cell, make_figure, make_group
 from unit_tests.builders.runs.run_documents import RESULTS, document
 from unit_tests.builders.runs.sample_runs import slower_predict
 
@@ -106,6 +107,15 @@ def test_groups_stand_above_their_cells_and_a_finding_is_told_once() -> None:
     text = render_summary(slower_predict())
     assert "| **`model`** | -10.8% [-11.4%, -10.1%] | **REGRESSED** | | | |" in text.splitlines()
     assert text.count("<details>") == 2
+
+
+def test_what_was_judged_beside_throughput_has_a_row_and_a_reason_where_it_fails() -> None:
+    figures = [make_figure(), make_figure(GROWTH, Status.REGRESSED, (20_000.0, 18_000.0, 22_000.0), reason="it keeps")]
+    text = render_summary(document(RESULTS[:2], figures=figures))
+    assert "| `api start` | +1 % [-2, +4] | PASS | | | |" in text.splitlines()
+    assert "| `api growth` | +20 KB [+18, +22] | **REGRESSED** | | | |" in text.splitlines()
+    assert text.count("<details>") == 1
+    assert "<code>api growth</code> REGRESSED: it keeps" in text
 
 
 def test_without_a_commit_it_is_the_working_tree() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.kinds import GROWTH, TAIL
+from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.policy import Policy
 from servegate.judging.screen import screen_group
@@ -16,7 +18,7 @@ from servegate.records import Cell, GpuUse, MachineLoad, Sample, Status, Verdict
 from servegate.report.terminal import write_summary
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import CommitIdentity
-from unit_tests.builders.runs.findings import make_cell, make_group
+from unit_tests.builders.runs.findings import make_cell, make_figure, make_group
 from unit_tests.builders.runs.samples import make_sample, make_samples
 
 STORED = (100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.0)
@@ -50,11 +52,12 @@ def show(
     details: dict[str, str] | None = None,
     versus: str | None = None,
     groups: Sequence[GroupResult] = (),
+    figures: Sequence[FigureResult] = (),
 ) -> list[str]:
     """The lines below the run's sentence."""
     file = io.StringIO()
     reporter = pytest.TerminalReporter(config, file)
-    write_summary(reporter, SENTENCE, results, groups, baseline=baseline, details=details or {}, versus=versus)
+    write_summary(reporter, SENTENCE, results, groups, figures, baseline=baseline, details=details or {}, versus=versus)
     heading, *lines = file.getvalue().splitlines()
     assert " performance " in heading
     sentence, below = lines[: lines.index("")], lines[lines.index("") + 1 :]
@@ -82,6 +85,21 @@ def test_a_row_for_each_cell_with_its_figures_and_verdict(pytestconfig: pytest.C
     assert row(lines, API_1).split() == ["api[concurrency=1]", "101.0", "9.5", "20.2", "30.8", "1.50", "+1.0%", "PASS"]
     assert row(lines, API_8).split()[1] == "1234"
     assert row(lines, API_8).split()[-1] == "IMPROVED"
+
+
+def test_a_row_for_each_figure_in_its_own_unit_and_a_reason_where_it_fails(pytestconfig: pytest.Config) -> None:
+    figures = [
+        make_figure(),
+        make_figure(GROWTH, Status.REGRESSED, (20_000.0, 18_000.0, 22_000.0), reason="memory is kept"),
+        make_figure(TAIL, Status.NOT_JUDGED, None),
+    ]
+    lines = show(pytestconfig, [judged(API_1, make_samples([101.0, 101.0]))], versus="main", figures=figures)
+    shown = [line.split() for line in lines if line.startswith("api ")]
+    assert shown[0] == ["api", "start", "-", "-", "-", "-", "-", "+1", "%", "PASS"]
+    assert shown[1][-3:] == ["+20", "KB", "REGRESSED"]
+    assert shown[2][-3:] == ["-", "not", "judged"]
+    assert "api growth REGRESSED: memory is kept" in lines
+    assert any("throughput, or the named figure, against commit main" in line for line in [" ".join(lines)])
 
 
 def test_columns_are_aligned_cell_and_verdict_to_the_left_numbers_to_the_right(pytestconfig: pytest.Config) -> None:

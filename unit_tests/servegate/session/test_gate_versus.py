@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from servegate.errors import ProcessError, ServegateError
+from servegate.errors import NothingToCompareError, ProcessError, ServegateError
+from servegate.judging.figures.kinds import START, GroupFigure
 from servegate.measure.targets import Conditions
-from servegate.records import BurstRecord, Cell, Checkout, Sample, Status, Verdict
+from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample, Status, Verdict
 from servegate.session.gate import Gate
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import identify
@@ -35,6 +36,7 @@ class Service(FakeTarget):
         self.side_by_side_per_s = side_by_side_per_s or {}
         self.rounds_s: tuple[float, ...] = ()
         self.wrong_arm = ""
+        self.start_s: Mapping[str, float] = {}
         self.events: list[str] = []
         self.folders: dict[str, Path] = {}
         self.files: dict[str, Tree] = {}
@@ -77,7 +79,14 @@ class _Process:
     details: Mapping[str, str] = field(default_factory=dict)
     is_python: bool = False
 
-    def wait_until_ready(self) -> "_Process":
+    @property
+    def record(self) -> ProcessRecord:
+        return ProcessRecord(self.service.start_s.get(self.arm or ""), None)
+
+    def wait_until_ready(self) -> None:
+        """At once."""
+
+    def open(self) -> "_Process":
         return self
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
@@ -96,7 +105,11 @@ class _Load:
     rounds_s: tuple[float, ...] = ()
     failures: tuple[str, ...] = ()
     shortest_burst_s: float = 0.0
+    takes_turns: bool = False
     bursts: int = 0
+
+    def turn(self, seconds: float) -> None:
+        """None are taken."""
 
     def burst(self, seconds: float) -> None:
         self.bursts += 1
@@ -297,3 +310,37 @@ def test_the_time_budget_bounds_the_whole_run_and_not_each_target(project: Path)
     assert "the run's time budget had ended" in result.verdict.reason
     assert len(result.samples) == settings.measuring.processes
     assert not any(event.startswith("compared") for event in slow.events)
+
+
+@pytest.mark.parametrize(("head_s", "status"), [(6.0, Status.PASS), (9.0, Status.REGRESSED)])
+def test_a_figure_is_judged_beside_throughput_and_keeps_the_run_going_alone(
+    project: Path, head_s: float, status: Status
+) -> None:
+    """Throughput is decided at the first look; from then on the processes only start."""
+    service = Service({}, {"base": 100.0, "head": 100.0})
+    service.figures, service.start_s = (START,), {"base": 6.0, "head": head_s}
+    gate = Gate(
+        judging(replace(SETTINGS, root=project), versus="HEAD"),
+        None,
+        progress=lambda _: None,
+        reference="HEAD",
+        targets=[service],
+        selected=[API_1, API_8],
+    )
+    server: Any = SessionServer(service.events)
+    figure = GroupFigure("api", START)
+    assert gate.judge(service, figure, lambda _: server).verdict.status is status
+    assert gate.measure(service, API_1, lambda _: server).verdict.status is Status.PASS
+    assert len(gate.results[API_1].pairs) == 3
+    assert service.events.count("compared head") == (3 if status is Status.PASS else 8)
+    assert ("takes 50 % longer to start" in gate.sentence) is (status is Status.REGRESSED)
+
+
+def test_without_a_comparison_a_figure_has_no_verdict(project: Path) -> None:
+    """As where the base has no service: its cells say so."""
+    service = Service({}, error=NothingToCompareError("the commit has no service"))
+    service.figures = (START,)
+    settings = judging(replace(SETTINGS, root=project), versus="HEAD")
+    gate = Gate(settings, None, progress=lambda _: None, reference="HEAD", targets=[service], selected=[API_1])
+    server: Any = SessionServer(service.events)
+    assert gate.judge(service, GroupFigure("api", START), lambda _: server).verdict.status is Status.NOT_JUDGED

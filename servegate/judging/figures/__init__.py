@@ -1,0 +1,1 @@
+"""Functions that judge what throughput doesn't show: slow requests, cost, memory and start."""

@@ -1,0 +1,128 @@
+"""The figures that a comparison judges beside throughput: each declared once. More of any of them is worse."""
+
+from dataclasses import dataclass
+
+_KILOBYTE, _MEGABYTE = 1e3, 1e6
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """One figure of a group's fresh processes.
+
+    Attributes
+    ----------
+    name:
+        In settings, in the ids of tests and in `results.json`.
+    meaning:
+        What it measures, for a reader.
+    grew, shrank:
+        The verb's phrase of a sentence about a change: `{}` stands for its size.
+    unit:
+        Of its change. In percent, head and base are compared by their ratio, else by their difference.
+    scale:
+        What one unit of the change is of a value: 0.01 for percent.
+    value_unit, value_scale:
+        The unit that a value is shown in, and what one of it is of the value's natural unit.
+    margin:
+        The smallest change that is accused unless the settings say otherwise, in the unit.
+    error_share:
+        Its share of the run's error level.
+    """
+
+    name: str
+    meaning: str
+    grew: str
+    shrank: str
+    unit: str
+    scale: float
+    value_unit: str
+    value_scale: float
+    margin: float
+    error_share: float
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether head and base are compared by their ratio."""
+        return self.unit == "%"
+
+    def write(self, change: float) -> str:
+        """Write a change that is given in the scale of the values, as in `+4.2 %`."""
+        return f"{change / self.scale:+.3g} {self.unit}"
+
+    def write_value(self, value: float) -> str:
+        """Write a value, as in `812 MB`."""
+        return f"{value / self.value_scale:.3g} {self.value_unit}"
+
+
+@dataclass(frozen=True)
+class GroupFigure:
+    """One figure of one group, as in `api tail`: what a test reports."""
+
+    group: str
+    kind: FigureKind
+
+    def __str__(self) -> str:
+        return f"{self.group} {self.kind.name}"
+
+
+TAIL = FigureKind(
+    "tail",
+    "the slowest request of half a second, against the others",
+    "answers its slowest requests {} later",
+    "answers its slowest requests {} sooner",
+    "%",
+    scale=0.01,
+    value_unit="times",
+    value_scale=1.0,
+    margin=20.0,
+    error_share=0.2,
+)
+COST = FigureKind(
+    "cost",
+    "CPU time of the service for one unit",
+    "uses {} more CPU time a unit",
+    "uses {} less CPU time a unit",
+    "%",
+    scale=0.01,
+    value_unit="ms",
+    value_scale=1.0,
+    margin=5.0,
+    error_share=0.1,
+)
+MEMORY = FigureKind(
+    "memory",
+    "memory of the service's processes before their load",
+    "needs {} more memory",
+    "needs {} less memory",
+    "%",
+    scale=0.01,
+    value_unit="MB",
+    value_scale=_MEGABYTE,
+    margin=5.0,
+    error_share=0.05,
+)
+GROWTH = FigureKind(
+    "growth",
+    "memory that the service keeps of each unit",
+    "keeps {} more of each unit",
+    "keeps {} less of each unit",
+    "KB",
+    scale=_KILOBYTE,
+    value_unit="KB",
+    value_scale=_KILOBYTE,
+    margin=5.0,
+    error_share=0.05,
+)
+START = FigureKind(
+    "start",
+    "time from the start of the service to its first right answer",
+    "takes {} longer to start",
+    "takes {} less time to start",
+    "%",
+    scale=0.01,
+    value_unit="s",
+    value_scale=1.0,
+    margin=10.0,
+    error_share=0.1,
+)
+FIGURE_KINDS = (TAIL, COST, MEMORY, GROWTH, START)

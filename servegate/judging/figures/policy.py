@@ -1,0 +1,49 @@
+"""The policy for figures: which are judged where, from which change on, and how often they may err."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from servegate.judging.figures.kinds import FIGURE_KINDS, FigureKind
+from servegate.records import Cell
+
+DEFAULT_MARGINS: Mapping[str, float | None] = {kind.name: kind.margin for kind in FIGURE_KINDS}
+
+
+@dataclass(frozen=True)
+class FigurePolicy:
+    """The rule's settings for figures.
+
+    Attributes
+    ----------
+    margins:
+        The smallest change that is accused, in the unit of each figure, by its name, and by others that go before it:
+        `api.tail` for a group, `api[64].tail` for a cell. None switches the figure off there.
+    error_level:
+        Probability that a run of identical code is accused, whatever of.
+    groups:
+        The number of groups that the run judges.
+    looks:
+        Numbers of pairs of fresh processes at which figures are tested; a figure's error probability is shared out
+        evenly among them.
+    first_pairs:
+        The number of pairs from which on a figure that lies beyond its margin keeps the run going to its next look.
+    """
+
+    margins: Mapping[str, float | None] = field(default_factory=lambda: DEFAULT_MARGINS)
+    error_level: float = 0.01
+    groups: int = 1
+    looks: tuple[int, ...] = (8, 12)
+    first_pairs: int = 4
+
+    def margin_of(self, kind: FigureKind, group: str) -> float | None:
+        """The margin of a group's figure as a share or in natural units; None where it isn't judged."""
+        margin = self.margins.get(f"{group}.{kind.name}", self.margins[kind.name])
+        return None if margin is None else margin * kind.scale
+
+    def counts(self, kind: FigureKind, cell: Cell) -> bool:
+        """Whether a cell is part of its group's figure."""
+        return self.margins.get(f"{cell.group}[{cell.value}].{kind.name}", 0.0) is not None
+
+    def level(self, kind: FigureKind) -> float:
+        """The p below which one group's figure is accused at one look (Bonferroni over groups and looks)."""
+        return self.error_level * kind.error_share / self.groups / len(self.looks)

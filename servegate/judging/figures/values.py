@@ -1,0 +1,71 @@
+"""The values of a group's figures that one fresh process showed, each in its natural unit."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+
+from servegate.judging.estimators import geometric_mean, trimmed_mean
+from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, TAIL, FigureKind
+from servegate.records import ProcessRecord, Sample
+
+# Of the latencies, at either end: what the slowest are compared with must not contain them.
+_TRIMMED_SHARE = 0.1
+
+
+def read_value(kind: FigureKind, process: ProcessRecord, samples: Sequence[Sample | None]) -> float | None:
+    """A figure's value in one process; None where the process doesn't show it.
+
+    Parameters
+    ----------
+    samples:
+        One for each cell that the figure is of; None for a cell that wasn't loaded.
+    """
+    if kind is MEMORY:
+        return process.memory_bytes or None
+    if kind is START:
+        return process.start_s
+    known = [sample for sample in samples if sample is not None and not sample.failures]
+    values = [value for sample in known if (value := _OF_CELL[kind](sample)) is not None]
+    # The figure is of all its cells together: without one of them it would be another figure.
+    if not values or len(values) < len(samples):
+        return None
+    return median(values) if kind is GROWTH else geometric_mean(values)
+
+
+def tail_ratio(windows_ms: Sequence[Sequence[float]]) -> float | None:
+    """How many times as long as the others the slowest request of a window takes: the geometric mean over windows.
+
+    A stall that makes many requests of a window late counts once.
+
+    Parameters
+    ----------
+    windows_ms:
+        The latencies of the requests that were sent in each window.
+
+    Returns
+    -------
+    float or None
+        exp(mean of log(slowest of a window)) / trimmed mean of all latencies; None without a request.
+    """
+    slowest_ms = [max(window) for window in windows_ms if window]
+    if not slowest_ms:
+        return None
+    latencies_ms = [latency for window in windows_ms for latency in window]
+    return geometric_mean(slowest_ms) / trimmed_mean(latencies_ms, int(_TRIMMED_SHARE * len(latencies_ms)))
+
+
+_OF_CELL: Mapping[FigureKind, Callable[[Sample], float | None]] = {
+    TAIL: lambda sample: tail_ratio(sample.windows_ms),
+    COST: lambda sample: sample.service_core_ms_per_unit or None,
+    GROWTH: lambda sample: sample.grew_bytes_per_unit,
+}
+
+
+def difference(kind: FigureKind, base: float, head: float) -> float:
+    """How far the head lies above the base, on the scale that pairs are averaged on; see `as_change`."""
+    return math.log(head / base) if kind.is_relative else head - base
+
+
+def as_change(kind: FigureKind, difference_of_pairs: float) -> float:
+    """A mean of `difference` as a share, or in the figure's natural unit."""
+    return math.expm1(difference_of_pairs) if kind.is_relative else difference_of_pairs

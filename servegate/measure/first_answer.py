@@ -1,0 +1,21 @@
+"""Ask a service that has just become ready for its first answer."""
+
+import http.client
+import urllib.request
+
+from servegate.load.requests import wrong_answer
+from servegate.load.workload import Workload
+
+_TIMEOUT_S = 60.0
+# A proxy of the environment has no business between us and 127.0.0.1.
+_open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+def is_answered_rightly(url: str, workload: Workload) -> bool:
+    """Send a request once. What goes wrong shows again when the service is measured, and counts there."""
+    request = urllib.request.Request(url + workload.path, workload.body, dict(workload.headers), method=workload.method)
+    try:
+        with _open_url(request, timeout=_TIMEOUT_S) as response:
+            return wrong_answer(workload, response.status, response.read()) is None
+    except (OSError, http.client.HTTPException):
+        return False

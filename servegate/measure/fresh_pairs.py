@@ -1,0 +1,231 @@
+"""One pair of fresh processes, one an arm: started together, loaded in turn.
+
+Within a pair the arms take turns in bursts, never both at a time, in balanced blocks (ABBA or BAAB, half of each), so
+that whatever drifts over a block cancels. A block's figure is the log ratio of the arms' throughput in their two bursts
+each, a pair's figure for a cell the mean of its blocks. Then they take longer turns, which show how late requests come;
+see `servegate.measure.bursts`.
+"""
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+
+from servegate.errors import ReferenceCheckoutError, ServegateError
+from servegate.judging.arms import ArmReport, PairReport
+from servegate.judging.pairs import PairFigure, pair_figure
+from servegate.measure.loaded_files import LoadWatch, watch_loading
+from servegate.measure.targets import BurstLoad, Launchable, LaunchedProcess, PausableTarget
+from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a pair is measured.
+
+    Attributes
+    ----------
+    burst_s:
+        Seconds of load in a burst; one batch of the model alone if that takes longer.
+    blocks:
+        Blocks of four bursts for each cell in a pair.
+    turn_s:
+        Seconds of load in a turn, of which each arm has two for each cell.
+    """
+
+    burst_s: float
+    blocks: int
+    turn_s: float = 1.0
+
+
+@dataclass(frozen=True)
+class PairPlan:
+    """The load of a pair of fresh processes; without any they only start.
+
+    Attributes
+    ----------
+    bursts, turns:
+        The cells whose load comes in them.
+    """
+
+    bursts: Sequence[Cell]
+    turns: Sequence[Cell]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All that are loaded."""
+        return list(dict.fromkeys([*self.bursts, *self.turns]))
+
+
+@dataclass(frozen=True)
+class MeasuredPair:
+    """What one pair of fresh processes showed.
+
+    Attributes
+    ----------
+    figures:
+        The throughput of each cell that was loaded in bursts.
+    samples, processes:
+        The records of the base and of the head.
+    report:
+        What the arms ran.
+    """
+
+    figures: Mapping[Cell, PairFigure]
+    samples: Mapping[Cell, tuple[Sample, Sample]]
+    processes: tuple[ProcessRecord, ProcessRecord]
+    report: PairReport
+
+
+@dataclass(frozen=True)
+class FreshPairs:
+    """Two checkouts, and how fresh processes of them are put beside each other.
+
+    Attributes
+    ----------
+    order:
+        Decides which checkout starts first, the order of the cells and of the blocks.
+    progress:
+        Called with a line of text whenever something new begins.
+    watch:
+        Makes a context that each measurement of a cell runs in.
+    """
+
+    base: Checkout
+    head: Checkout
+    schedule: Schedule
+    order: random.Random = field(default_factory=random.Random)
+    progress: Callable[[str], None] = lambda _: None
+    watch: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def measure(self, target: Launchable, plan: PairPlan, here: str = "one pair") -> MeasuredPair:
+        """Start one fresh process a checkout, both at a time, and put the planned load on them in turn.
+
+        Parameters
+        ----------
+        here:
+            Stands before each line of progress.
+
+        Raises
+        ------
+        ReferenceCheckoutError
+            When the base doesn't start or can't be measured; both are stopped.
+        WrongCodeError
+            When either ran other code than its checkout's.
+        ServegateError
+            When the head doesn't start or can't be measured; both are stopped.
+        """
+        start_s = time.monotonic()
+        with ExitStack() as processes:
+            watch = processes.enter_context(watch_loading((self.base, self.head)))
+            self.progress(f"{here}: both start")
+            launched: dict[str, LaunchedProcess] = {}
+            for checkout in self.order.sample([self.base, self.head], 2):
+                with self._blaming(checkout):
+                    launched[checkout.name] = processes.enter_context(target.launch(watch.watched(checkout)))
+            failures = wait_for_all(launched)
+            # If both fail, the head's failure counts.
+            for checkout in (self.head, self.base):
+                if checkout.name in failures:
+                    with self._blaming(checkout):
+                        raise failures[checkout.name]
+            ready: dict[str, PausableTarget] = {}
+            for checkout in (self.head, self.base):
+                with self._blaming(checkout):
+                    ready[checkout.name] = launched[checkout.name].open()
+            start_seconds = time.monotonic() - start_s
+            self._report(watch, ready)  # wrong code ends the run before it is measured
+            figures, samples = {}, {}
+            for cell in self.order.sample(plan.cells, len(plan.cells)):
+                self.progress(f"{here}: {cell}")
+                cell_start_s = time.monotonic()
+                with self.watch():
+                    base, head = self._load_cell(ready, cell, plan)
+                samples[cell] = base.sample, head.sample
+                if cell in plan.bursts:
+                    figure = pair_figure(cell, base, head, seconds=time.monotonic() - cell_start_s)
+                    figures[cell] = replace(figure, start_seconds=start_seconds)
+            # By now the processes have loaded the files that they load at their first request.
+            records = ready[self.base.name].record, ready[self.head.name].record
+            return MeasuredPair(figures, samples, records, self._report(watch, ready))
+
+    def _report(self, watch: LoadWatch, ready: Mapping[str, PausableTarget]) -> PairReport:
+        base, head = (
+            ArmReport(process.details, watch.own_files(checkout, is_python=process.is_python))
+            for checkout, process in ((arm, ready[arm.name]) for arm in (self.base, self.head))
+        )
+        return PairReport(base, head)
+
+    def _load_cell(
+        self, ready: Mapping[str, PausableTarget], cell: Cell, plan: PairPlan
+    ) -> tuple[BurstRecord, BurstRecord]:
+        """Load both arms in turn, in the bursts and turns that the plan has for the cell; the base's record first."""
+        loads: dict[str, BurstLoad] = {}
+        for checkout in (self.base, self.head):
+            with self._blaming(checkout):
+                loads[checkout.name] = ready[checkout.name].start_load(cell)
+        if cell in plan.bursts:
+            burst_s = max(self.schedule.burst_s, *(load.shortest_burst_s for load in loads.values()))
+            for checkout in self._alternate(self.schedule.blocks):
+                with self._blaming(checkout):
+                    loads[checkout.name].burst(burst_s)
+        if cell in plan.turns and all(load.takes_turns for load in loads.values()):
+            for checkout in self._alternate(blocks=1):
+                with self._blaming(checkout):
+                    loads[checkout.name].turn(self.schedule.turn_s)
+        records = {}
+        # The head first, which is seldom far slower: while one drains the other stands still, and a server that wakes
+        # up after some 5 s may close connections that it takes for idle.
+        for checkout in (self.head, self.base):
+            with self._blaming(checkout):
+                records[checkout.name] = loads[checkout.name].finish()
+        return records[self.base.name], records[self.head.name]
+
+    def _alternate(self, blocks: int) -> Iterator[Checkout]:
+        for turn in "".join(balanced_blocks(blocks, self.order)):
+            yield self.base if turn == "A" else self.head
+
+    @contextmanager
+    def _blaming(self, checkout: Checkout) -> Iterator[None]:
+        """What goes wrong in the base is a ReferenceCheckoutError: the head is not to blame."""
+        try:
+            yield
+        except ServegateError as error:
+            if checkout is self.base:
+                raise ReferenceCheckoutError(f"the base can't be measured: {error}") from error
+            raise
+
+
+def wait_for_all(launched: Mapping[str, LaunchedProcess]) -> dict[str, BaseException]:
+    """Wait for processes that start at the same time, each in a thread, so that each knows how long it took.
+
+    Returns
+    -------
+    dict
+        The failures by the process's name. An interrupted wait leaves its threads to end with the processes.
+    """
+    failures: dict[str, BaseException] = {}
+
+    def wait(name: str, process: LaunchedProcess) -> None:
+        try:
+            process.wait_until_ready()
+        except BaseException as error:
+            failures[name] = error
+
+    threads = [
+        threading.Thread(target=wait, args=item, name=f"{item[0]} starts", daemon=True) for item in launched.items()
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failures
+
+
+def balanced_blocks(blocks: int, order: random.Random) -> list[str]:
+    """`blocks` times ABBA or BAAB in random order, as many of one as of the other (one more if odd)."""
+    kinds = ["ABBA", "BAAB"] * math.ceil(blocks / 2)
+    return order.sample(kinds[:blocks], blocks)

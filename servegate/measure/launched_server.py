@@ -1,0 +1,95 @@
+"""A fresh server of a checkout, from its start until it stands still and waits for bursts of load."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from servegate.errors import MeasurementError
+from servegate.load.workload import Workload
+from servegate.measure.bursts import LoadOf, PausableServer, open_pausable_server
+from servegate.measure.code_path import names_python
+from servegate.measure.first_answer import is_answered_rightly
+from servegate.measure.http_service import HttpService
+from servegate.processes.server import ServerProcess
+from servegate.records import Checkout, ProcessRecord
+
+# Of a cell's load on a checkout, before its first burst.
+_WARMUP_BEFORE_BURSTS_S = 0.5
+
+
+@contextmanager
+def launch_server(
+    service: HttpService, checkout: Checkout, first: Workload, load_of: LoadOf
+) -> Iterator["LaunchedServer"]:
+    """Start the service of a checkout; the context ends it.
+
+    Parameters
+    ----------
+    first:
+        The request whose right answer ends the start.
+    load_of:
+        As in `PausableServer`.
+    """
+    with ExitStack() as parts:
+        server = service.process(checkout)
+        parts.callback(server.stop)
+        server.launch()
+        yield LaunchedServer(service, checkout, server, first, load_of, parts)
+
+
+class LaunchedServer:
+    """A server that was started and may not be ready yet; see `launch_server`.
+
+    Parameters
+    ----------
+    parts:
+        Ends what is opened here, with the server.
+    """
+
+    def __init__(
+        self,
+        service: HttpService,
+        checkout: Checkout,
+        server: ServerProcess,
+        first: Workload,
+        load_of: LoadOf,
+        parts: ExitStack,
+    ) -> None:
+        self._service = service
+        self._checkout = checkout
+        self._server = server
+        self._first = first
+        self._load_of = load_of
+        self._parts = parts
+        self._began_s = time.monotonic()
+        self._start_s: float | None = None
+
+    def wait_until_ready(self) -> None:
+        """Wait for the server and for its first answer, and pause it."""
+        self._server.wait_until_ready()
+        if is_answered_rightly(self._server.url, self._first):
+            self._start_s = time.monotonic() - self._began_s
+        self._server.process.pause()
+
+    def open(self) -> PausableServer:
+        """Ask the server what it is, and start a client for it."""
+        self._server.process.resume()
+        details = self._describe()
+        opened = open_pausable_server(self._server, self._load_of, _WARMUP_BEFORE_BURSTS_S)
+        server = self._parts.enter_context(opened)
+        return replace(
+            server,
+            record=ProcessRecord(self._start_s, server.observed.memory_bytes()),
+            details=details,
+            is_python=names_python(self._service.command),
+        )
+
+    def _describe(self) -> Mapping[str, str]:
+        try:
+            return self._service.describe(self._server.url)
+        except Exception as error:
+            # The question is the working tree's. An older commit may know no answer, and isn't wrong for that.
+            if self._checkout.name != "base":
+                raise MeasurementError(f"`describe` of the service failed: {error!r}") from error
+            return {}

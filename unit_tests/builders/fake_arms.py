@@ -1,0 +1,123 @@
+"""Two arms that exist in memory alone: they complete what their throughput says, and log what is done to them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from servegate.errors import ProcessError
+from servegate.judging.figures.kinds import FigureKind
+from servegate.measure.targets import Launchable
+from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, StageTime
+from unit_tests.builders.runs.samples import make_sample
+
+BASE = Checkout("base", Path("base"), "python")
+HEAD = Checkout("head", Path("head"), "python")
+CELL = Cell("model", "batch", 8)
+
+
+@dataclass
+class FakeArms:
+    """Two checkouts that complete what their throughput says, and a log of what was done to them."""
+
+    throughput_per_s: Mapping[str, float]
+    stalled_burst: int | None = None
+    failing_arm: str | None = None
+    never_ready_arm: str | None = None
+    wrong_arm: str | None = None
+    dying_arm: str | None = None
+    stages: Mapping[str, Mapping[str, StageTime]] = field(default_factory=dict)
+    shortest_burst_s: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    figures: Sequence[FigureKind] = ()
+    records: Mapping[str, ProcessRecord] = field(default_factory=dict)
+    takes_turns: bool = True
+    log: list[tuple[str, str]] = field(default_factory=list)
+    burst_s: set[float] = field(default_factory=set)
+
+    @contextmanager
+    def launch(self, checkout: Checkout) -> Iterator["_Launched"]:
+        self.log.append((checkout.name, "start"))
+        if checkout.name == self.failing_arm:
+            raise ProcessError("it does not start")
+        try:
+            yield _Launched(checkout.name, self)
+        finally:
+            self.log.append((checkout.name, "stop"))
+
+    def share(self, other: Launchable) -> None:
+        """Nothing."""
+
+    @property
+    def bursts(self) -> str:
+        return "".join(name[0] for name, what in self.log if what == "burst")
+
+    @property
+    def turns(self) -> str:
+        return "".join(name[0] for name, what in self.log if what == "turn")
+
+
+@dataclass
+class _Launched:
+    name: str
+    arms: FakeArms
+
+    def wait_until_ready(self) -> None:
+        if self.arms.never_ready_arm in (self.name, "both"):
+            raise ProcessError("it is never ready")
+        self.arms.log.append((self.name, "ready"))
+
+    def open(self) -> "_Paused":
+        return _Paused(self.name, self.arms)
+
+
+@dataclass
+class _Paused:
+    name: str
+    arms: FakeArms
+    is_python: bool = False
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        return self.arms.details.get(self.name, {})
+
+    @property
+    def record(self) -> ProcessRecord:
+        return self.arms.records.get(self.name, ProcessRecord(None, None))
+
+    def start_load(self, cell: Cell) -> "_Load":
+        assert cell == CELL
+        return _Load(self.name, self.arms, self.arms.shortest_burst_s.get(self.name, 0.0))
+
+
+@dataclass
+class _Load:
+    name: str
+    arms: FakeArms
+    shortest_burst_s: float
+    units: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def takes_turns(self) -> bool:
+        return self.arms.takes_turns
+
+    def turn(self, seconds: float) -> None:
+        self.arms.log.append((self.name, "turn"))
+
+    def burst(self, seconds: float) -> None:
+        if self.name == self.arms.dying_arm:
+            raise ProcessError("it died")
+        stalled = len(self.arms.bursts) == self.arms.stalled_burst
+        self.arms.log.append((self.name, "burst"))
+        self.arms.burst_s.add(seconds)
+        self.units.append(0 if stalled else 1000)
+        self.seconds.append(1000 / self.arms.throughput_per_s[self.name])
+
+    def finish(self) -> BurstRecord:
+        self.arms.log.append((self.name, "finish"))
+        failures = ("wrong",) if self.name == self.arms.wrong_arm else ()
+        sample = make_sample(self.arms.throughput_per_s[self.name], failures=failures)
+        if self.arms.stages:
+            sample = replace(sample, stages=self.arms.stages[self.name], telemetry=None)
+        return BurstRecord(tuple(self.units), tuple(self.seconds), sample)
