@@ -110,3 +110,12 @@ def test_a_baseline_is_drawn_where_all_cells_have_one() -> None:
     assert "baseline" in draw(compared, "Throughput: api")
     lacking = replace(compared[0], verdict=replace(compared[0].verdict, baseline_per_s=None))
     assert "baseline" not in draw([lacking, compared[1]], "Throughput: api")
+
+
+def test_kinds_keep_their_order_beside_numbers() -> None:
+    kinds = [
+        CellResult(Cell("photo", "kind", kind), "requests", make_samples([9.0]), Verdict(Status.NOT_JUDGED, "", 9.0))
+        for kind in ("screenshot", "phone")
+    ]
+    texts = draw([*kinds, *measured("api", "concurrency", [8, 1], "requests")], "Throughput: photo")
+    assert texts.index("screenshot") < texts.index("phone") < texts.index("kind")
