@@ -10,6 +10,7 @@ from servegate.load.workload import Workload
 from servegate.measure.bursts import PausableServer, open_pausable_server
 from servegate.measure.code_path import fill_python, make_environment, names_python
 from servegate.measure.http_instruments import DeployedInstrument, OpenLoopInstrument, ServerInstrument
+from servegate.measure.missed_gpu import tell_missed_gpu
 from servegate.measure.targets import Conditions, LaunchedProcess, MeasurementTarget
 from servegate.processes.server import ServerProcess
 from servegate.records import Checkout
@@ -43,7 +44,8 @@ class HttpService:
         Asks the running service, given its URL, what it is, as in {"server devices": "2"}. What it says is recorded
         with the machine and told where it differs from the baseline's, or between two checkouts side by side. A service
         that runs otherwise than it intended, as without its GPU, says why under a name that ends with `fallback`: then
-        the verdict is INVALID. The value `unknown` differs from none.
+        the verdict is INVALID. So it is where a name that ends with `device` has the value `cpu` on a machine with a
+        GPU. The value `unknown` differs from none.
     session_fixture:
         A session-scoped fixture that yields the running service as a `ServerProcess`. The first measurement uses it, so
         that a session with other tests of the service starts it once less.
@@ -181,7 +183,7 @@ def open_server_instrument(
 ) -> Iterator[ServerInstrument]:
     """A load client on a fresh process of a target's service; the client ends with the context."""
     with target.service.fresh_server(conditions) as server, engine.start() as client:
-        details = target.service.describe(server.url)
+        details = tell_missed_gpu(target.service.describe(server.url))
         yield ServerInstrument(server, client, target.workload, conditions.warmup_s, details)
 
 
@@ -203,9 +205,10 @@ class _LaunchedServer:
 
     def _describe(self) -> Mapping[str, str]:
         try:
-            return self.target.service.describe(self.server.url)
+            details = self.target.service.describe(self.server.url)
         except Exception as error:
             # The question is the working tree's. An older commit may know no answer, and isn't wrong for that.
             if self.checkout.name != "base":
                 raise MeasurementError(f"`describe` of the group {self.target.name!r} failed: {error!r}") from error
             return {}
+        return tell_missed_gpu(details)

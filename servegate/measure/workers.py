@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from servegate.errors import MeasurementError, SettingsError
 from servegate.measure.code_path import fill_python, make_environment, names_python
+from servegate.measure.missed_gpu import tell_missed_gpu
 from servegate.measure.samples import burst_record, summarise_latency
 from servegate.measure.targets import Conditions, MeasurementTarget
 from servegate.processes.managed import ManagedProcess
@@ -172,4 +173,4 @@ class LaunchedWorker:
                 f'{self.worker.name} must first say {{"ready": {{...}}}} on its stdout, but said {line.strip()!r}'
             ) from None
         observed = self.parts.enter_context(observe(self.worker.pid))
-        return WorkerInstrument(self.worker, details, names_python(self.target.command), observed)
+        return WorkerInstrument(self.worker, tell_missed_gpu(details), names_python(self.target.command), observed)
