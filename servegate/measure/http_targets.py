@@ -11,6 +11,7 @@ from servegate.load.workload import Requests
 from servegate.measure.http_instruments import DeployedInstrument, OpenLoopInstrument, ServerInstrument
 from servegate.measure.http_service import HttpService
 from servegate.measure.launched_server import launch_server
+from servegate.measure.missed_gpu import tell_missed_gpu
 from servegate.measure.targets import Conditions, Launchable, LaunchedProcess, MeasurementTarget, explain_no_number
 from servegate.records import Cell, Checkout
 
@@ -172,5 +173,5 @@ def open_server_instrument(
 ) -> Iterator[ServerInstrument]:
     """A load client on a fresh process of a target's service; the client ends with the context."""
     with target.service.fresh_server(conditions) as server, engine.start() as client:
-        details = target.service.describe(server.url)
+        details = tell_missed_gpu(target.service.describe(server.url))
         yield ServerInstrument(server, client, target.load_of, conditions.warmup_s, details)

@@ -11,6 +11,7 @@ from servegate.measure.bursts import LoadOf, PausableServer, open_pausable_serve
 from servegate.measure.code_path import names_python
 from servegate.measure.first_answer import is_answered_rightly
 from servegate.measure.http_service import HttpService
+from servegate.measure.missed_gpu import tell_missed_gpu
 from servegate.processes.server import ServerProcess
 from servegate.records import Checkout, ProcessRecord
 
@@ -87,9 +88,10 @@ class LaunchedServer:
 
     def _describe(self) -> Mapping[str, str]:
         try:
-            return self._service.describe(self._server.url)
+            details = self._service.describe(self._server.url)
         except Exception as error:
             # The question is the working tree's. An older commit may know no answer, and isn't wrong for that.
             if self._checkout.name != "base":
                 raise MeasurementError(f"`describe` of the service failed: {error!r}") from error
             return {}
+        return tell_missed_gpu(details)

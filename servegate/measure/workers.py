@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from servegate.errors import MeasurementError, SettingsError
 from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, FigureKind
 from servegate.measure.code_path import fill_python, make_environment, names_python
+from servegate.measure.missed_gpu import tell_missed_gpu
 from servegate.measure.samples import burst_record, summarise_latency
 from servegate.measure.targets import Conditions, Launchable, MeasurementTarget, explain_no_number
 from servegate.processes.managed import ManagedProcess
@@ -212,4 +213,5 @@ class LaunchedWorker:
             ) from None
         observed = self._parts.enter_context(observe(self._worker.pid))
         record = ProcessRecord(self._start_s, observed.memory_bytes())
-        return WorkerInstrument(self._worker, details, names_python(self._target.command), observed, record)
+        is_python = names_python(self._target.command)
+        return WorkerInstrument(self._worker, tell_missed_gpu(details), is_python, observed, record)
