@@ -18,6 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_init(commands)
+    doctor = commands.add_parser(
+        "doctor", help="try the project's performance tests, and say what this machine resolves"
+    )
+    doctor.set_defaults(run=_run_doctor)
+    doctor.add_argument("paths", nargs="*", default=["perf_tests"], metavar="PATH", help="as for pytest (perf_tests)")
     trend = commands.add_parser("trend", help="lasting changes of throughput, and the commits that they began with")
     trend.set_defaults(run=_run_trend)
     trend.add_argument("folder", type=Path, help="where --perf-history keeps the runs")
@@ -74,6 +79,13 @@ def _run_init(options: argparse.Namespace) -> int:
         question_of_terminal(),
     )
     run_init(Path.cwd(), asked, lambda line: print(line, flush=True))
+    return 0
+
+
+def _run_doctor(options: argparse.Namespace) -> int:
+    from servegate.setup.doctor import run_doctor
+
+    run_doctor(options.paths, lambda line: print(line, flush=True))
     return 0
 
 

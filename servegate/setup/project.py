@@ -1,5 +1,6 @@
 """Look at a project: where its server is, how it starts, what pins its packages, what its code needs besides."""
 
+import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -63,6 +64,17 @@ class Project:
     packages: tuple[str, ...]
 
 
+def read_code(root: Path) -> dict[Path, ast.Module]:
+    """The project's Python files that git doesn't ignore, without its tests.
+
+    Raises
+    ------
+    SetupError
+        Where git knows no such project.
+    """
+    return parse_sources([root / name for name in _python_files(root)])
+
+
 def find_servers(root: Path) -> list[PurePosixPath]:
     """The files that make a LitServer: those that also run it, if there are any.
 
@@ -71,7 +83,7 @@ def find_servers(root: Path) -> list[PurePosixPath]:
     SetupError
         Where git knows no such project.
     """
-    trees = parse_sources([root / name for name in _python_files(root)])
+    trees = read_code(root)
     servers = [file.relative_to(root) for file, tree in trees.items() if makes_server(tree)]
     running = [name for name in servers if read_server(trees[root / name], ()).run_line]
     return [PurePosixPath(name.as_posix()) for name in running or servers]
@@ -85,7 +97,7 @@ def look_at(root: Path, server: PurePosixPath) -> Project:
     SetupError
         When the file isn't there or is no Python, or when the server takes its port from nowhere.
     """
-    trees = parse_sources([root / name for name in _python_files(root)])
+    trees = read_code(root)
     if root / server not in trees:
         raise SetupError(f"{server} is no Python file of the project {root} that git doesn't ignore")
     code = read_server(trees[root / server], list(trees.values()))
@@ -104,7 +116,7 @@ def look_at(root: Path, server: PurePosixPath) -> Project:
         service=_service(server),
         lock=lock,
         make_environment=_LOCKS.get(lock or "", ""),
-        carried=_find_carried(root, read_texts(list(trees.values()))),
+        carried=find_carried(root, list(trees.values())),
         packages=tuple(name for name in _RECORDED if name in imported),
     )
 
@@ -136,10 +148,10 @@ def _service(server: PurePosixPath) -> str:
     return str(PurePosixPath(*parts[:depth]))
 
 
-def _find_carried(root: Path, texts: frozenset[str]) -> tuple[str, ...]:
+def find_carried(root: Path, trees: Sequence[ast.Module]) -> tuple[str, ...]:
     """What git ignores and a text in the code names: the file itself, its name, or a path below a folder."""
     listed = run_git(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
-    named = {PurePosixPath(text) for text in texts if text and "\n" not in text and len(text) < 200}
+    named = {PurePosixPath(text) for text in read_texts(trees) if text and "\n" not in text and len(text) < 200}
     found = []
     for entry in filter(None, listed.split("\0")):
         path = PurePosixPath(entry)
