@@ -11,9 +11,9 @@ from servegate.measure.bursts import LoadOf, PausableServer, open_pausable_serve
 from servegate.measure.code_path import names_python
 from servegate.measure.first_answer import is_answered_rightly
 from servegate.measure.http_service import HttpService
-from servegate.measure.missed_gpu import tell_missed_gpu
 from servegate.processes.server import ServerProcess
 from servegate.records import Checkout, ProcessRecord
+from servegate.telemetry.missed_gpu import tell_missed_gpu
 
 # Of a cell's load on a checkout, before its first burst.
 _WARMUP_BEFORE_BURSTS_S = 0.5

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from servegate.errors import MeasurementError, SettingsError
 from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, FigureKind
 from servegate.measure.code_path import fill_python, make_environment, names_python
-from servegate.measure.missed_gpu import tell_missed_gpu
 from servegate.measure.samples import burst_record, summarise_latency
 from servegate.measure.targets import Conditions, Launchable, MeasurementTarget, explain_no_number
 from servegate.processes.managed import ManagedProcess
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample, Telemetry
+from servegate.telemetry.missed_gpu import tell_missed_gpu
 from servegate.telemetry.process_tree import ProcessTree, observe
 from servegate.telemetry.sampler import TelemetrySampler
 

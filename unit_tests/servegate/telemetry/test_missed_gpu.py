@@ -3,7 +3,7 @@
 import pytest
 
 from servegate.judging.arms import find_fallback
-from servegate.measure.missed_gpu import tell_missed_gpu
+from servegate.telemetry.missed_gpu import tell_missed_gpu
 from unit_tests.builders.nvml.stand_in import StandInGpu, StandInNvml
 
 ON_CPU = {"server device": "cpu", "server devices": "['cpu']"}
