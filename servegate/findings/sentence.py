@@ -48,6 +48,7 @@ def describe_findings(
         find_subjects(groups, cells, status)
         for status in (Status.REGRESSED, Status.IMPROVED, Status.INVALID, Status.BASE_FAILED, Status.NO_BASELINE)
     )
+    allowed = find_subjects(groups, cells, Status.ALLOWED)
     unclear = find_subjects(groups, cells, Status.INCONCLUSIVE)
     # Only cells and figures have tests that can fail.
     passed = not (of_cells | of_figures) & set(failing)
@@ -58,9 +59,10 @@ def describe_findings(
     )
     clauses = [
         describe_arms(arms),
-        _explain(regressed or improved, cells, slower=bool(regressed)),
+        _explain(regressed or allowed or improved, cells, slower=bool(regressed or allowed)),
         _describe_change(regressed, "loses", "lose"),
         *more,
+        *(f"{_describe_change([one], 'loses', 'lose')}, {first_line(one.verdicts[0].reason)}" for one in allowed),
         _describe_change(improved, "gains", "gain"),
         *less,
         *_describe_reasons(invalid, "{names} can't be judged"),

@@ -3,11 +3,13 @@
 import base64
 import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 _SHOWN, _HEAD = 200, 16
+_MOST_TOLD = 5
 # Of server-sent events, what carries data; other lines are for the connection.
 _DATA, _EVENT_FIELDS = "data:", ("event:", "id:", "retry:", ":")
 
@@ -147,37 +149,31 @@ def _parse(line: str) -> object:
     return document
 
 
-def difference(expected: object, actual: object, tolerance: float, where: str = "answer") -> str | None:
-    """What is wrong with a JSON answer, or None if it is right."""
+def difference(expected: object, actual: object, tolerance: float) -> str | None:
+    """What is wrong with a JSON answer, or None if it is right; where more is wrong, the first places."""
+    found = list(islice(_find_differences(expected, actual, tolerance, "answer"), _MOST_TOLD + 1))
+    more = "; and more" if len(found) > _MOST_TOLD else ""
+    return "; ".join(found[:_MOST_TOLD]) + more if found else None
+
+
+def _find_differences(expected: object, actual: object, tolerance: float, where: str) -> Iterator[str]:
     if isinstance(expected, bool) or not isinstance(expected, int | float | dict | list):
         # The type counts: Python's True == 1.
-        if type(expected) is type(actual) and expected == actual:
-            return None
-        return f"{where} is {actual!r}, expected {expected!r}"
-    if isinstance(expected, int | float):
+        if type(expected) is not type(actual) or expected != actual:
+            yield f"{where} is {actual!r}, expected {expected!r}"
+    elif isinstance(expected, int | float):
         if isinstance(actual, bool) or not isinstance(actual, int | float):
-            return f"{where} is {actual!r}, expected a number"
-        if not abs(actual - expected) <= tolerance:  # not >: NaN is wrong, too
-            return f"{where} is {actual!r}, expected {expected!r} within {tolerance:g}"
-        return None
-    if isinstance(expected, dict):
+            yield f"{where} is {actual!r}, expected a number"
+        elif not abs(actual - expected) <= tolerance:  # not >: NaN is wrong, too
+            yield f"{where} is {actual!r}, expected {expected!r} within {tolerance:g}"
+    elif isinstance(expected, dict):
         if not isinstance(actual, dict) or expected.keys() != actual.keys():
-            return f"{where} is {actual!r}, expected an object with {', '.join(map(repr, expected))}"
-        return next(
-            (
-                wrong
-                for key in expected
-                if (wrong := difference(expected[key], actual[key], tolerance, f"{where}.{key}"))
-            ),
-            None,
-        )
-    if not isinstance(actual, list) or len(actual) != len(expected):
-        return f"{where} is {actual!r}, expected a list of {len(expected)}"
-    return next(
-        (
-            wrong
-            for index, (one, other) in enumerate(zip(expected, actual, strict=True))
-            if (wrong := difference(one, other, tolerance, f"{where}[{index}]"))
-        ),
-        None,
-    )
+            yield f"{where} is {actual!r}, expected an object with {', '.join(map(repr, expected))}"
+            return
+        for key in expected:
+            yield from _find_differences(expected[key], actual[key], tolerance, f"{where}.{key}")
+    elif not isinstance(actual, list) or len(actual) != len(expected):
+        yield f"{where} is {actual!r}, expected a list of {len(expected)}"
+    else:
+        for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
+            yield from _find_differences(one, other, tolerance, f"{where}[{index}]")

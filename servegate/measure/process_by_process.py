@@ -44,20 +44,28 @@ def measure_group(
     start_s = time.monotonic()
     for number in range(processes):
         here = f"{target.name}: process {number + 1} of {processes}"
-        if number:
-            left_s = (time.monotonic() - start_s) / number * (processes - number)
-            here += f", {describe_duration(left_s)} left"
-        progress(f"{here}: starts")
+        progress(f"{here}{_describe_rest(start_s, number / processes)}: starts")
         with target.open(conditions) as instrument:
             details.update(instrument.details)
             first = number % len(cells)
-            for cell in [*cells[first:], *cells[:first]]:
-                progress(f"{here}: {cell}")
+            for place, cell in enumerate([*cells[first:], *cells[:first]]):
+                rest = _describe_rest(start_s, (number + place / len(cells)) / processes) if number else ""
+                progress(f"{here}{rest}: {cell}")
                 with watch():
                     samples[cell].append(instrument.measure(cell, seconds))
     return GroupMeasurement(samples, details)
 
 
+def _describe_rest(start_s: float, done: float) -> str:
+    """The time that is left, by the share that is done since the start; empty before anything is."""
+    if not done:
+        return ""
+    return f", {describe_duration((time.monotonic() - start_s) * (1 - done) / done)} left"
+
+
 def describe_duration(seconds: float) -> str:
-    """As in `40 s` or `3 min`, for a reader who waits."""
-    return f"{math.ceil(seconds / 10) * 10} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    """As in `4 s`, `40 s` or `3 min`, for a reader who waits."""
+    if seconds >= 90:
+        return f"{seconds / 60:.0f} min"
+    step_s = 1 if seconds < 10 else 10
+    return f"{math.ceil(seconds / step_s) * step_s} s"

@@ -10,6 +10,7 @@ import pytest
 
 from servegate.judging.figures.kinds import FIGURE_KINDS
 from servegate.load.workload import KEY_VARIABLE
+from servegate.options.allowance import parse_allowances
 from servegate.options.option import Option, Switch
 from servegate.options.values import address, cells, figures, looks, margins, number, whole_number, words
 
@@ -19,7 +20,7 @@ MIN_ACCEPTED_PROCESSES = 8
 CELLS = Option(
     "perf_cells",
     "",
-    "what is measured, as in: model=1,8 api=1,8,32; on the command line, of the groups that it names",
+    "what is measured, as in: model=1,8 api=1,8,32; on the command line, these groups alone",
     cells,
     metavar="GROUP=N,N...",
 )
@@ -63,6 +64,15 @@ OPTIONS = (
         "time after which a run begins no further pair",
         number(0, 6000),
         metavar="MINUTES",
+    ),
+    Option(
+        "perf_allow",
+        "",
+        "a slowdown that is accepted on purpose, as in: api: up to 5 %: stronger checks; also as a line of a commit's "
+        "message, `Perf-allow: api: up to 5 %: stronger checks`",
+        parse_allowances,
+        metavar="'NAME: up to N %: REASON'",
+        is_for_one_run=True,
     ),
     Option("perf_processes", "3", "fresh processes that measure each cell", whole_number(1, 1000), metavar="N"),
     Option("perf_seconds", "5", "time that a process measures each cell", number(0.1, 3600), metavar="SECONDS"),

@@ -1,6 +1,7 @@
 """Read and check the gate's settings, once: from the command line, the ini file and the defaults."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -9,8 +10,17 @@ from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.fresh_pairs import Schedule
 from servegate.options import catalogue
+from servegate.options.allowance import Allowance
 from servegate.options.catalogue import CELLS, MIN_ACCEPTED_PROCESSES
-from servegate.options.settings import FileSettings, JudgingSettings, MeasuringSettings, ProjectSettings, Settings
+from servegate.options.hidden_settings import refuse_hidden_settings
+from servegate.options.settings import (
+    FileSettings,
+    JudgingSettings,
+    MeasuringSettings,
+    ProjectSettings,
+    Settings,
+    name_groups_and_cells,
+)
 from servegate.storage.environments import EnvironmentRecipe
 
 _PYPROJECT = "pyproject.toml"
@@ -33,7 +43,8 @@ def read_settings(config: pytest.Config) -> Settings:
     SettingsError
         For a wrong value, with its source, or for options that contradict each other.
     """
-    read = {option.name: option.read(config) for option in catalogue.OPTIONS}
+    refuse_hidden_settings(config)
+    read = _read_options(config)
     value = {name: parsed for name, (parsed, _) in read.items()}
     cells = _all_cells(config, value["perf_cells"])
     versus = value["perf_versus"] or None
@@ -56,7 +67,7 @@ def read_settings(config: pytest.Config) -> Settings:
         root=root,
         cells=cells,
         informing=_informing(*read["perf_informing"], cells),
-        selected_groups=frozenset(value["perf_cells"]) if deployed else None,
+        selected_groups=None if config.getoption(CELLS.name) is None else frozenset(value["perf_cells"]),
         is_accepting=is_accepting,
         measuring=MeasuringSettings(
             processes=_processes(*read["perf_processes"], is_accepting=is_accepting),
@@ -74,6 +85,7 @@ def read_settings(config: pytest.Config) -> Settings:
             margin=value["perf_margin_percent"][0],
             margins=_margins(*read["perf_margin_percent"], cells),
             figures=_figures(*read["perf_figures"], cells),
+            allowances=_allowances(*read["perf_allow"], cells),
             error_level=value["perf_error_percent"] / 100,
             looks=value["perf_pairs"],
             schedule=Schedule(value["perf_burst_seconds"], value["perf_blocks"], value["perf_turn_seconds"]),
@@ -94,20 +106,37 @@ def read_settings(config: pytest.Config) -> Settings:
     )
 
 
+def _read_options(config: pytest.Config) -> dict[str, tuple[Any, str]]:
+    """Each option's value and where it came from; all wrong values are told at once."""
+    read, wrong = {}, []
+    for option in catalogue.OPTIONS:
+        try:
+            read[option.name] = option.read(config)
+        except SettingsError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise SettingsError("\n".join(wrong))
+    return read
+
+
 def _margins(margins: tuple[float, Mapping[str, float]], source: str, cells: Cells) -> Mapping[str, float]:
     _, named = margins
-    _check_names(named, source, cells)
+    _require_known(named, source, cells)
     return named
 
 
+def _allowances(allowances: tuple[Allowance, ...], source: str, cells: Cells) -> tuple[Allowance, ...]:
+    _require_known((allowance.name for allowance in allowances), source, cells)
+    return allowances
+
+
 def _figures(margins: Mapping[str, float | None], source: str, cells: Cells) -> Mapping[str, float | None]:
-    _check_names([where for name in margins if (where := name.rpartition(".")[0])], source, cells)
+    _require_known([where for name in margins if (where := name.rpartition(".")[0])], source, cells)
     return margins
 
 
-def _check_names(names: Iterable[str], source: str, cells: Cells) -> None:
-    known = {*cells, *(f"{group}[{value}]" for group, values in cells.items() for value in values)}
-    unknown = sorted(set(names) - known)
+def _require_known(names: Iterable[str], source: str, cells: Cells) -> None:
+    unknown = sorted(set(names) - name_groups_and_cells(cells))
     if unknown:
         raise SettingsError(f"{source}: {', '.join(unknown)} is no group or cell of perf_cells, as api or api[64]")
 

@@ -9,6 +9,7 @@ from servegate.judging.policy import Policy
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.fresh_pairs import Schedule
+from servegate.options.allowance import Allowance
 from servegate.storage.environments import EnvironmentRecipe
 
 # Throughput gets half of the run's error level; the other half is kept for other figures.
@@ -64,6 +65,8 @@ class JudgingSettings:
         As in `Policy`.
     figures:
         The margins of `FigurePolicy`.
+    allowances:
+        Slowdowns that the command line allows.
     error_level:
         Probability that a run of identical code is accused, whatever figure it is of.
     schedule:
@@ -79,6 +82,7 @@ class JudgingSettings:
     margin: float
     margins: Mapping[str, float]
     figures: Mapping[str, float | None]
+    allowances: tuple[Allowance, ...]
     error_level: float
     looks: tuple[int, ...]
     schedule: Schedule
@@ -157,6 +161,11 @@ class ProjectSettings:
     def lock(self) -> str:
         """The file that pins the service's packages."""
         return self.recipe.lock
+
+
+def name_groups_and_cells(cells: Mapping[str, tuple[int | str, ...]]) -> frozenset[str]:
+    """What an option may name: groups, as `api`, and cells, as `api[64]`."""
+    return frozenset((*cells, *(f"{group}[{value}]" for group, values in cells.items() for value in values)))
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,13 @@ class Row:
         return change
 
     @property
+    def crosses_margin(self) -> bool:
+        """Whether it passes although its interval reaches beyond the margin: PASS excludes a larger slowdown."""
+        if self.change is None or self.margin is None:
+            return False
+        return self.entry["status"] == "PASS" and self.change["low"] < -self.margin
+
+    @property
     def reach(self) -> list[float]:
         """The changes that the row shows."""
         excluded = [-self.entry["excludes"]] if self.entry["excludes"] else []

@@ -1,5 +1,6 @@
 """A cell's figures: each declared once, and shown wherever a run is told."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
@@ -7,7 +8,7 @@ from statistics import fmean, median
 from servegate.judging.cell_result import CellResult
 from servegate.judging.estimators import mean_of_known, most_of_known
 from servegate.judging.stages import compare_stages, mean_stage
-from servegate.records import Change, Sample, StageTime
+from servegate.records import REST, Change, Sample, StageTime
 from servegate.telemetry.sampler import mean_by_process
 
 
@@ -47,6 +48,11 @@ def short(value: float) -> str:
 def show_mib(value: float) -> str:
     """Bytes in MiB."""
     return f"{value / 2**20:.0f}"
+
+
+def name_stage(name: str) -> str:
+    """As the report shows it: `rest` tells nobody what it is."""
+    return "rest (HTTP, queues, client)" if name == REST else name
 
 
 show_percent, show_cores = "{:.1%}".format, "{:.2f}".format
@@ -174,3 +180,21 @@ def benchmark_figures(result: CellResult) -> dict[str, object]:
         "change": asdict(result.verdict.change) if result.verdict.change else None,
         "pairs": [pair.to_json() for pair in result.pairs],
     }
+
+
+def list_properties(result: CellResult) -> list[tuple[str, object]]:
+    """A cell's figures as properties of its test in pytest's JUnit file, by the names of `results.json`.
+
+    Figures that the cell doesn't have are left out.
+    """
+    verdict, change = result.verdict, result.verdict.change
+    figures: dict[str, float | None] = {
+        "now_per_s": verdict.now_per_s,
+        "baseline_per_s": verdict.baseline_per_s,
+        "change": None if change is None else change.estimate,
+        "change_low": None if change is None else change.low,
+        "change_high": None if change is None else change.high,
+        **summarise(result.samples),
+    }
+    known = [(name, f"{value:.6g}") for name, value in figures.items() if value is not None and math.isfinite(value)]
+    return [("cell", str(result.cell)), ("verdict", str(verdict.status)), ("unit", result.unit), *known]

@@ -49,11 +49,10 @@ def write_command(document: Mapping[str, Any]) -> str:
 
 
 def describe_load(load: Mapping[str, Any]) -> str:
-    """What others used of the machine, as in `Other programs used 0.85 of the machine's 2 cores meanwhile`."""
+    """What others used of the machine, as in `Other programs used 0.85 of 2 cores (0.90 before)`."""
     before = load["before_cores"]
-    return f"Other programs used {load['during_cores']:.2f} of the machine's {load['cores']} cores meanwhile" + (
-        "" if before is None else f" ({before:.2f} before)"
-    )
+    used = f"Other programs used {load['during_cores']:.2f} of {load['cores']} cores"
+    return used if before is None else f"{used} ({before:.2f} before)"
 
 
 def _describe_reference(reference: Mapping[str, Any] | None) -> str:

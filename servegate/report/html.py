@@ -5,6 +5,8 @@ import re
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from servegate.report.figures import name_stage
+
 
 def render_html(template: str, package: str = "servegate.report", **values: object) -> str:
     """Fill in a template.
@@ -26,6 +28,7 @@ def render_html(template: str, package: str = "servegate.report", **values: obje
         keep_trailing_newline=True,
     )
     environment.filters["mark_names"] = _mark_names
+    environment.filters["name_stage"] = name_stage
     return environment.get_template(template).render(**values)
 
 

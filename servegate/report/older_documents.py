@@ -6,7 +6,14 @@ from typing import Any
 from servegate.report.headline import headline
 
 # Fields that were added without a new schema number, with the values that stand for missing ones.
-_OF_RUN: Mapping[str, Any] = {"groups": (), "figures": (), "arms": {}, "load": None}
+_OF_RUN: Mapping[str, Any] = {
+    "groups": (),
+    "figures": (),
+    "arms": {},
+    "load": None,
+    "changed_files": None,
+    "requests": {},
+}
 _OF_CELL: Mapping[str, Any] = {"ceiling": None, "rate_is_given": False, "excludes": None}
 _OF_REFERENCE: Mapping[str, Any] = {"commit": None, "subject": None}
 

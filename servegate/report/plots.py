@@ -5,7 +5,8 @@ from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from servegate.report.svg import BLUE, GREEN, GREY, HEIGHT_IN, ORANGE, STAGE_COLOURS, Plot
+from servegate.report.figures import name_stage
+from servegate.report.svg import BLUE, GREEN, GREY, HATCHES, HEIGHT_IN, ORANGE, STAGE_COLOURS, Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,8 +67,8 @@ def _draw_throughput(axes: "Axes", cells: Cells) -> None:
     axes.plot(places, [cell["now_per_s"] for cell in cells], color=BLUE, marker="o", label="now")
     if all(cell["baseline_per_s"] is not None for cell in cells):
         before = [cell["baseline_per_s"] for cell in cells]
-        axes.plot(places, before, color=GREY, marker="s", linestyle="--", label="baseline")
-        axes.legend(loc="lower right")
+        axes.plot(places, before, color=GREY, marker="s", linestyle="--", label="base")
+    axes.legend(loc="lower right")
     _label(axes, cells, f"{unit} per s")
 
 
@@ -90,17 +91,28 @@ def _draw_throughputs(axes: "Axes", groups: Mapping[str, Cells]) -> None:
 
 def _draw_latency(axes: "Axes", cells: Cells) -> None:
     places = range(len(cells))
-    for colour, name in ((GREEN, "p50"), (BLUE, "p95"), (ORANGE, "p99")):
+    for colour, marker, name in ((GREEN, "o", "p50"), (BLUE, "^", "p95"), (ORANGE, "D", "p99")):
         now = [cell["now"][f"latency_{name}_ms"] for cell in cells]
-        axes.plot(places, now, color=colour, marker="o", label=name)
+        axes.plot(places, now, color=colour, marker=marker, label=name)
         if all(cell["base"] is not None for cell in cells):
             before = [cell["base"][f"latency_{name}_ms"] for cell in cells]
-            axes.plot(places, before, color=colour, marker="s", linestyle=":", label=f"{name}, base")
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.plot(
+                places, before, color=colour, marker=marker, fillstyle="none", linestyle=":", label=f"{name}, base"
+            )
+    _set_log_scale(axes)
     _label(axes, cells, "ms")
     axes.set_ylim(bottom=None)
     axes.legend(loc="upper left", ncols=2)
+
+
+def _set_log_scale(axes: "Axes") -> None:
+    """With ticks at 1, 2 and 5 of each decade: of powers of ten alone there is often only one."""
+    from matplotlib.ticker import LogLocator, NullFormatter  # an extra, as in svg.py
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_cpu(axes: "Axes", cells: Cells) -> None:
@@ -115,7 +127,7 @@ def _draw_cpu(axes: "Axes", cells: Cells) -> None:
     for place, name in enumerate(_find_most_used(parts)):
         widths = [part.get(name, 0.0) for part in parts]
         colour = ORANGE if name == "client" else others[place % len(others)]
-        axes.barh(rows, widths, left=left, color=colour, height=0.6, label=name)
+        axes.barh(rows, widths, left=left, color=colour, height=0.6, label=name, **_hatch(place))
         left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.set_yticks(list(rows), [cell["cell"] for cell in cells])
     axes.set_xlabel("cores")
@@ -149,12 +161,18 @@ def _draw_stages(axes: "Axes", cells: Cells, figure: str, unit: str) -> None:
                     height=0.36,
                     color=colours[stage["name"]],
                     alpha=1.0 if arm == "now" else 0.55,
-                    label=label,
+                    label=label and name_stage(label),
+                    **_hatch(names.index(stage["name"])),
                 )
                 left += width * scale
     axes.set_yticks(range(len(cells), 0, -1), [cell["cell"] for cell in cells])
     axes.set_xlabel(unit + ("; paler: the base" if any(cell["base"] for cell in cells) else ""))
     axes.figure.legend(loc="outside upper right", ncols=3)
+
+
+def _hatch(place: int) -> dict[str, Any]:
+    """A part of a bar has a pattern besides its colour."""
+    return {"hatch": HATCHES[place % len(HATCHES)], "edgecolor": "white", "linewidth": 0.0}
 
 
 def _draw_gpu(axes: "Axes", cells: Cells) -> None:

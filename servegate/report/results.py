@@ -22,6 +22,7 @@ _BY_WEIGHT = (
     Status.BASE_FAILED,
     Status.INCONCLUSIVE,
     Status.NO_BASELINE,
+    Status.ALLOWED,
     Status.IMPROVED,
     Status.PASS,
     Status.NOT_JUDGED,
@@ -59,6 +60,10 @@ class RunFacts:
         The details that the processes of `base` and `head` reported; empty if nothing was compared side by side.
     load:
         What others used of the machine; None where that isn't known.
+    changed_files:
+        Files that differ from the commit that was compared with; None where that isn't known.
+    requests:
+        What is sent to each group that is asked over HTTP, as the document names it.
     notes:
         Lines for whoever reads the run.
     """
@@ -77,6 +82,8 @@ class RunFacts:
     failing: Collection[Status]
     arms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     load: MachineLoad | None = None
+    changed_files: Sequence[str] | None = None
+    requests: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
@@ -110,6 +117,8 @@ def results_document(
         "differences": [{"name": name, "then": then, "now": now} for name, then, now in facts.differences],
         "arms": {name: dict(details) for name, details in facts.arms.items()},
         "load": asdict(facts.load) if facts.load else None,
+        "changed_files": None if facts.changed_files is None else list(facts.changed_files),
+        "requests": {group: [*map(dict, requests)] for group, requests in facts.requests.items()},
         "notes": list(facts.notes),
         "not_measured": [str(cell) for cell in facts.selected if cell not in measured],
         "groups": [_group(group) for group in groups],

@@ -50,7 +50,7 @@ def _show_ms(value: float) -> str:
 _signed = "{:+.1%}".format
 _COLUMNS = (
     Column("now, per s", "now_per_s", short),
-    Column("baseline", "baseline_per_s", short),
+    Column("base, per s", "baseline_per_s", short),
     Column("change", "change.estimate", _signed),
     Column("95 % from", "change.low", _signed),
     Column("to", "change.high", _signed),
@@ -128,5 +128,15 @@ def _describe_machine(document: Mapping[str, Any]) -> dict[str, str]:
         "CPU": f"{machine['cpu_model']}, {machine['usable_cores']} usable cores",
         "GPU": f"{machine['gpu_count']} x {machine['gpu_name']}" if machine["gpu_name"] else "none",
         "began": document["began"],
+        **{
+            f"requests of {group}": "; ".join(map(_describe_request, requests))
+            for group, requests in document["requests"].items()
+        },
         **machine["details"],
     }
+
+
+def _describe_request(request: Mapping[str, Any]) -> str:
+    size = request["body_bytes"]
+    shown = f"{size / 1e3:.1f} kB" if size >= 1000 else f"{size} bytes"
+    return f"{request['method']} {request['path']}, {shown}"

@@ -1,13 +1,16 @@
 """A run's document as Markdown for a pull request or a job's summary."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from servegate.findings.wording import enumerate_names, quote
 from servegate.report.figures import short
 from servegate.report.headline import describe_run, headline, write_command
 from servegate.report.older_documents import complete
 
 _QUIET = ("PASS", "not judged", "informs")
+_MOST_FILES = 10
+_OF_GROUPS = ("REGRESSED", "ALLOWED")
 
 
 def render_summary(document: Mapping[str, Any]) -> str:
@@ -34,8 +37,16 @@ def render_summary(document: Mapping[str, Any]) -> str:
         lines += ["", "```text", evidence, "```", "", "</details>"] if evidence else ["", "</details>"]
     if document["differences"]:
         lines += ["", "Differs from the baseline's machine: " + ", ".join(map(_difference, document["differences"]))]
-    lines += ["", *document["notes"], f"Repeat it: `{write_command(document)}`"]
+    if document["changed_files"]:
+        lines += ["", f"Changed: {_name_some(document['changed_files'])}"]
+    lines += ["", *map(_safe, document["notes"]), f"Repeat it: `{write_command(document)}`"]
     return "\n".join(lines) + "\n"
+
+
+def _name_some(files: Sequence[str]) -> str:
+    """A backtick in a name can't end what makes it text."""
+    named = [quote(name.replace("`", "'")) for name in files[:_MOST_FILES]]
+    return enumerate_names([*named, f"{len(files) - _MOST_FILES} more"] if len(files) > _MOST_FILES else named)
 
 
 def _difference(difference: Mapping[str, str]) -> str:
@@ -44,8 +55,12 @@ def _difference(difference: Mapping[str, str]) -> str:
 
 def _find_loud(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """Groups and cells that need a reader, by name; a cell that has its verdict from its group is told with it."""
-    told = {cell for group in document["groups"] if group["status"] == "REGRESSED" for cell in group["cells"]}
-    cells = [cell for cell in document["cells"] if cell["cell"] not in told or cell["status"] != "REGRESSED"]
+    told = {(cell, group["status"]) for group in document["groups"] for cell in group["cells"]}
+    cells = [
+        cell
+        for cell in document["cells"]
+        if cell["status"] not in _OF_GROUPS or (cell["cell"], cell["status"]) not in told
+    ]
     entries = [(group["group"], group) for group in document["groups"]]
     entries += [(figure["figure"], figure) for figure in document["figures"]]
     entries += [(cell["cell"], cell) for cell in cells]

@@ -31,6 +31,7 @@ _STYLE: dict[str, Any] = {
 # Told apart by people who see colours differently (Okabe and Ito), and on white as on black.
 BLUE, ORANGE, GREEN, GREY = "#3a8fd0", "#e0762a", "#1fa37c", "#8a8a8a"
 STAGE_COLOURS = (BLUE, GREY, GREEN, ORANGE, "#b07cc6", "#c9b458")
+HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---")
 _WIDTH_IN = 5.2
 HEIGHT_IN = 3.0
 

@@ -25,7 +25,8 @@ _MEANINGS = {
 _WIDTH = 80
 _QUIET = (Status.PASS, Status.NOT_JUDGED, Status.INFORMS)
 # A cell's evidence for REGRESSED stands with its failed test.
-_EVIDENCE_HERE = (Status.INCONCLUSIVE, Status.IMPROVED)
+_EVIDENCE_HERE = (Status.INCONCLUSIVE, Status.IMPROVED, Status.ALLOWED)
+_OF_GROUPS = (Status.REGRESSED, Status.ALLOWED)
 
 
 class Progress:
@@ -102,9 +103,9 @@ def write_summary(
         if figure.verdict.status not in _QUIET:
             _write_reason(reporter, str(figure.figure), figure.verdict, figure.verdict.evidence)
     # A group's verdict stands for its cells: one finding is told once.
-    told = {cell for group in groups if group.verdict.status is Status.REGRESSED for cell in group.cells}
+    told = {(cell, group.verdict.status) for group in groups for cell in group.cells}
     for result in results:
-        if result.cell in told and result.verdict.status is Status.REGRESSED:
+        if result.verdict.status in _OF_GROUPS and (result.cell, result.verdict.status) in told:
             continue
         without_baseline = result.verdict.status is Status.NO_BASELINE and baseline is None
         has_figure = result.verdict.now_per_s is not None

@@ -18,9 +18,11 @@ from servegate.judging.screen import screen_group
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import Compared
 from servegate.measure.targets import Conditions, MeasurementTarget, SessionServers
+from servegate.options.allowance import Allowance
 from servegate.options.settings import Settings
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
+from servegate.session.allowances import allow_cells, allow_groups
 from servegate.session.outcomes import (
     confirm,
     excuse_base,
@@ -82,6 +84,8 @@ class Gate:
         The report of what the two arms ran, for each pair; empty if nothing was compared side by side.
     outside:
         Watches what others use of the machine.
+    allowances:
+        Slowdowns that are accepted on purpose, by group or cell.
     """
 
     settings: Settings
@@ -96,6 +100,7 @@ class Gate:
     details: dict[str, str] = field(default_factory=dict)
     reports: Sequence[PairReport] = ()
     outside: OutsideLoad = field(default_factory=OutsideLoad)
+    allowances: Mapping[str, Allowance] = field(default_factory=dict)
     _errors: dict[str, BaseException] = field(default_factory=dict)
     _servers: SessionServers = field(default_factory=SessionServers)
     _start_s: float = field(default_factory=time.monotonic)
@@ -171,9 +176,9 @@ class Gate:
         # A comparison that failed as a whole would fail again, whatever it was, pytest.fail and its like among it.
         except BaseException as error:
             self._errors.update({target.name: error for target in targets if target.name not in self._errors})
-        for target in targets:
-            for result in self._results_of(target):
-                self.results[result.cell] = tell_slowing(result)
+        self.groups = allow_groups(self.allowances, self.groups)
+        judged = [tell_slowing(result) for target in targets for result in self._results_of(target)]
+        self.results.update({result.cell: result for result in allow_cells(self.allowances, self.groups, judged)})
 
     def _measure(self, targets: Sequence[MeasurementTarget], get_fixture: GetFixture) -> None:
         """Measure targets process by process, and judge them by the stored baseline."""

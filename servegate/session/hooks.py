@@ -14,7 +14,7 @@ from servegate.options.performance_paths import performance_paths, runs_in_paral
 from servegate.options.read_settings import read_settings
 from servegate.options.settings import Settings
 from servegate.records import Cell, Verdict
-from servegate.report.figures import benchmark_figures
+from servegate.report.figures import benchmark_figures, list_properties
 from servegate.report.terminal import Progress, write_summary
 from servegate.session.gate import CellFailedError
 from servegate.session.replayed_clock import replay, replayed_clock
@@ -282,6 +282,7 @@ class CellReporter:
             return
         result = self._gate.measure(self._target, self.cell, self._request.getfixturevalue)
         self._benchmark.extra_info.update(benchmark_figures(result))
+        self._request.node.user_properties += list_properties(result)
         if any(sample.rounds_s for sample in result.samples):
             replay(self._benchmark, [seconds for sample in result.samples for seconds in sample.rounds_s])
         self._fail_for(result.verdict)

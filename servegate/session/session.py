@@ -11,16 +11,18 @@ import pytest
 
 from servegate.errors import BaselineError, CheckoutError, NoBaselineError, ServegateError, SettingsError
 from servegate.judging.arms import collect_details
+from servegate.measure.http_targets import HttpTarget, OpenLoopTarget
 from servegate.options.settings import Settings
 from servegate.records import Fingerprint
 from servegate.report.folder import write_report
 from servegate.report.results import RunFacts, results_document
+from servegate.session.allowances import find_allowances
 from servegate.session.gate import Gate
 from servegate.session.machine_claim import claim_machine
 from servegate.session.reference import describe_reference
 from servegate.storage.accepted import find_accepted
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
-from servegate.storage.commits import identify, read_head, require_clean, resolve_commit
+from servegate.storage.commits import identify, list_differing_files, read_head, require_clean, resolve_commit
 from servegate.storage.history import append_run
 from servegate.telemetry.machine import read_fingerprint
 
@@ -52,6 +54,10 @@ class GateSession:
         versus = settings.judging.versus
         # Resolved once: HEAD or a branch may be another commit when the run ends.
         self.gate.reference = resolve_commit(settings.root, versus) if versus is not None else self._find_accepted()
+        self._base = self.gate.reference or (self.gate.baseline.checkout.commit if self.gate.baseline else None)
+        if settings.judging.is_judged:
+            self.gate.allowances, notes = find_allowances(settings, self._base)
+            self.notes += notes
         self._config = config
         self._began = datetime.now(UTC)
         self._commit, self._is_changed = read_head(settings.root)
@@ -174,6 +180,16 @@ class GateSession:
             failing=self.gate.failing,
             arms=collect_details(self.gate.reports),
             load=self.gate.outside.found,
+            changed_files=None if self._base is None else list_differing_files(self.settings.root, self._base),
+            requests={
+                target.name: [
+                    {"method": request.method, "path": request.path, "body_bytes": len(request.body)}
+                    for requests in target.kinds
+                    for _, request in requests.parts
+                ]
+                for target in self.gate.targets
+                if isinstance(target, HttpTarget | OpenLoopTarget)
+            },
             notes=tuple(self.notes),
         )
         gate = self.gate

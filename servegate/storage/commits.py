@@ -58,6 +58,17 @@ def read_head(root: Path) -> tuple[str | None, bool]:
         return None, False
 
 
+def read_messages(root: Path, base: str) -> str:
+    """The messages of the commits that HEAD has and a base hasn't, the newest first.
+
+    Raises
+    ------
+    CheckoutError
+        Without git, or when the base isn't here.
+    """
+    return run_git(root, "log", "--format=%B", f"{base}..HEAD", "--")
+
+
 def require_clean(root: Path, allowed: Path) -> None:
     """Refuse a working tree with changes outside one folder.
 
@@ -92,6 +103,17 @@ def _is_written_by_litserve(file: Path) -> bool:
         return False
     with file.open("rb") as text:
         return text.readline().strip() == _WRITTEN_BY_LITSERVE
+
+
+def list_differing_files(root: Path, base: str) -> list[str] | None:
+    """Files below `root` that differ from a commit, untracked ones among them; None where git can't say."""
+    try:
+        tracked = run_git(root, "diff", "--name-only", "--relative", "-z", base, "--").split("\0")
+        untracked = run_git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+    except CheckoutError:
+        return None
+    written = {name for name in untracked if name and _is_written_by_litserve(root / name)}
+    return sorted({*tracked, *untracked} - written - {""})
 
 
 def find_equivalent(root: Path, wanted: CommitIdentity, service: str, lock: str) -> str:

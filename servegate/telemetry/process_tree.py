@@ -13,6 +13,12 @@ import psutil
 from servegate.telemetry.gauges import GAUGES
 from servegate.telemetry.gpus import Gpu, GpuReading, open_gpus, read_gpu
 
+# What multiprocessing starts by a line of code. LitServe's inference workers are spawned.
+_OF_MULTIPROCESSING = {
+    "multiprocessing.spawn": "worker",
+    "multiprocessing.forkserver": "fork server",
+    "multiprocessing.resource_tracker": "resource tracker",
+}
 # Finding a process's children means going through all processes of the machine, far dearer than asking those known.
 _CHILDREN_S = 2.0
 
@@ -40,7 +46,7 @@ class ProcessTree:
     """A process with its children, and the GPUs; see `observe`.
 
     Processes are named by the module or script that they run and numbered in the order in which they were found, as in
-    `service.server 2`.
+    `service.server 2`; one that multiprocessing has spawned is a `worker`.
 
     Attributes
     ----------
@@ -143,8 +149,8 @@ def _program(process: psutil.Process) -> str:
         if option == "-m":
             return value
         if option == "-c":
-            origin = re.match(r"(?:from|import) (\w+)", value)
-            return origin[1] if origin else "-c"
+            origin = re.match(r"(?:from|import) ([\w.]+)", value)
+            return _OF_MULTIPROCESSING.get(origin[1], origin[1].partition(".")[0]) if origin else "-c"
         if not option.startswith("-"):
             return Path(option).name
     return process.name()

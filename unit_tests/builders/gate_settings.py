@@ -46,6 +46,7 @@ SETTINGS = Settings(
         margin=0.02,
         margins={},
         figures=DEFAULT_MARGINS,
+        allowances=(),
         error_level=0.01,
         looks=(3, 5),
         schedule=Schedule(burst_s=0.5, blocks=2),

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from xml.etree import ElementTree
 
 import pytest
 
@@ -39,9 +40,8 @@ class TestMeasuring:
     def test_the_command_line_names_cells_processes_and_seconds(self, tiny_project: TinyProject) -> None:
         tiny_project.plan({"api[concurrency=3]": 50.0})
         result = tiny_project.run("perf_tests", "--perf-cells=api=3", "--perf-processes=2", "--perf-seconds=1")
-        result.assert_outcomes(passed=2)
-        assert tiny_project.measured.count("api[concurrency=3] in process 1") == 1
-        assert len(tiny_project.measured) == 4
+        result.assert_outcomes(passed=1, deselected=1)
+        assert tiny_project.measured == [f"api[concurrency=3] in process {number}" for number in range(2)]
         result.stdout.fnmatch_lines(["servegate: measure, not judged; 2 fresh processes, 1 s a cell*"])
 
     def test_progress_is_shown_while_measuring(self, tiny_project: TinyProject) -> None:
@@ -68,6 +68,24 @@ class TestMeasuring:
         assert info["success_rate"] == 1.0
         assert info["cpu_cores"] == [1.25] * 3
         assert by_cell[MODEL_8]["extra_info"]["unit"] == "images"
+
+    def test_the_junit_file_has_the_figures_of_each_cell(self, tiny_project: TinyProject) -> None:
+        """Those of a failed one, too; a cell without a figure has none."""
+        tiny_project.accept()
+        tiny_project.plan({API_8: 100.0 / 3}, failures={MODEL_8: ["status 500"]})
+        tiny_project.run("perf_tests", "--benchmark-compare", "--junitxml=junit.xml")
+        found = {}
+        for test in ElementTree.parse(tiny_project.root / "junit.xml").iter("testcase"):
+            properties = {entry.attrib["name"]: entry.attrib["value"] for entry in test.iter("property")}
+            found[properties["cell"]] = properties
+        assert set(found) == set(CELLS)
+        slow = found[API_8]
+        assert (slow["verdict"], slow["unit"]) == ("REGRESSED", "requests")
+        assert float(slow["now_per_s"]) == pytest.approx(33.33, rel=0.01)
+        assert float(slow["change_low"]) < float(slow["change"]) < float(slow["change_high"]) < -0.6
+        assert {"latency_p99_ms", "cpu_cores", "success_rate"} <= slow.keys()
+        assert found[MODEL_8]["verdict"] == "INVALID"
+        assert not {"now_per_s", "change", "gpu_power_w"} & found[MODEL_8].keys()
 
     def test_benchmark_only_measures_too(self, tiny_project: TinyProject) -> None:
         """As stock users type it; skipping every test would be a green run without a figure."""
@@ -206,7 +224,7 @@ class TestComparing:
         assert result.ret == pytest.ExitCode.OK
         result.stdout.fnmatch_lines(["api[[]concurrency=3[]] NO_BASELINE: the baseline has no such cell"])
         strict = tiny_project.run("perf_tests", "--benchmark-compare", "--perf-strict", "--perf-cells=api=1,3")
-        strict.assert_outcomes(passed=2, failed=1)
+        strict.assert_outcomes(passed=1, failed=1, deselected=1)
 
     def test_another_precision_than_the_baselines_is_told(self, tiny_project: TinyProject) -> None:
         tiny_project.accept()
@@ -345,7 +363,7 @@ class TestHelp:
 
     def test_every_option_has_an_ini_twin(self, tiny_project: TinyProject) -> None:
         shown = tiny_project.run("--help").stdout.str()
-        one_run_only = {"--perf-versus", "--perf-server-url", "--perf-server-ca"}
+        one_run_only = {"--perf-versus", "--perf-allow", "--perf-server-url", "--perf-server-ca"}
         flags = set(re.findall(r"--perf-[a-z-]+(?==)", shown)) - one_run_only
         assert {"--perf-cells", "--perf-processes", "--perf-margin-percent"} <= flags
         for flag in flags:

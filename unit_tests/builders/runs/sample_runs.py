@@ -5,7 +5,7 @@ from typing import Any
 
 from servegate.judging.cell_result import CellResult
 from servegate.judging.group_result import GroupResult
-from servegate.records import Fingerprint, Status
+from servegate.records import Fingerprint, MachineLoad, Status
 from unit_tests.builders.runs.findings import make_cell, make_group, make_pairs
 from unit_tests.builders.runs.run_documents import document
 
@@ -29,6 +29,7 @@ def _make_document(groups: Sequence[GroupResult], cells: Sequence[CellResult], *
         "fingerprint": Fingerprint("AMD EPYC", 2, None, 0, {"python": "3.11.7"}),
         "differences": (),
         "selected": [cell.cell for cell in cells],
+        "load": MachineLoad(cores=2, before_cores=0.04, during_cores=0.03, most_cores=0.11),
         "groups": groups,
     }
     return document(cells, **{**known, **facts})

@@ -172,6 +172,19 @@ def test_groups_that_are_unclear_for_one_reason_share_it_and_others_have_their_o
     )
 
 
+def test_an_allowed_loss_is_told_with_its_cause_and_its_reason() -> None:
+    reason = "allowed up to 5 %: stronger checks"
+    groups = [
+        make_group("api", Status.ALLOWED, (-0.045, -0.054, -0.037), values=(1,), reason=reason),
+        make_group("model"),
+    ]
+    cells = [make_cell("api", 1, Status.ALLOWED, (-0.045, -0.06, -0.03), pairs=SLOWER_PREDICT), make_cell("model")]
+    assert describe(groups, cells, failing=STRICT) == (
+        "`predict` takes 9.4 % more CPU time [9.2, 9.6]; `api` loses 3.7 to 5.4 % of its throughput, "
+        "allowed up to 5 %: stronger checks; in `model` a slowdown of 3 % is excluded."
+    )
+
+
 def test_a_loss_leads_what_is_unclear() -> None:
     cells = [make_cell("api", 1, INCONCLUSIVE), make_cell("model", 1, REGRESSED, (-0.1, -0.11, -0.09))]
     sentence = describe([NOISY], cells)

@@ -71,12 +71,19 @@ def test_right_answer(expected: object, actual: object, tolerance: float) -> Non
         (
             CAT,
             {"predictions": [{"label": "Dog", "probability": 0.99}, {"label": "Cat", "probability": 0.01}]},
-            "answer.predictions[0].label is 'Dog', expected 'Cat'",
+            "answer.predictions[0].label is 'Dog', expected 'Cat'; "
+            "answer.predictions[1].label is 'Cat', expected 'Dog'",
+        ),
+        ([0] * 5, [1] * 5, "; ".join(f"answer[{place}] is 1, expected 0 within 0.1" for place in range(5))),
+        (
+            [0] * 6,
+            [1] * 6,
+            "; ".join(f"answer[{place}] is 1, expected 0 within 0.1" for place in range(5)) + "; and more",
         ),
     ],
 )
 def test_wrong_answer(expected: object, actual: object, wrong: str) -> None:
-    """The first difference is named, with its place in the answer."""
+    """The first differences are named, with their places in the answer."""
     assert difference(expected, actual, tolerance=0.1) == wrong
 
 

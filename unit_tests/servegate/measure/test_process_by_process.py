@@ -1,12 +1,15 @@
 """Measuring the cells of a group in fresh processes."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
 from servegate.errors import MeasurementError
+from servegate.measure import process_by_process
 from servegate.measure.process_by_process import GroupMeasurement, measure_group
 from servegate.measure.targets import Conditions
 from servegate.records import Cell, Sample
@@ -86,9 +89,18 @@ class TestMeasureGroup:
         assert shown == [
             "api: process 1 of 2: starts",
             "api: process 1 of 2: api[concurrency=1]",
-            "api: process 2 of 2, 10 s left: starts",
-            "api: process 2 of 2, 10 s left: api[concurrency=1]",
+            "api: process 2 of 2, 1 s left: starts",
+            "api: process 2 of 2, 1 s left: api[concurrency=1]",
         ]
+
+    def test_the_time_that_is_left_counts_down_from_cell_to_cell(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now_s = itertools.count(0, 5.0)  # each look at the clock is 5 s after the last
+        monkeypatch.setattr(process_by_process, "time", SimpleNamespace(monotonic=lambda: next(now_s)))
+        shown: list[str] = []
+        measure_all(Processes(), CELLS, 2, shown)
+        left = [text.partition(", ")[2].partition(":")[0] for text in shown if "left" in text]
+        # After half, half, two thirds and five sixths of the work.
+        assert left == ["5 s left", "10 s left", "8 s left", "5 s left"]
 
     def test_each_measurement_of_a_cell_is_watched(self) -> None:
         """The starts and ends of processes are not."""

@@ -90,6 +90,8 @@ class TestReading:
 
     def test_cells_of_the_command_line_replace_only_the_groups_they_name(self, pytester: pytest.Pytester) -> None:
         assert read_settings(pytester, "--perf-cells=api=64").cells == {"model": (1, 8), "api": (64,)}
+        assert read_settings(pytester, "--perf-cells=api=64").selected_groups == frozenset({"api"})
+        assert read_settings(pytester).selected_groups is None
         assert read_settings(pytester, "--perf-cells=api=64 model=2").cells == {"model": (2,), "api": (64,)}
 
     def test_without_cells_in_pytest_ini_the_command_line_may_name_any(self, pytester: pytest.Pytester) -> None:
@@ -188,6 +190,26 @@ class TestWrongValues:
             read_settings(pytester, ini=ini)
         assert read_settings(pytester, "--perf-same-env", ini=ini).project.recipe.is_shared
         assert read_settings(pytester, ini=f"{ini}perf_environment = make it\n").project.lock == lock
+
+    def test_all_wrong_values_are_told_at_once(self, pytester: pytest.Pytester) -> None:
+        ini = "[pytest]\nperf_processes = many\nperf_seconds = 0\nperf_blocks = 4\n"
+        with pytest.raises(SettingsError) as raised:
+            read_settings(pytester, "--perf-margin-percent=100", ini=ini)
+        margin, processes, seconds = str(raised.value).splitlines()
+        assert margin.startswith("--perf-margin-percent='100': ")
+        assert processes.startswith("perf_processes in ")
+        assert seconds.startswith("perf_seconds in ")
+
+    @pytest.mark.parametrize("table", ["tool.pytest.ini_options", "tool.pytest"])
+    def test_settings_that_another_ini_file_hides_are_refused(self, pytester: pytest.Pytester, table: str) -> None:
+        (pytester.path / "pyproject.toml").write_text(f'[{table}]\nperf_margin_percent = "3"\nperf_cells = "a=1"\n')
+        message = "sets perf_cells, perf_margin_percent, but pytest reads pytest.ini beside it"
+        with pytest.raises(SettingsError, match=message):
+            read_settings(pytester)
+        # One that is named on the command line is chosen.
+        assert read_settings(pytester, "-c", "pytest.ini").judging.margin == 0.05
+        (pytester.path / "pyproject.toml").write_text("[tool.other]\nperf_cells = 1\n")
+        assert read_settings(pytester).judging.margin == 0.05
 
     def test_wrong_cells_in_pytest_ini_are_refused_even_when_the_command_line_has_others(
         self, pytester: pytest.Pytester

@@ -107,9 +107,25 @@ def test_more_groups_than_colours_are_all_there() -> None:
 
 def test_a_baseline_is_drawn_where_all_cells_have_one() -> None:
     compared = RESULTS[2:4]
-    assert "baseline" in draw(compared, "Throughput: api")
+    assert {"now", "base"} <= set(draw(compared, "Throughput: api"))
     lacking = replace(compared[0], verdict=replace(compared[0].verdict, baseline_per_s=None))
-    assert "baseline" not in draw([lacking, compared[1]], "Throughput: api")
+    assert "base" not in draw([lacking, compared[1]], "Throughput: api")
+
+
+def test_the_scale_of_latency_has_ticks_between_powers_of_ten() -> None:
+    """10 and 100 alone would leave a reader guessing."""
+    texts = draw(RESULTS[2:4], "Latency: api")
+    assert {"10", "20"} <= set(texts)
+    assert not any("10^" in text or "mathdefault" in text for text in texts)
+
+
+def test_no_part_of_a_plot_is_told_by_its_colour_alone() -> None:
+    """Lines differ by marker, parts of bars by pattern, beside the legend's words."""
+    drawn = draw_svgs(choose_plots(document(RESULTS[2:4])))
+    assert drawn is not None
+    assert drawn["CPU time of a request, by stage"].count("<pattern") >= 2
+    assert len(set(re.findall(r'<path id="(m[0-9a-f]+)"', drawn["Latency: api"]))) >= 3
+    assert "rest (HTTP, queues, client)" in drawn["CPU time of a request, by stage"]
 
 
 def test_kinds_keep_their_order_beside_numbers() -> None:

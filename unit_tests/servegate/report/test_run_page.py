@@ -80,6 +80,30 @@ def test_the_sentence_is_the_heading_and_its_names_are_marked() -> None:
     assert "(<code>Requests go to a worker through a table in shared memory</code>)" in page
 
 
+def test_changed_files_are_folded_and_requests_stand_with_the_machine() -> None:
+    requests = {
+        "api": [{"method": "POST", "path": "/predict", "body_bytes": 35212}],
+        "text": [{"method": "GET", "path": "/<x>", "body_bytes": 88}],
+    }
+    page = render_run(document(changed_files=["a.py", "<b>.py"], requests=requests))
+    assert "<details><summary>2 changed files</summary>\n<pre>a.py\n&lt;b&gt;.py</pre></details>" in page
+    assert '<td>requests of api</td><td class="text">POST /predict, 35.2 kB</td>' in page
+    assert "GET /&lt;x&gt;, 88 bytes" in page
+    assert "changed file" not in render_run(document())
+
+
+def test_the_rest_of_a_request_is_explained(page: str) -> None:
+    assert '<td class="name">rest (HTTP, queues, client)</td>' in page
+
+
+def test_a_pass_whose_interval_crosses_the_margin_says_why() -> None:
+    note = "its interval may cross the margin"
+    assert note not in render_run(identical_code())
+    made = identical_code()
+    made["groups"][0]["change"] |= {"low": -0.025}
+    assert note in render_run(made)
+
+
 def test_the_second_column_of_the_first_table_is_the_change() -> None:
     rows = re.findall(r'<th scope="row">([^<]+)</th>\s*<td class="change">(.*?)</td>', render_run(slower_predict()))
     shown = [(name, re.sub("<[^>]+>", "", change)) for name, change in rows]
@@ -143,6 +167,6 @@ def test_a_stage_stands_with_its_cell_once(page: str) -> None:
         ("api[concurrency=1]", "decode"),
         ("", "queue"),
         ("", "predict"),
-        ("", "rest"),
+        ("", "rest (HTTP, queues, client)"),
         ("api[concurrency=8]", "decode"),
     ]

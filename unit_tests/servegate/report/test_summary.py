@@ -8,7 +8,7 @@ from servegate.judging.figures.kinds import GROWTH
 from servegate.records import MachineLoad, Status
 from servegate.report.run_page import render_run
 from servegate.report.summary import render_summary
-from unit_tests.builders.runs.findings import make_figure
+from unit_tests.builders.runs.findings import make_cell, make_figure, make_group
 from unit_tests.builders.runs.run_documents import RESULTS, document
 from unit_tests.builders.runs.sample_runs import slower_predict
 
@@ -19,8 +19,34 @@ def test_the_runs_sentence_comes_first() -> None:
     assert first == f"## {made['sentence']}"
     assert second == (
         "REGRESSED: 2 of 2 groups, 8 of 8 cells. Commit 94f1c7de3b0a, compared side by side with main, 5b16c9bc7c7c "
-        "(`Requests go to a worker through a table in shared memory`), on amd-epyc-2-cores-no-gpu, in 7.5 minutes."
+        "(`Requests go to a worker through a table in shared memory`), on amd-epyc-2-cores-no-gpu, in 7.5 minutes. "
+        "Other programs used 0.03 of 2 cores (0.04 before)."
     )
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        (["a.py"], "Changed: `a.py`"),
+        (["a`b.py", "c.py"], "Changed: `a'b.py` and `c.py`"),
+        ([f"{number}.py" for number in range(12)], "Changed: `0.py`, `1.py`, "),
+    ],
+)
+def test_changed_files_are_named(files: list[str], line: str) -> None:
+    (shown,) = (text for text in render_summary(document(changed_files=files)).splitlines() if "Changed" in text)
+    assert shown.startswith(line)
+    assert shown.endswith("`9.py` and 2 more") or len(files) < 12
+
+
+def test_an_allowed_group_is_told_once_with_its_reason() -> None:
+    cells = [make_cell("api", value, Status.ALLOWED, (-0.04, -0.06, -0.02)) for value in (1, 8)]
+    group = make_group("api", Status.ALLOWED, (-0.04, -0.06, -0.02), values=(1, 8), reason="allowed up to 5 %: checks")
+    made = document(cells, groups=[group])
+    assert (made["verdict"], made["failed"]) == ("ALLOWED", False)
+    text = render_summary(made)
+    assert text.count("<details>") == 1
+    assert "<code>api</code> ALLOWED: allowed up to 5 %: checks" in text
+    assert text.count("**ALLOWED**") == 3
 
 
 def test_what_others_used_of_the_machine_stands_beside_the_verdict() -> None:
@@ -28,8 +54,8 @@ def test_what_others_used_of_the_machine_stands_beside_the_verdict() -> None:
     made = document(load=load)
     assert made["load"] == {"cores": 2, "before_cores": None, "during_cores": 0.3, "most_cores": 0.5}
     _, _, second, *_ = render_summary(made).splitlines()
-    assert second.endswith(", in 7.5 minutes. Other programs used 0.30 of the machine's 2 cores meanwhile.")
-    assert "Other programs used 0.30 of the machine" in render_run(made)
+    assert second.endswith(", in 7.5 minutes. Other programs used 0.30 of 2 cores.")
+    assert "Other programs used 0.30 of 2 cores." in render_run(made)
 
 
 def test_a_baseline_is_named_by_its_commit_and_subject() -> None:
@@ -56,6 +82,7 @@ def test_the_command_that_repeats_it_names_the_commit(given: list[str]) -> None:
 def test_what_others_wrote_is_no_tag_in_the_heading() -> None:
     first = render_summary(document(RESULTS[5:])).splitlines()[0]
     assert first == "## `latency[percent=70]` can't be judged: 1 answer was &lt;wrong>."
+    assert "a &lt;note>" in render_summary(document(RESULTS[:1], notes=["a <note>"])).splitlines()
 
 
 def test_a_row_for_each_cell_and_what_fails_is_bold() -> None:

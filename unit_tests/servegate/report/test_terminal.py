@@ -71,7 +71,7 @@ def test_what_others_used_of_the_machine_is_told(pytestconfig: pytest.Config) ->
     load = MachineLoad(cores=2, before_cores=0.9, during_cores=0.853, most_cores=1.2)
     results = [judged(API_1, make_samples([101.0, 101.0]))]
     write_summary(pytest.TerminalReporter(pytestconfig, file), SENTENCE, results, baseline=None, details={}, load=load)
-    line = "Other programs used 0.85 of the machine's 2 cores meanwhile (0.90 before)."
+    line = "Other programs used 0.85 of 2 cores (0.90 before)."
     assert line in file.getvalue().splitlines()
 
 

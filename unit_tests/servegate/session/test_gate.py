@@ -217,6 +217,7 @@ def test_informing_cells_take_nothing_of_the_error_level() -> None:
         (Status.IMPROVED, False, False),
         (Status.NOT_JUDGED, False, False),
         (Status.INFORMS, False, False),
+        (Status.ALLOWED, False, False),
         (Status.INCONCLUSIVE, False, True),
         (Status.NO_BASELINE, False, True),
         (Status.REGRESSED, True, True),
@@ -231,7 +232,7 @@ def test_which_verdicts_fail_a_test(status: Status, fails: bool, fails_strict: b
 
 
 def test_every_status_is_in_the_table_above() -> None:
-    assert len(Status) == 9
+    assert len(Status) == 10
 
 
 def test_a_failed_cell_says_in_one_line_which_what_and_why() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import CheckoutError
-from servegate.storage.commits import identify, read_head, require_clean
+from servegate.storage.commits import identify, list_differing_files, read_head, require_clean
 from unit_tests.builders.tiny_project import git
 
 
@@ -89,6 +89,23 @@ class TestIdentify:
         (tmp_path / "requirements.lock").write_text("")
         with pytest.raises(CheckoutError, match="git rev-parse HEAD failed"):
             identify(tmp_path, "service", "requirements.lock")
+
+
+def test_differing_files_are_changed_deleted_added_and_untracked_ones_of_the_project(repository: Path) -> None:
+    """Named from the project's folder, which may lie in its repository; what git ignores is left out."""
+    base = git(repository, "rev-parse", "HEAD")
+    assert list_differing_files(repository, base) == []
+    (repository / "service" / "api.py").write_text("second\n")
+    (repository / "readme.txt").unlink()
+    (repository / "added.txt").write_text("")
+    commit_all(repository)
+    (repository / "service" / "new file.py").write_text("")
+    (repository / ".gitignore").write_text("*.log\n")
+    (repository / "some.log").write_text("")
+    expected = [".gitignore", "added.txt", "readme.txt", "service/api.py", "service/new file.py"]
+    assert list_differing_files(repository, base) == expected
+    assert list_differing_files(repository / "service", base) == ["api.py", "new file.py"]
+    assert list_differing_files(repository, "0" * 40) is None
 
 
 class TestRequireClean:

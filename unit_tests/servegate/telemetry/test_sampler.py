@@ -110,7 +110,10 @@ class TestProcesses:
         ("command", "name"),
         [
             (["/usr/bin/python3", "-m", "service.server", "--port", "8000"], "service.server 1"),
-            (["python", "-B", "-c", "from multiprocessing.spawn import spawn_main; spawn_main()"], "multiprocessing 1"),
+            (["python", "-B", "-c", "from multiprocessing.spawn import spawn_main; spawn_main()"], "worker 1"),
+            (["python", "-c", "from multiprocessing.resource_tracker import main;main(5)"], "resource tracker 1"),
+            (["python", "-c", "from multiprocessing.forkserver import main; main(5)"], "fork server 1"),
+            (["python", "-c", "from joblib.externals import loky"], "joblib 1"),
             (["python", "-B", "/srv/app/server.py", "-m", "x"], "server.py 1"),
             (["python", "-c"], "-c 1"),
             (["python"], "the name 1"),
