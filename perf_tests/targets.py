@@ -21,16 +21,24 @@ def describe_server(url: str) -> dict[str, str]:
     return {f"server {name}": str(value) for name, value in details.items()}
 
 
+# Longer than the server waits for its first worker, which may compile the model: it says itself what it waited for.
+_READY_DEADLINE_S = 690.0
+
 CLASSIFIER = HttpService(
     ["{python}", "-m", "service.server"],
     # This process may have a folder of metrics of its own; the server makes one for itself.
     environment={"PROMETHEUS_MULTIPROC_DIR": ""},
-    ready_deadline_s=180.0,
+    ready_deadline_s=_READY_DEADLINE_S,
     describe=describe_server,
     session_fixture="server",
 )
 # One worker on all cores, as many as the server's workers share, so that the API's share of the model means something.
-MODEL = WorkerTarget("model", ["{python}", "-m", "service.model_worker", "--workers-per-device", "1"], unit="images")
+MODEL = WorkerTarget(
+    "model",
+    ["{python}", "-m", "service.model_worker", "--workers-per-device", "1"],
+    unit="images",
+    ready_deadline_s=_READY_DEADLINE_S,
+)
 API = HttpTarget("api", CLASSIFIER, cat_workload(cat_jpeg()), ceiling=MODEL)
 PHOTO = HttpTarget("photo", CLASSIFIER, PhotoKinds())
 LATENCY = OpenLoopTarget("latency", CLASSIFIER, cat_workload(cat_jpeg()))

@@ -1,4 +1,4 @@
-"""`servegate …`: what is asked of many runs, beside pytest, which makes them."""
+"""`servegate …`: sets a project up, and says what many runs say together. pytest makes the runs."""
 
 import argparse
 import sys
@@ -12,9 +12,17 @@ from servegate.errors import MissingExtraError, ServegateError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the process's exit status, which is 2 when the command can't do its work."""
-    parser = argparse.ArgumentParser(prog="servegate", description="What the results of many runs say together.")
+    parser = argparse.ArgumentParser(
+        prog="servegate", description="Guards a service's speed: sets a project up, and reads many runs together."
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_init(commands)
+    doctor = commands.add_parser(
+        "doctor", help="try the project's performance tests, and say what this machine resolves"
+    )
+    doctor.set_defaults(run=_run_doctor)
+    doctor.add_argument("paths", nargs="*", default=["perf_tests"], metavar="PATH", help="as for pytest (perf_tests)")
     trend = commands.add_parser("trend", help="lasting changes of throughput, and the commits that they began with")
     trend.set_defaults(run=_run_trend)
     trend.add_argument("folder", type=Path, help="where --perf-history keeps the runs")
@@ -28,6 +36,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     return status
+
+
+def _add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    init = commands.add_parser("init", help="write the performance tests of the project in this folder")
+    init.set_defaults(run=_run_init)
+    init.add_argument("--server", metavar="FILE", help="the file that starts the service; else it is looked for")
+    init.add_argument(
+        "--request",
+        metavar="[PATH=]JSON",
+        action="append",
+        default=[],
+        help="what an endpoint is sent, or [PATH=]@FILE for a file's bytes; may be given for each endpoint",
+    )
+    init.add_argument(
+        "--expected",
+        metavar="[PATH=]JSON",
+        action="append",
+        default=[],
+        help="the right answer; else the one that the service gives now",
+    )
+    init.add_argument(
+        "--concurrency", metavar="N,N...", default="1,8", help="requests at a time that are measured (%(default)s)"
+    )
+    init.add_argument(
+        "--action",
+        metavar="OWNER/REPOSITORY@COMMIT",
+        help="servegate's action for the workflow; else the repository that servegate was installed from",
+    )
+
+
+def _run_init(options: argparse.Namespace) -> int:
+    # Imported here, as below: `servegate --help` doesn't wait for aiohttp.
+    from servegate.setup.init import InitOptions, question_of_terminal, run_init
+
+    asked = InitOptions(
+        options.server,
+        options.request,
+        options.expected,
+        options.concurrency,
+        options.action,
+        question_of_terminal(),
+    )
+    run_init(Path.cwd(), asked, lambda line: print(line, flush=True))
+    return 0
+
+
+def _run_doctor(options: argparse.Namespace) -> int:
+    from servegate.setup.doctor import run_doctor
+
+    run_doctor(options.paths, lambda line: print(line, flush=True))
+    return 0
 
 
 def _run_trend(options: argparse.Namespace) -> int:

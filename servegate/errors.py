@@ -10,6 +10,7 @@ ServegateError
 ├── ReportError            the report can't be written
 ├── HistoryError           the results of past runs can't be kept or read
 ├── MissingExtraError      a package of one of servegate's extras isn't installed
+├── SetupError             `servegate init` or `servegate doctor` can't do its work in this project
 ├── CheckoutError          the working tree or its git history is not as needed
 ├── ReferenceCheckoutError  the other checkout of a comparison side by side can't be measured
 │   └── NothingToCompareError  it has no service or no performance tests yet
@@ -56,6 +57,10 @@ class HistoryError(ServegateError):
 
 class MissingExtraError(ServegateError):
     """A package of one of servegate's extras isn't installed."""
+
+
+class SetupError(ServegateError):
+    """`servegate init` or `servegate doctor` can't do its work in this project."""
 
 
 class CheckoutError(ServegateError):

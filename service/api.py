@@ -67,9 +67,14 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         _step_back()
         # Imported here: torch takes seconds and hundreds of megabytes, and the processes without a model need none of
         # it. The main process must not initialise CUDA either.
+        from service.model.errors import ModelError
         from service.model.startup import ready_classifier
 
-        self._classifier = ready_classifier(self._settings, device)
+        try:
+            self._classifier = ready_classifier(self._settings, device)
+        except ModelError as error:
+            self._details.tell_failure(str(error))
+            raise
         self._details.tell({**self._classifier.details, "threads": self._settings.threads_per_worker})
         # SIGTERM may reach the whole group, too. Until here it ends the worker at once.
         signal.signal(signal.SIGTERM, lambda *_: self.loop.stop())

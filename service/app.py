@@ -36,6 +36,11 @@ def build_server(settings: Settings) -> ClassifierServer:
     `/health` says whether all its workers are ready, `/live` whether it can be reached at all.
 
     Its workers inherit the variables of `service.environment` from the process that runs it.
+
+    Raises
+    ------
+    SettingsError
+        When the device of the settings can't be had.
     """
     api_processes = settings.resolved_api_processes
     slots = math.ceil(settings.resolved_max_requests / api_processes)
@@ -45,6 +50,8 @@ def build_server(settings: Settings) -> ClassifierServer:
     admission = {"path": api.api_path, "max_requests": slots, "api_key": LIT_SERVER_API_KEY or ""}
     options = {
         "accelerator": settings.resolved_device,
+        # LitServe's own count has none of the GPUs that CUDA_VISIBLE_DEVICES names by UUID.
+        "devices": settings.device_count,
         "workers_per_device": settings.resolved_workers_per_device,
         "timeout": settings.request_timeout_s,
         # The last one is the outermost: it counts refused requests, too.
@@ -83,7 +90,7 @@ def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C, and leave no process behind. Returns the process's exit status."""
     logging.captureWarnings(True)
     server, max_connections = build_server(settings), raise_file_limit()
-    supervisor = WorkerSupervisor(server, server.table, settings.worker_timeout_s)
+    supervisor = WorkerSupervisor(server, server.table, settings.worker_timeout_s, settings.start_timeout_s)
     _stop_on_signals(supervisor)
     _prepare_forks()
     status = 0
@@ -103,7 +110,7 @@ def serve(settings: Settings) -> int:
     except KeyboardInterrupt:
         status = 130
     except RuntimeError as error:
-        print(f"the server did not start: {error}", file=sys.stderr)
+        print(f"the server did not start: {server.why_not_ready or error}", file=sys.stderr)
         status = 1
     finally:
         # A signal may have cut the start or the draining short.

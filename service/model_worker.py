@@ -96,16 +96,17 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = load_settings(arguments, f"python -m {_MODULE}")
         ensure_environment(settings, _MODULE, arguments)
+        _ = settings.device_count  # a GPU that was asked for and isn't there ends it here
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
     # Imported here: the process may have started over above, which would import torch twice and take seconds.
-    from service.model.errors import WeightsError
+    from service.model.errors import ModelError
     from service.model.startup import ready_classifier
 
     try:
         classifier = ready_classifier(settings, settings.resolved_device)
-    except WeightsError as error:
+    except ModelError as error:
         print(error, file=sys.stderr)
         return 1
     reply_to_jobs(classifier, settings)

@@ -4,13 +4,15 @@ import logging
 import os
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import pynvml
 from loky import cpu_count
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.gpus import GpuError, count_usable_gpus
 
 ENV_PREFIX = "CLASSIFIER_"
 _LOG = logging.getLogger(__name__)
@@ -77,6 +79,9 @@ class Settings(BaseSettings):
     )
     worker_timeout_s: float = Field(
         30.0, gt=0, le=3600, description="seconds without a sign of life after which a worker is replaced"
+    )
+    start_timeout_s: float = Field(
+        660.0, gt=0, le=86_400, description="seconds until the first worker must be ready, compiling included"
     )
     stop_timeout_s: float = Field(
         20.0, gt=0, le=600, description="seconds that requests in flight have after a stop signal"
@@ -165,12 +170,50 @@ class Settings(BaseSettings):
             )
         return self
 
+    @cached_property
+    def gpu_count(self) -> int:
+        """GPUs that CUDA may use; none are looked for where only the CPU is asked for."""
+        if self.device == "cpu":
+            return 0
+        try:
+            return count_usable_gpus()
+        except GpuError as error:
+            raise SettingsError(
+                f"{ENV_PREFIX}DEVICE (--device)={self.device}: {error}. To run on the CPU, set it to cpu"
+            ) from error
+
     @property
     def resolved_device(self) -> Device:
-        """`cuda` when it was asked for or is there, else `cpu`."""
+        """`cuda` when it was asked for or is there, else `cpu`.
+
+        Raises
+        ------
+        SettingsError
+            Where a GPU may be used and its driver doesn't work, or it is too old: the CPU is no silent replacement.
+        """
         if self.device == "auto":
-            return "cuda" if _gpu_count() else "cpu"
+            return "cuda" if self.gpu_count else "cpu"
         return self.device
+
+    @property
+    def device_count(self) -> int:
+        """GPUs, each of which gets workers of its own; 1 on the CPU.
+
+        Raises
+        ------
+        SettingsError
+            As `resolved_device`, and when a GPU was asked for and there is none.
+        """
+        if self.resolved_device == "cpu":
+            return 1
+        if not self.gpu_count:
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            hidden = "" if visible is None else f" with CUDA_VISIBLE_DEVICES={visible}"
+            raise SettingsError(
+                f"{ENV_PREFIX}DEVICE (--device)=cuda: there is no GPU that CUDA may use{hidden}; `nvidia-smi -L` lists "
+                "those of the machine, and a container gets them by --gpus. To run on the CPU, set it to cpu"
+            )
+        return self.gpu_count
 
     @property
     def resolved_workers_per_device(self) -> int:
@@ -199,21 +242,6 @@ def usable_cores() -> int:
     """Cores that this process may use: affinity and cgroup quota count, not what the machine has."""
     cores: int = cpu_count()
     return cores
-
-
-def _gpu_count() -> int:
-    """GPUs that CUDA may use, found without loading torch: the server's parent process stays free of CUDA."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return 0
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return 0
-    try:
-        count: int = pynvml.nvmlDeviceGetCount()
-        return count
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def load_settings(arguments: Sequence[str], program: str) -> Settings:

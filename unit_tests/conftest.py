@@ -1,13 +1,15 @@
-"""What all unit tests have in common: no settings from outside."""
+"""What all unit tests have in common: no settings from outside, and NVML without a GPU for those that ask."""
 
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from service.environment import METRICS_FOLDER, share_metrics
 from service.settings import ENV_PREFIX
+from unit_tests.builders.nvml.stand_in import StandInNvml, compile_stand_in
 
 
 def pytest_configure() -> None:
@@ -26,3 +28,14 @@ def no_settings_from_outside() -> Iterator[None]:
             if name.upper().startswith(ENV_PREFIX) or name.lower().endswith("_proxy"):
                 monkeypatch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_stand_in(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def nvml(nvml_library: Path, monkeypatch: pytest.MonkeyPatch) -> StandInNvml:
+    """NVML with no GPU yet, and all of them visible."""
+    return StandInNvml(nvml_library, monkeypatch)

@@ -13,6 +13,7 @@ from servegate.measure.http_service import HttpService
 from servegate.measure.launched_server import launch_server
 from servegate.measure.targets import Conditions, Launchable, LaunchedProcess, MeasurementTarget, explain_no_number
 from servegate.records import Cell, Checkout
+from servegate.telemetry.missed_gpu import tell_missed_gpu
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class HttpTarget:
                 yield instrument
             return
         key_header = self.service.key_header
-        for requests in self._kinds:
+        for requests in self.kinds:
             deployed.check(deployed.with_key(requests, key_header))
         with conditions.engine.start() as client:
 
@@ -102,12 +103,13 @@ class HttpTarget:
             yield DeployedInstrument(deployed, client, load_of, conditions.warmup_s)
 
     @property
-    def _kinds(self) -> Sequence[Requests]:
+    def kinds(self) -> Sequence[Requests]:
+        """All that is sent, in any of its cells."""
         return [*self.workload.values()] if isinstance(self.workload, Mapping) else [self.workload]
 
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Start the service of a checkout."""
-        _, first = self._kinds[0].parts[0]
+        _, first = self.kinds[0].parts[0]
         return launch_server(self.service, checkout, first, self.load_of)
 
 
@@ -136,6 +138,11 @@ class OpenLoopTarget:
     def explain_wrong_value(self, value: int | str) -> str | None:
         """Why there can be no cell with a value; None if there can."""
         return explain_no_number(value)
+
+    @property
+    def kinds(self) -> Sequence[Requests]:
+        """All that is sent."""
+        return [self.workload]
 
     def load_of(self, _: Cell) -> tuple[Requests, int]:
         """The requests, and the most connections that send them."""
@@ -172,5 +179,5 @@ def open_server_instrument(
 ) -> Iterator[ServerInstrument]:
     """A load client on a fresh process of a target's service; the client ends with the context."""
     with target.service.fresh_server(conditions) as server, engine.start() as client:
-        details = target.service.describe(server.url)
+        details = tell_missed_gpu(target.service.describe(server.url))
         yield ServerInstrument(server, client, target.load_of, conditions.warmup_s, details)

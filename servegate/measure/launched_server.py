@@ -13,6 +13,7 @@ from servegate.measure.first_answer import is_answered_rightly
 from servegate.measure.http_service import HttpService
 from servegate.processes.server import ServerProcess
 from servegate.records import Checkout, ProcessRecord
+from servegate.telemetry.missed_gpu import tell_missed_gpu
 
 # Of a cell's load on a checkout, before its first burst.
 _WARMUP_BEFORE_BURSTS_S = 0.5
@@ -87,9 +88,10 @@ class LaunchedServer:
 
     def _describe(self) -> Mapping[str, str]:
         try:
-            return self._service.describe(self._server.url)
+            details = self._service.describe(self._server.url)
         except Exception as error:
             # The question is the working tree's. An older commit may know no answer, and isn't wrong for that.
             if self._checkout.name != "base":
                 raise MeasurementError(f"`describe` of the service failed: {error!r}") from error
             return {}
+        return tell_missed_gpu(details)

@@ -91,11 +91,12 @@ class SideBySide:
                 break
             here = _describe_pair(policy, pair, pair_start_s - start_s)
             for target, groups in shared:
-                plans = {
-                    group: plan
-                    for group, cells in groups.items()
-                    if (plan := plan_pair(judge.open_cells(group), figures.open_kinds(group), cells)) is not None
-                }
+                plans: dict[str, PairPlan] = {}
+                for group, cells in groups.items():
+                    suspected, takes_turns = figures.open_kinds(group), TAIL in figures.kinds(group)
+                    plan = plan_pair(judge.open_cells(group), suspected, cells, takes_turns=takes_turns)
+                    if plan is not None:
+                        plans[group] = plan
                 if not plans:
                     continue
                 try:
@@ -150,7 +151,13 @@ def join_plans(plans: Iterable[PairPlan]) -> PairPlan:
     return joined
 
 
-def plan_pair(open_cells: Sequence[Cell], suspected: Collection[FigureKind], cells: Sequence[Cell]) -> PairPlan | None:
+def plan_pair(
+    open_cells: Sequence[Cell],
+    suspected: Collection[FigureKind],
+    cells: Sequence[Cell],
+    *,
+    takes_turns: bool,
+) -> PairPlan | None:
     """What the next pair of a group must show; None if nothing.
 
     Parameters
@@ -161,12 +168,15 @@ def plan_pair(open_cells: Sequence[Cell], suspected: Collection[FigureKind], cel
         The figures that lie beyond their margin.
     cells:
         All of the group: a figure is of all its cells together.
+    takes_turns:
+        Whether late requests are judged; else there is no need for turns.
     """
     if not open_cells and not suspected:
         return None
+    for_bursts, for_turns = ({COST}, {TAIL, GROWTH}) if takes_turns else ({COST, GROWTH}, set())
     return PairPlan(
-        bursts=cells if COST in suspected else open_cells,
-        turns=cells if not {TAIL, GROWTH}.isdisjoint(suspected) else open_cells,
+        bursts=open_cells if for_bursts.isdisjoint(suspected) else cells,
+        turns=() if not takes_turns else open_cells if for_turns.isdisjoint(suspected) else cells,
     )
 
 

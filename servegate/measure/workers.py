@@ -14,6 +14,7 @@ from servegate.measure.samples import burst_record, summarise_latency
 from servegate.measure.targets import Conditions, Launchable, MeasurementTarget, explain_no_number
 from servegate.processes.managed import ManagedProcess
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample, Telemetry
+from servegate.telemetry.missed_gpu import tell_missed_gpu
 from servegate.telemetry.process_tree import ProcessTree, observe
 from servegate.telemetry.sampler import TelemetrySampler
 
@@ -212,4 +213,5 @@ class LaunchedWorker:
             ) from None
         observed = self._parts.enter_context(observe(self._worker.pid))
         record = ProcessRecord(self._start_s, observed.memory_bytes())
-        return WorkerInstrument(self._worker, details, names_python(self._target.command), observed, record)
+        is_python = names_python(self._target.command)
+        return WorkerInstrument(self._worker, tell_missed_gpu(details), is_python, observed, record)

@@ -25,7 +25,8 @@ def choose_plots(document: Mapping[str, Any]) -> dict[str, Plot]:
     cells: Cells = [cell for cell in document["cells"] if cell["now_per_s"] is not None]
     on_gpu = [cell for cell in cells if cell["now"]["gpu_utilisation_percent"] is not None]
     groups: dict[str, list[Mapping[str, Any]]] = {}
-    for cell in sorted(cells, key=lambda cell: cell["value"]):
+    # Numbers in their order, kinds as the document has them.
+    for cell in sorted(cells, key=lambda cell: cell["value"] if isinstance(cell["value"], int) else 0):
         groups.setdefault(cell["group"], []).append(cell)
     series = {name: group for name, group in groups.items() if len(group) > 1}
     plots: dict[str, Plot] = {}

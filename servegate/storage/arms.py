@@ -1,6 +1,7 @@
 """The two arms of a comparison: sibling folders that are made the same way."""
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -91,6 +92,34 @@ def open_arms(
             raise CheckoutError(f"the two folders of the comparison can't be made: {error}") from None
         yield Arms(
             Checkout("base", base / project, python, repository=base),
+            replace(Checkout.working_tree(head / project), repository=head),
+        )
+
+
+@contextmanager
+def open_twins(root: Path, *, carried: Sequence[str] = ()) -> Iterator[Arms]:
+    """Put the working tree into sibling folders twice, as `open_arms` does with a commit and the working tree.
+
+    Raises
+    ------
+    CheckoutError
+        As `open_arms`, of the working tree.
+    """
+    repository = Repository.around(root)
+    project = run_git(root, "rev-parse", "--show-prefix")
+    with tempfile.TemporaryDirectory(prefix="arms-", dir=guard().folder) as folder:
+        base, head = Path(folder) / "base", Path(folder) / "head"
+        try:
+            for arm in (base, head):
+                arm.mkdir()
+                copy_work_tree(repository, arm, needed=project)
+            carry(root, carried, (base / project, head / project))
+            for arm in (base, head):
+                _remove_bytecode(arm)
+        except OSError as error:
+            raise CheckoutError(f"the two folders of the comparison can't be made: {error}") from None
+        yield Arms(
+            Checkout("base", base / project, sys.executable, repository=base),
             replace(Checkout.working_tree(head / project), repository=head),
         )
 

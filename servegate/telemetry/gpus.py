@@ -117,6 +117,11 @@ def _nvml() -> Iterator[bool]:
     except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
         yield False
         return
+    except pynvml.NVMLError_LibRmVersionMismatch as error:
+        raise MeasurementError(
+            f"the NVIDIA driver was updated, so NVML does not start ({error}); restart the machine, or unload and load "
+            "the driver's kernel modules"
+        ) from error
     except pynvml.NVMLError as error:
         raise MeasurementError(f"there is an NVIDIA driver, but NVML does not start: {error}") from error
     try:

@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from service.model import openvino_network
 from service.settings import Precision
 
 CompilingEngine = Literal["openvino", "inductor"]
@@ -73,6 +72,9 @@ def load_package(
         When it can't be loaded.
     """
     if engine == "openvino":
+        # Imported here: a GPU's deployment needs no OpenVINO.
+        from service.model import openvino_network
+
         return openvino_network.load(package, precision, threads)
     # The public torch._inductor.aoti_load_package calls this, too, but it imports the compiler, which takes seconds.
     index = -1 if device.type == "cpu" else device.index or 0

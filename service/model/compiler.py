@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from service.model import openvino_network
 from service.model.compiled import CompilingEngine, load_package
 from service.model.network import ImageNetwork
 from service.model.weights import load_model
@@ -88,6 +87,9 @@ def compile_network(
     exported = torch.export.export(network, (images,))
     package.mkdir()
     if engine == "openvino":
+        # Imported here: a GPU's deployment needs no OpenVINO.
+        from service.model import openvino_network
+
         openvino_network.save(exported, package)
     else:
         _save_inductor(exported, package)

@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from textwrap import shorten
 from typing import Protocol
@@ -22,10 +22,11 @@ from torch import Tensor
 from service.model.cache import CompileError, cache_folder, find_or_build
 from service.model.compiled import CompiledNetwork, CompilingEngine
 from service.model.compiler import CompileJob, command_line
+from service.model.errors import EngineError
 from service.model.network import ImageNetwork
 from service.model.weights import load_model, weights_digest
 from service.processes import kill_tree
-from service.settings import OPENVINO_PRECISIONS, Engine, Precision, Settings, usable_cores
+from service.settings import ENV_PREFIX, OPENVINO_PRECISIONS, Engine, Precision, Settings, usable_cores
 
 _LOG = logging.getLogger(__name__)
 # Larger micro-batches are no faster on a CPU, and slower with AMX. For one thread the best size differs by engine and
@@ -42,7 +43,7 @@ _LOG_LINES_SHOWN = 5
 _LONGEST_REASON = 400
 _ROOT = str(Path(__file__).parents[2])
 _SOURCES = ("compiled.py", "compiler.py", "network.py", "openvino_network.py", "state_dict.py", "weights.py")
-_PACKAGES = ("openvino", "timm", "torch", "torchvision")
+_PACKAGES = ("timm", "torch", "torchvision")
 
 
 class Forward(Protocol):
@@ -94,14 +95,21 @@ def load_forward(settings: Settings, device: torch.device, precision: Precision)
     ------
     WeightsError
         See `service.model.weights.load_model`.
+    EngineError
+        When the settings name an engine that can't run the model. Where they leave the choice, torch runs it then.
     """
     engine, fallback = chosen_engine(settings, device, precision), None
     if engine != "eager":
         try:
             return _load_compiled(settings, engine, device, precision)
         except CompileError as error:
-            _LOG.warning("the model runs without being compiled, which is slower: %s", error)
             reason = shorten(str(error), _LONGEST_REASON)
+            if settings.engine != "auto":
+                raise EngineError(
+                    f"{ENV_PREFIX}ENGINE (--engine)={engine} can't run the model: {reason}. Take another engine, or "
+                    "auto, which runs the model without compiling where that fails"
+                ) from error
+            _LOG.warning("the model runs without being compiled, which is slower: %s", error)
             fallback = f"{engine} can't run the model, so torch runs it without compiling: {reason}"
     default = _GPU_MICRO_BATCH if device.type == "cuda" else _CPU_MICRO_BATCH
     network = ImageNetwork(load_model(settings), precision, device)
@@ -149,7 +157,7 @@ def _load_compiled(
         "sizes": sizes,
         "threads": settings.threads_per_worker,
         "hardware": _hardware(device),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": _versions([*_PACKAGES, *(["openvino"] if engine == "openvino" else [])]),
         # These files hold the normalisation and the compilers' options.
         "sources": {name: hashlib.sha256(Path(__file__).with_name(name).read_bytes()).hexdigest() for name in _SOURCES},
     }
@@ -162,6 +170,13 @@ def _load_compiled(
         return CompiledNetwork(packages, engine, precision, device, settings.threads_per_worker, usable_cores())
     except RuntimeError as error:
         raise CompileError(f"{entry} can't be loaded: {error}") from error
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    try:
+        return {name: version(name) for name in packages}
+    except PackageNotFoundError as error:
+        raise CompileError(f"the package {error.name} is not installed") from error
 
 
 def _hardware(device: torch.device) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import torch
 
 from service.model.classifier import Classifier
+from service.model.errors import DeviceError
 from service.settings import Settings
 
 
@@ -11,9 +12,11 @@ def ready_classifier(settings: Settings, device: str) -> Classifier:
 
     Raises
     ------
-    WeightsError
-        See `service.model.weights.load_model`.
+    ModelError
+        When the device, the engine or the weights of the settings can't be had.
     """
+    if torch.device(device).type == "cuda":
+        _open_gpu(device)
     torch.set_num_threads(settings.threads_per_worker)
     torch.set_grad_enabled(False)
     classifier = Classifier.from_settings(settings, device)
@@ -22,3 +25,11 @@ def ready_classifier(settings: Settings, device: str) -> Classifier:
         torch.set_num_threads(1)
     classifier.warm_up(settings.image_size, settings.max_batch_size)
     return classifier
+
+
+def _open_gpu(device: str) -> None:
+    """Start CUDA, to learn here whether it can be used."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter: torch without CUDA
+        raise DeviceError(f"torch can't use the GPU: {error}") from error

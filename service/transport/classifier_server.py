@@ -41,6 +41,12 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
         self._monitor_workers = False
 
     @property
+    def why_not_ready(self) -> str | None:
+        """Why a worker could not load the model, in its words; None where none has said so."""
+        reason = self._details.read().get("failure")
+        return None if reason is None else str(reason)
+
+    @property
     def model_metadata(self) -> Mapping[str, object]:
         """What `/info` says of the model. LitServe asks anew for each request."""
         return self._details.read()

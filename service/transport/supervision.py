@@ -29,6 +29,8 @@ class WorkerSupervisor(threading.Thread):
     worker_timeout_s:
         A worker that gives no heartbeat for so many seconds hangs. Time in which the whole server was suspended doesn't
         count.
+    start_timeout_s:
+        The first worker must be ready within so many seconds.
 
     Attributes
     ----------
@@ -36,9 +38,10 @@ class WorkerSupervisor(threading.Thread):
         Why the supervisor has stopped the server, if it has.
     """
 
-    def __init__(self, server: LitServer, table: RequestTable, worker_timeout_s: float) -> None:
+    def __init__(self, server: LitServer, table: RequestTable, worker_timeout_s: float, start_timeout_s: float) -> None:
         super().__init__(name="supervisor", daemon=True)
         self._server, self._table, self._worker_timeout_s = server, table, worker_timeout_s
+        self._start_timeout_s, self._left_to_start_s = start_timeout_s, start_timeout_s
         self._is_stopping = False
         self._has_ended = threading.Event()
         self._is_up = False
@@ -69,6 +72,11 @@ class WorkerSupervisor(threading.Thread):
 
     def _look(self, passed_s: float) -> None:
         self._is_up = self._is_up or self._table.any_worker_present
+        if not self._is_up:
+            # LitServe itself would wait for ever.
+            self._left_to_start_s -= passed_s
+            if self._left_to_start_s < 0:
+                self._fail(f"no worker was ready within {self._start_timeout_s:g} s (--start-timeout-s)")
         # LitServe sets the list when it has started all workers.
         for worker, process in enumerate(getattr(self._server, "inference_workers", [])):
             if not process.is_alive():

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Mapping
 from multiprocessing import get_context
+from textwrap import shorten
 
 from service.transport.process_lock import ProcessLock
 
 _ROOM_BYTES = 8_192
+_LONGEST_FAILURE = 600  # characters, each of which JSON may write as twelve bytes
 
 
 class WorkerDetails:
@@ -21,6 +23,11 @@ class WorkerDetails:
         with self._lock:
             if not self._read().get("fallback"):
                 self._document.value = json.dumps(details).encode()
+
+    def tell_failure(self, reason: str) -> None:
+        """Say why this process's worker can't load the model, for the main process."""
+        with self._lock:
+            self._document.value = json.dumps({"failure": shorten(reason, _LONGEST_FAILURE)}).encode()
 
     def read(self) -> dict[str, object]:
         """Read what the workers say."""

@@ -121,7 +121,7 @@ def _certify(folder: Path) -> None:
         "both sides of a pair are of one tree but for the injected slowdown",
         "service_trees": dict(Counter([*(pair.service_tree for pair in pairs), *(run.service_tree for run in runs)])),
         "budget_minutes": judging.budget_s / 60,
-        **certify(pairs, runs, cells, policy, judging.schedule),
+        **certify(pairs, runs, cells, policy, judging.figure_policy(groups=policy.groups), judging.schedule),
         "attribution": certify_attributions(attributions, judging.margin) if attributions else None,
     }
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.policy import Policy
 from servegate.measure.fresh_pairs import Schedule
 from servegate.records import Cell, Status
+from tools.calibration.certify_figures import certify_figures
 from tools.calibration.live import RunRecord
 from tools.calibration.measured import (
     describe_bias,
@@ -32,6 +34,7 @@ def certify(
     runs: Sequence[RunRecord],
     cells: Sequence[Cell],
     policy: Policy,
+    figure_policy: FigurePolicy,
     schedule: Schedule,
     *,
     runs_simulated: int = 10_000,
@@ -44,13 +47,14 @@ def certify(
     pairs, runs:
         The records of one class of machine.
     cells:
-        The cells that the gate judges.
+        The cells that the gate judges; those that no pair of identical code has are left out.
     runs_simulated:
         For each figure; a tenth of it for each resampled record of the bootstrap's.
     """
     by_kind: dict[str, list[PairRecord]] = {}
     for pair in pairs:
         by_kind.setdefault(pair.kind, []).append(pair)
+    cells = [cell for cell in cells if str(cell) in common_cells(by_kind["same"])]
     noise = RecordedNoise.from_pairs(by_kind["same"], cells, schedule)
     rng = np.random.default_rng(1)
     return {
@@ -75,6 +79,7 @@ def certify(
             for kind in sorted({run.kind for run in runs})
         },
         "stock_rules": describe_stock_rules(by_kind),
+        "figures": certify_figures(by_kind, figure_policy, runs_simulated, rng),
     }
 
 

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from servegate.options.settings import Settings
 from servegate.records import Cell, Status
 from servegate.storage.commits import identify
 from tools.calibration.lines import append_line, read_lines
-from tools.calibration.pairs import PAIRS, CellPair, PairRecord, append_pair
+from tools.calibration.pairs import PAIRS, CellPair, PairRecord, append_pair, has_whole_groups
 from tools.calibration.record import KINDS
 
 RUNS = "runs.jsonl"
@@ -40,6 +40,10 @@ class RunRecord:
         The verdicts by the cells' names.
     sentence:
         The report's first sentence.
+    figures:
+        The verdicts beside throughput, by the figure's name.
+    digest:
+        Of what was injected; empty for identical code.
     """
 
     kind: str
@@ -49,6 +53,8 @@ class RunRecord:
     exit_status: int
     verdicts: Mapping[str, str]
     sentence: str = ""
+    figures: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
     schema: int = SCHEMA
 
     @property
@@ -63,9 +69,8 @@ def read_runs(path: Path) -> list[RunRecord]:
 
 
 def usable_runs(path: Path, cells: Sequence[Cell]) -> list[RunRecord]:
-    """The recorded runs of this schema that judged just these cells."""
-    names = {str(cell) for cell in cells}
-    return [run for run in read_runs(path) if run.schema == SCHEMA and run.judged_cells == names]
+    """The recorded runs of this schema that judged cells of these, of each of their groups all."""
+    return [run for run in read_runs(path) if run.schema == SCHEMA and has_whole_groups(run.judged_cells, cells)]
 
 
 def record_run(folder: Path, root: Path, kind: str, settings: Settings, progress: Callable[[str], None]) -> RunRecord:
@@ -102,12 +107,19 @@ def record_run(folder: Path, root: Path, kind: str, settings: Settings, progress
     tree = identify(root, settings.project.service, settings.project.lock).service_tree
     verdicts = {figure["cell"]: figure["verdict"] for figure in figures}
     sentence = document.get("sentence", "")
-    record = RunRecord(kind, tree, began, round(minutes, 1), result.returncode, verdicts, sentence)
+    beside = {figure["figure"]: figure["status"] for figure in document["figures"]}
+    digest = "" if slowdown is None else slowdown.digest
+    record = RunRecord(kind, tree, began, round(minutes, 1), result.returncode, verdicts, sentence, beside, digest)
     append_line(folder / RUNS, asdict(record))
-    for cells in first_pairs(figures, settings.judging.looks[0]):
-        schedule = settings.judging.schedule
-        append_pair(folder / PAIRS, PairRecord(kind, tree, began, schedule.burst_s, schedule.blocks, cells))
-    progress(f"{kind}: exit status {record.exit_status} after {minutes:.1f} min, {record.verdicts}; {sentence}")
+    schedule = settings.judging.schedule
+    values = first_values(document["figures"], settings.judging.looks[0])
+    for number, cells in enumerate(first_pairs(figures, settings.judging.looks[0])):
+        at_pair = {name: pairs[number] for name, pairs in values.items()}
+        pair = PairRecord(kind, tree, began, schedule.burst_s, schedule.blocks, cells, at_pair, digest)
+        append_pair(folder / PAIRS, pair)
+    progress(
+        f"{kind}: exit status {record.exit_status} after {minutes:.1f} min, {record.verdicts}, {beside}; {sentence}"
+    )
     return record
 
 
@@ -117,3 +129,12 @@ def first_pairs(figures: Sequence[dict[str, Any]], count: int) -> list[dict[str,
     if any(len(pairs) < count or any(pair["log_ratio"] is None for pair in pairs) for pairs in compared.values()):
         return []
     return [{cell: CellPair.from_json(pairs[number]) for cell, pairs in compared.items()} for number in range(count)]
+
+
+def first_values(figures: Sequence[dict[str, Any]], count: int) -> dict[str, list[tuple[float, float]]]:
+    """By the figure's name, the values of base and head in each of the first pairs, where all of them have it."""
+    pairs = {
+        figure["figure"]: list(zip(figure["base_processes"], figure["head_processes"], strict=True))[:count]
+        for figure in figures
+    }
+    return {name: values for name, values in pairs.items() if len(values) == count}

@@ -1,7 +1,7 @@
 """Recorded pairs of fresh processes: one JSON object a line, committed, so that the record grows run by run."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,10 @@ class PairRecord:
         The schedule.
     cells:
         By the cell's name; of a slowdown perhaps only those that it reaches.
+    figures:
+        The values of base and head by the figure's name, as in `api tail`; empty in records from before they were.
+    digest:
+        Of what was injected; empty for identical code, and in records from before it was noted.
     """
 
     kind: str
@@ -71,6 +75,8 @@ class PairRecord:
     burst_s: float
     blocks: int
     cells: Mapping[str, CellPair]
+    figures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    digest: str = ""
     schema: int = SCHEMA
 
 
@@ -83,7 +89,7 @@ def usable_pairs(path: Path, schedule: Schedule, cells: Sequence[Cell]) -> list[
     """The recorded pairs that belong together with new ones: of this schema, these bursts and these cells.
 
     A pair may have more blocks than the schedule has: those that are left out are another sample of the same noise. A
-    pair of identical code must have all the cells, a pair of a slowdown those that it reaches.
+    pair of identical code must have all the cells of each of its groups, a pair of another kind those that it reaches.
     """
     names = {str(cell) for cell in cells}
     return [
@@ -91,8 +97,15 @@ def usable_pairs(path: Path, schedule: Schedule, cells: Sequence[Cell]) -> list[
         for pair in read_pairs(path)
         if (pair.schema, pair.burst_s) == (SCHEMA, schedule.burst_s)
         and pair.blocks >= schedule.blocks
-        and (pair.cells.keys() == names if pair.kind == "same" else pair.cells.keys() <= names)
+        and pair.cells.keys() <= names
+        and (pair.kind != "same" or has_whole_groups(pair.cells, cells))
     ]
+
+
+def has_whole_groups(names: Collection[str], cells: Sequence[Cell]) -> bool:
+    """Whether the names are of cells, of each of their groups all: a record may be older than a group."""
+    groups = {name.partition("[")[0] for name in names}
+    return set(names) == {str(cell) for cell in cells if cell.group in groups}
 
 
 def append_pair(path: Path, pair: PairRecord) -> None:
@@ -107,4 +120,5 @@ def common_cells(pairs: Sequence[PairRecord]) -> tuple[str, ...]:
 
 def _pair(record: dict[str, Any]) -> PairRecord:
     cells = {name: CellPair.from_json(cell) for name, cell in record.pop("cells").items()}
-    return PairRecord(**{"schema": 1, **record}, cells=cells)
+    figures = {name: tuple(values) for name, values in record.pop("figures", {}).items()}
+    return PairRecord(**{"schema": 1, **record}, cells=cells, figures=figures)

@@ -5,30 +5,35 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perf_tests.targets import API, MODEL
+from perf_tests.targets import API, MODEL, PHOTO
+from servegate.judging.figures.kinds import GroupFigure
+from servegate.judging.figures.values import read_value
 from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
+from servegate.measure.side_by_side import share_processes
 from servegate.measure.targets import MeasurementTarget
-from servegate.records import Cell, Checkout
+from servegate.records import Cell, Checkout, ProcessRecord, Sample
 from servegate.storage.arms import open_arms
 from servegate.storage.environments import EnvironmentRecipe
+from tools.calibration.faults import FAULTS, Fault
 from tools.calibration.pairs import CellPair, PairRecord
 from tools.calibration.slowdowns import Slowdown
 
 # A stage's share of a request differs; so does how much of it overlaps. What a slowdown costs a cell is measured.
-KINDS: dict[str, Slowdown | None] = {
+KINDS: dict[str, Slowdown | Fault | None] = {
     "same": None,
     "predict+4%": Slowdown("predict", 0.04),
     "decode+25%": Slowdown("decode", 0.25),
+    **FAULTS,
 }
-TARGETS: dict[str, MeasurementTarget] = {target.name: target for target in (MODEL, API)}
+TARGETS: dict[str, MeasurementTarget] = {target.name: target for target in (MODEL, API, PHOTO)}
 
 
 @contextmanager
-def export_arms(root: Path, slowdown: Slowdown | None) -> Iterator[tuple[Checkout, Checkout]]:
-    """Base and head as a run of the gate makes them: the last commit and the working tree; the head is slowed."""
+def export_arms(root: Path, injected: Slowdown | Fault | None) -> Iterator[tuple[Checkout, Checkout]]:
+    """Base and head as a run of the gate makes them; the head gets what is injected."""
     with open_arms(root, "HEAD", EnvironmentRecipe("", is_shared=True)) as arms:
-        if slowdown is not None:
-            slowdown.inject(arms.head.folder)
+        if injected is not None:
+            injected.inject(arms.head.folder)
         yield arms.base, arms.head
 
 
@@ -40,7 +45,7 @@ def record_pair(
     schedule: Schedule,
     progress: Callable[[str], None],
 ) -> PairRecord:
-    """Start a base and a head in folders of their own and compare them once on every cell that the slowdown may reach.
+    """Start a base and a head in folders of their own and compare them once on every cell that the injected may reach.
 
     Raises
     ------
@@ -48,13 +53,35 @@ def record_pair(
         When one doesn't start, or measuring fails.
     """
     began = datetime.now(UTC).isoformat(timespec="seconds")
-    slowdown = KINDS[kind]
-    if slowdown is not None:
-        cells = [cell for cell in cells if cell.group in slowdown.groups]
-    with export_arms(root, slowdown) as (base, head):
-        figures = {}
+    injected = KINDS[kind]
+    if injected is not None:
+        cells = [cell for cell in cells if cell.group in injected.groups]
+    by_group = [
+        (TARGETS[group], [cell for cell in cells if cell.group == group])
+        for group in dict.fromkeys(cell.group for cell in cells)
+    ]
+    pairs: dict[str, CellPair] = {}
+    figures: dict[str, tuple[float, float]] = {}
+    with export_arms(root, injected) as (base, head):
         fresh_pairs = FreshPairs(base, head, schedule, progress=lambda text: progress(f"{kind}: {text}"))
-        for group in dict.fromkeys(cell.group for cell in cells):
-            pair = fresh_pairs.measure(TARGETS[group], PairPlan([cell for cell in cells if cell.group == group], ()))
-            figures.update({str(cell): CellPair.from_json(figure.to_json()) for cell, figure in pair.figures.items()})
-    return PairRecord(kind, service_tree, began, schedule.burst_s, schedule.blocks, figures)
+        for target, groups in share_processes(by_group):
+            loaded = [cell for of_group in groups.values() for cell in of_group]
+            measured = fresh_pairs.measure(target, PairPlan(loaded, loaded))
+            pairs |= {str(cell): CellPair.from_json(figure.to_json()) for cell, figure in measured.figures.items()}
+            for group, of_group in groups.items():
+                figures |= _read_figures(group, [measured.samples[cell] for cell in of_group], measured.processes)
+    digest = "" if injected is None else injected.digest
+    return PairRecord(kind, service_tree, began, schedule.burst_s, schedule.blocks, pairs, figures, digest)
+
+
+def _read_figures(
+    group: str, samples: Sequence[tuple[Sample, Sample]], processes: tuple[ProcessRecord, ProcessRecord]
+) -> dict[str, tuple[float, float]]:
+    values = {}
+    for kind in TARGETS[group].figures:
+        base, head = (
+            read_value(kind, process, [pair[arm] for pair in samples]) for arm, process in enumerate(processes)
+        )
+        if base is not None and head is not None:
+            values[str(GroupFigure(group, kind))] = base, head
+    return values

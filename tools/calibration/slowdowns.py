@@ -8,6 +8,7 @@ forward pass of 70 ms that is interrupted for 250 would otherwise be slowed by f
 CPU time, which a thread that waits for a GPU spends, too: by CUDA's default it spins.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,12 @@ _STAGES = {
 }
 STAGES = tuple(_STAGES)
 # Of cells, those in which the stage is at work.
-_GROUPS = {"decode": ("api",), "batch": ("api",), "predict": ("model", "api"), "encode": ("api",)}
+_GROUPS = {
+    "decode": ("api", "photo"),
+    "batch": ("api", "photo"),
+    "predict": ("model", "api", "photo"),
+    "encode": ("api", "photo"),
+}
 
 # Hashing large pieces releases the interpreter's lock, as decoding and predicting do.
 _CODE = """
@@ -73,6 +79,11 @@ class Slowdown:
     def groups(self) -> tuple[str, ...]:
         """Groups of cells that the stage is at work in."""
         return _GROUPS[self.stage]
+
+    @property
+    def digest(self) -> str:
+        """Tells this slowdown from another of the same name in an older record."""
+        return hashlib.sha256(f"{_CODE}\n{self}".encode()).hexdigest()[:12]
 
     def inject(self, folder: Path) -> None:
         """Append it to the stage's file in a copy of the project."""

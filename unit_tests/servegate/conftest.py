@@ -12,7 +12,6 @@ from servegate.processes.server import ServerProcess
 from servegate.session import machine_claim
 from unit_tests.builders import stub_server
 from unit_tests.builders.tiny_project import TinyProject, git
-from unit_tests.servegate.telemetry.nvml_stand_in import StandInNvml, compile_stand_in
 
 # A slow or busy machine is no failure.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -74,14 +73,3 @@ def stub() -> Iterator[ServerProcess]:
     """The stub server in a process of its own."""
     with ServerProcess([sys.executable, stub_server.__file__], cwd=Path.cwd(), ready_deadline_s=60.0) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compile_stand_in(tmp_path_factory.mktemp("nvml"))
-
-
-@pytest.fixture
-def nvml(nvml_library: Path, monkeypatch: pytest.MonkeyPatch) -> StandInNvml:
-    """NVML with no GPU yet, and all of them visible."""
-    return StandInNvml(nvml_library, monkeypatch)

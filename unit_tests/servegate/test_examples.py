@@ -5,12 +5,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from unit_tests.builders.repository import ROOT
+from unit_tests.builders.example_projects import EXAMPLES, WRITTEN_BY_INIT, copy_example
 
-EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/perf_tests"))
+NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/perf_tests"))
 # As short as can be: that the way leads from a server to a verdict is tested here, not the verdict.
 SHORT = (
     "--perf-seconds=0.5",
@@ -21,45 +22,91 @@ SHORT = (
 )
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+# The file, the line and the longer line with which predict takes much longer: it waits, or computes far more.
+SLOWER = {
+    "getting_started": (
+        "server.py",
+        "        x = request",
+        "        import time; time.sleep(0.01)\n        x = request",
+    ),
+    "src_layout": (
+        "src/reviews/server.py",
+        "        return dict(Counter",
+        "        import time; time.sleep(0.01)\n        return dict(Counter",
+    ),
+    "own_weights": (
+        "server.py",
+        "        exponents =",
+        "        _ = [x @ y @ y for y in hidden[1:] * 9]\n        exponents =",
+    ),
+}
+# The quick tests start one example, the slow ones all.
+STARTED = [pytest.param(name, marks=() if name == "getting_started" else pytest.mark.slow) for name in WRITTEN_BY_INIT]
+
+
+@pytest.mark.parametrize("name", NAMES)
 class TestFiles:
-    """What a user has to write."""
+    """What a user has to write, or `servegate init` wrote."""
 
-    def test_performance_tests_are_at_most_15_lines_and_3_in_the_ini_file(self, example: Path) -> None:
-        tests = [line for path in (example / "perf_tests").glob("*.py") for line in path.read_text().splitlines()]
-        assert 5 < len([line for line in tests if line.strip()]) <= 15
-        ini = [line for line in (example / "pytest.ini").read_text().splitlines() if line.startswith("perf_")]
-        assert 1 <= len(ini) <= 3
+    def test_performance_tests_are_at_most_15_lines_and_3_in_the_ini_file(self, name: str) -> None:
+        tests = [
+            line for path in (EXAMPLES / name / "perf_tests").glob("*.py") for line in path.read_text().splitlines()
+        ]
+        texts = [file.read_text() for file in (EXAMPLES / name).glob("py*.*") if file.suffix in (".ini", ".toml")]
+        ini = [line for text in texts for line in text.splitlines() if line.startswith("perf_")]
+        by_init = name in WRITTEN_BY_INIT
+        assert 5 < len([line for line in tests if line.strip()]) <= (18 if by_init else 15)
+        assert 1 <= len(ini) <= (5 if by_init else 3)
 
-    def test_they_import_the_public_interface_alone(self, example: Path) -> None:
+    def test_they_import_the_public_interface_alone(self, name: str) -> None:
         imported = {
             node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
-            for path in (example / "perf_tests").glob("*.py")
+            for path in (EXAMPLES / name / "perf_tests").glob("*.py")
             for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.Import | ast.ImportFrom)
         }
         assert imported == {"pytest", "servegate.api"}
 
 
+def compare(project: Path, *settings: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """Compare the working tree with the last commit, and read the results."""
+    command = [sys.executable, "-m", "pytest", "perf_tests", "--perf-versus", "HEAD", *settings]
+    result = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    results = project / "perf-report" / "results.json"
+    assert results.exists(), result.stdout + result.stderr
+    return result, json.loads(results.read_text())
+
+
+@pytest.mark.parametrize("name", STARTED)
+def test_identical_code_does_not_fail(name: str, tmp_path: Path) -> None:
+    project = copy_example(name, tmp_path / "project")
+    result, document = compare(project, *SHORT, "--perf-cells=api=4")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {cell["status"] for cell in document["cells"]} <= {"PASS", "INCONCLUSIVE"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITTEN_BY_INIT)
+def test_a_much_slower_predict_is_regressed(name: str, tmp_path: Path) -> None:
+    project = copy_example(name, tmp_path / "project")
+    file, before, after = SLOWER[name]
+    text = (project / file).read_text()
+    assert before in text
+    (project / file).write_text(text.replace(before, after))
+    result, document = compare(project, "--perf-pairs=4", "--perf-blocks=2", "--perf-burst-seconds=0.2")
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert [group["status"] for group in document["groups"]] == ["REGRESSED"]
+
+
 @pytest.mark.slow
 def test_two_endpoints_are_gated_as_two_groups(tmp_path: Path) -> None:
     """One of them answers wrongly after a change: it alone fails."""
-    project = tmp_path / "project"
-    for name in ("service", "perf_tests"):
-        (project / name).mkdir(parents=True)
-    for path in (ROOT / "examples" / "two_endpoints").rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts and "perf-report" not in path.parts:
-            (project / path.relative_to(ROOT / "examples" / "two_endpoints")).write_bytes(path.read_bytes())
-    git = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
-        subprocess.run([*git, *command], cwd=project, check=True)
+    project = copy_example("two_endpoints", tmp_path / "project")
     server = project / "service" / "server.py"
     server.write_text(server.read_text().replace('startswith("#")', 'startswith("?")'))
-    command = [sys.executable, "-m", "pytest", "perf_tests", "--perf-versus", "HEAD", *SHORT]
-    result = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    result, document = compare(project, *SHORT)
     assert result.returncode == 1, result.stdout + result.stderr
-    cells = json.loads((project / "perf-report" / "results.json").read_text())["cells"]
-    assert {cell["cell"]: cell["status"] == "INVALID" for cell in cells} == {
+    assert {cell["cell"]: cell["status"] == "INVALID" for cell in document["cells"]} == {
         "words[concurrency=1]": False,
         "words[concurrency=8]": False,
         "tags[concurrency=4]": True,

@@ -244,3 +244,43 @@ def test_a_worker_that_is_killed_while_the_server_starts_ends_it(folder: Path) -
         wait_until(lambda: _living(process.pid) == [], "its processes have ended", 10)
     finally:
         server.stop()
+
+
+def test_a_server_that_gets_no_worker_in_time_ends_and_says_so(folder: Path) -> None:
+    """LitServe would wait for ever, and so would who started it."""
+    server = _started(folder, "--workers-per-device", "1", "--start-timeout-s", "0.5")  # torch alone takes longer
+    server.launch()
+    try:
+        process = server.process
+        wait_until(lambda: process.returncode is not None, "it has ended", 60)
+        assert process.returncode == 1
+        assert process.log_tail().endswith(
+            "the server has stopped: no worker was ready within 0.5 s (--start-timeout-s)"
+        )
+        wait_until(lambda: _living(process.pid) == [], "its processes have ended", 10)
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_an_engine_that_was_asked_for_and_cannot_be_had_ends_the_server_with_the_reason(folder: Path) -> None:
+    """It doesn't serve with another one, which would be slower."""
+    environment = {"TMPDIR": str(folder), "PROMETHEUS_MULTIPROC_DIR": "", "CXX": "no-such-compiler"}
+    environment["XDG_CACHE_HOME"] = str(folder)
+    command = [*_SERVER, "--workers-per-device", "1", "--device", "cpu", "--engine", "inductor"]
+    server = ServerProcess(command, cwd=ROOT, env=environment, ready_deadline_s=180)
+    server.launch()
+    try:
+        process = server.process
+        wait_until(lambda: process.returncode is not None, "it has ended", 120)
+        assert process.returncode == 1
+        assert (
+            process.log_tail()
+            .splitlines()[-1]
+            .startswith(
+                "the server did not start: CLASSIFIER_ENGINE (--engine)=inductor can't run the model: "
+                "there is no C++ compiler 'no-such-compiler'"
+            )
+        )
+    finally:
+        server.stop()

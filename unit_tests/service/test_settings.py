@@ -25,6 +25,7 @@ _WRONG_VALUES = [
     ("keep_alive_s", "0", "greater than 0"),
     ("max_requests", "0", "greater than or equal to 1"),
     ("worker_timeout_s", "0", "greater than 0"),
+    ("start_timeout_s", "0", "greater than 0"),
     ("stop_timeout_s", "-5", "greater than 0"),
     ("precision", "int8", "'float32', 'bfloat16' or 'float16'"),
     ("engine", "tensorrt", "'openvino', 'inductor' or 'eager'"),

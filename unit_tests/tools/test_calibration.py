@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from servegate.errors import MeasurementError
+from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
 from servegate.measure.fresh_pairs import Schedule
@@ -93,9 +94,11 @@ def test_a_whole_run_in_which_a_cell_has_no_figure_gives_no_pairs(log_ratio: flo
 
 def test_records_belong_together_by_schema_bursts_and_cells_and_not_by_the_services_tree(tmp_path: Path) -> None:
     """Those with more blocks than the schedule has are of use, those with fewer are not."""
-    path, cells = tmp_path / "pairs.jsonl", [Cell("model", "batch", 8), Cell("api", "concurrency", 8)]
+    path, cells = (
+        tmp_path / "pairs.jsonl",
+        list(JUDGED_CELLS),
+    )
     names = [str(cell) for cell in cells]
-    assert set(names) <= set(CELLS)
     (recorded,) = make_pairs(1)
     one = replace(recorded, cells={name: recorded.cells[name] for name in names})
     usable = [
@@ -103,12 +106,13 @@ def test_records_belong_together_by_schema_bursts_and_cells_and_not_by_the_servi
         replace(one, service_tree="another tree"),
         replace(one, blocks=one.blocks + 1),
         replace(one, kind="decode+25%", cells={names[1]: one.cells[names[1]]}),
+        replace(one, cells={names[0]: one.cells[names[0]]}),  # from before there was an API to measure
     ]
     others = [
         replace(one, schema=SCHEMA + 1),
         replace(one, blocks=one.blocks - 1),
         replace(one, burst_s=one.burst_s + 0.1),
-        replace(one, cells={names[0]: one.cells[names[0]]}),
+        replace(one, cells={names[1]: one.cells[names[1]]}),
         replace(one, kind="decode+10%", cells={"other[x=1]": one.cells[names[0]]}),
     ]
     for record in [*others, *usable]:
@@ -169,7 +173,8 @@ def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
     )
     sizes = (1, 8, 32, 64)
     model, api = [f"model[batch={size}]" for size in sizes], [f"api[concurrency={size}]" for size in sizes]
-    assert result.stdout.split() == ["(4,", "6,", "9,", "14,", "22)", *model, *api]
+    photo = [f"photo[kind={kind}]" for kind in ("phone", "screenshot", "small")]
+    assert result.stdout.split() == ["(4,", "6,", "9,", "14,", "22)", *model, *api, *photo]
 
 
 class TestStockRules:
@@ -209,7 +214,8 @@ def certificate() -> dict[str, Any]:
         *keep_api_cells(make_pairs(6, "decode+25%", effect=-0.1, noise=0.01)),
     ]
     run = RunRecord("same", "tree", "", 7.5, 0, dict.fromkeys(CELLS, "PASS"), "Nothing <changed>.")
-    return certify(recorded, [run] * 12, JUDGED_CELLS, POLICY, SCHEDULE, runs_simulated=100, bootstraps=3)
+    policies = POLICY, FigurePolicy()
+    return certify(recorded, [run] * 12, JUDGED_CELLS, *policies, SCHEDULE, runs_simulated=100, bootstraps=3)
 
 
 def test_the_certificate_has_false_alarms_power_and_minutes(certificate: dict[str, Any]) -> None:
@@ -266,7 +272,9 @@ def test_a_bias_is_that_of_the_groups_own_cells() -> None:
 
 
 def test_a_bootstrap_says_how_much_depends_on_the_pairs_that_were_recorded() -> None:
-    certificate = certify(make_pairs(5), [], JUDGED_CELLS, POLICY, SCHEDULE, runs_simulated=200, bootstraps=8)
+    certificate = certify(
+        make_pairs(5), [], JUDGED_CELLS, POLICY, FigurePolicy(), SCHEDULE, runs_simulated=200, bootstraps=8
+    )
     low, high = certificate["simulated"]["identical_code"]["bootstrap"]["median minutes"]
     assert low < high
 

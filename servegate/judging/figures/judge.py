@@ -81,7 +81,7 @@ class FigureJudge:
             Of base and head; of the cells that were loaded.
         """
         for (name, kind), series in self._series.items():
-            if name != group or series.status is not None or series.is_left:
+            if name != group:
                 continue
             measured = [samples.get(cell) for cell in series.cells]
             base, head = (
@@ -89,9 +89,15 @@ class FigureJudge:
                 for arm, process in enumerate(processes)
             )
             if base is not None and head is not None:
-                series.base.append(base)
-                series.head.append(head)
-                self._look(series)
+                self.add_value(GroupFigure(group, kind), base, head)
+
+    def add_value(self, figure: GroupFigure, base: float, head: float) -> None:
+        """Take a figure's values of one pair of fresh processes, and test it if it is its look."""
+        series = self._series[figure.group, figure.kind]
+        if series.status is None and not series.is_left:
+            series.base.append(base)
+            series.head.append(head)
+            self._look(series)
 
     def _look(self, series: _Series) -> None:
         if len(series.base) not in self._policy.looks:
@@ -104,6 +110,10 @@ class FigureJudge:
             series.status = Status.REGRESSED
         elif series.estimate <= -series.margin and p_less < level:
             series.status = Status.IMPROVED
+
+    def kinds(self, group: str) -> list[FigureKind]:
+        """The figures that are judged in a group."""
+        return [kind for name, kind in self._series if name == group]
 
     def open_kinds(self, group: str) -> list[FigureKind]:
         """The group's figures that lie beyond their margin, and that a further look may tell more of."""

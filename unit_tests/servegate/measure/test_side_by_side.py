@@ -8,11 +8,15 @@ import pytest
 
 from servegate.errors import ProcessError, ReferenceCheckoutError, ServegateError
 from servegate.judging.arms import ArmReport, PairReport
+from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, TAIL, FigureKind
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
+from servegate.load.workload import Workload
 from servegate.measure.fresh_pairs import FreshPairs, MeasuredPair, PairPlan, Schedule
-from servegate.measure.side_by_side import SideBySide
+from servegate.measure.http_service import HttpService
+from servegate.measure.http_targets import HttpTarget
+from servegate.measure.side_by_side import SideBySide, plan_pair, share_processes
 from servegate.measure.targets import Launchable
 from servegate.records import Cell, ProcessRecord, StageTime, Status
 from unit_tests.builders.fake_arms import BASE, CELL, HEAD, FakeArms
@@ -98,6 +102,45 @@ def test_a_group_that_can_not_be_measured_leaves_the_other_to_be_judged(
     assert list(compared.cells) == [QUIET]
     assert compared.cells[QUIET].verdict.status is Status.PASS
     assert [group.name for group in compared.groups] == ["api"]
+
+
+@pytest.mark.parametrize(
+    ("open_cells", "suspected", "takes_turns", "bursts", "turns"),
+    [
+        ([CELL], [], True, [CELL], [CELL]),
+        ([CELL], [], False, [CELL], []),
+        ([], [START], True, [], []),
+        ([], [TAIL], True, [], [CELL, QUIET]),
+        ([], [GROWTH], True, [], [CELL, QUIET]),
+        ([], [GROWTH], False, [CELL, QUIET], []),
+        ([], [COST], True, [CELL, QUIET], []),
+        ([CELL], [COST, MEMORY], True, [CELL, QUIET], [CELL]),
+    ],
+)
+def test_a_pair_loads_what_is_open_and_what_a_figure_needs(
+    open_cells: list[Cell], suspected: list[FigureKind], takes_turns: bool, bursts: list[Cell], turns: list[Cell]
+) -> None:
+    plan = plan_pair(open_cells, suspected, [CELL, QUIET], takes_turns=takes_turns)
+    assert plan is not None
+    assert (list(plan.bursts), list(plan.turns)) == (bursts, turns)
+
+
+def test_nothing_open_needs_no_pair() -> None:
+    assert plan_pair([], [], [CELL], takes_turns=True) is None
+
+
+def test_targets_of_one_service_share_its_processes() -> None:
+    service, other = HttpService(["serve"]), HttpService(["serve", "again"])
+    right = Workload("/predict", b"", expected=None)
+    api, photo = HttpTarget("api", service, right), HttpTarget("photo", service, {"small": right}, concurrency=4)
+    model = HttpTarget("model", other, right)
+    of_api, of_model, kinds = [Cell("api", "concurrency", 8)], [CELL], [Cell("photo", "kind", "small")]
+    shared = share_processes([(api, of_api), (model, of_model), (photo, kinds)])
+    assert [list(groups) for _, groups in shared] == [["api", "photo"], ["model"]]
+    together = shared[0][0]
+    assert isinstance(together, HttpTarget)
+    assert together.load_of(of_api[0]) == (right, 8)
+    assert together.load_of(kinds[0]) == (right, 4)
 
 
 def test_without_time_left_nothing_starts_and_nothing_is_accused() -> None:

@@ -126,3 +126,12 @@ def test_no_part_of_a_plot_is_told_by_its_colour_alone() -> None:
     assert drawn["CPU time of a request, by stage"].count("<pattern") >= 2
     assert len(set(re.findall(r'<path id="(m[0-9a-f]+)"', drawn["Latency: api"]))) >= 3
     assert "rest (HTTP, queues, client)" in drawn["CPU time of a request, by stage"]
+
+
+def test_kinds_keep_their_order_beside_numbers() -> None:
+    kinds = [
+        CellResult(Cell("photo", "kind", kind), "requests", make_samples([9.0]), Verdict(Status.NOT_JUDGED, "", 9.0))
+        for kind in ("screenshot", "phone")
+    ]
+    texts = draw([*kinds, *measured("api", "concurrency", [8, 1], "requests")], "Throughput: photo")
+    assert texts.index("screenshot") < texts.index("phone") < texts.index("kind")

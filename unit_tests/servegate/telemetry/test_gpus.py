@@ -11,7 +11,7 @@ import pytest
 
 from servegate.errors import MeasurementError
 from servegate.telemetry.gpus import GpuReading, driver_version, open_gpus, read_gpu
-from unit_tests.servegate.telemetry.nvml_stand_in import DRIVER, StandInGpu, StandInNvml
+from unit_tests.builders.nvml.stand_in import DRIVER, StandInGpu, StandInNvml
 
 A = "GPU-aaaaaaaa-0000-0000-0000-000000000000"
 B = "GPU-bbbbbbbb-0000-0000-0000-000000000000"
@@ -66,12 +66,22 @@ def test_without_a_driver_there_are_no_gpus(nvml: StandInNvml, error: type[pynvm
     assert nvml.closed == 0
 
 
-@pytest.mark.parametrize("error", [NO_PERMISSION, pynvml.NVMLError_LibRmVersionMismatch])
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (NO_PERMISSION, "there is an NVIDIA driver, but NVML does not start: Insufficient Permissions"),
+        (
+            pynvml.NVMLError_LibRmVersionMismatch,
+            "the NVIDIA driver was updated, so NVML does not start .*; restart the machine",
+        ),
+    ],
+)
 def test_a_driver_that_does_not_work_is_an_error_and_not_a_machine_without_a_gpu(
-    nvml: StandInNvml, error: type[pynvml.NVMLError]
+    nvml: StandInNvml, error: type[pynvml.NVMLError], sentence: str
 ) -> None:
+    """After an update of the driver the machine needs a restart, and the sentence says so."""
     nvml.fail_at_start(error)
-    with pytest.raises(MeasurementError, match="there is an NVIDIA driver, but NVML does not start"), open_gpus():
+    with pytest.raises(MeasurementError, match=sentence), open_gpus():
         pass
     with pytest.raises(MeasurementError, match="NVML does not start"):
         driver_version()

@@ -8,7 +8,7 @@ import pytest
 
 from servegate.telemetry import machine
 from servegate.telemetry.machine import read_fingerprint
-from unit_tests.servegate.telemetry.nvml_stand_in import DRIVER, StandInGpu, StandInNvml
+from unit_tests.builders.nvml.stand_in import DRIVER, StandInGpu, StandInNvml
 
 
 @pytest.fixture(autouse=True)

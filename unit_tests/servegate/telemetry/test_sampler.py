@@ -20,8 +20,8 @@ from servegate.telemetry import sampler as telemetry
 from servegate.telemetry.process_tree import observe
 from servegate.telemetry.sampler import TelemetrySampler, combine
 from unit_tests.builders import programs
+from unit_tests.builders.nvml.stand_in import StandInGpu, StandInNvml
 from unit_tests.builders.waiting import is_running, wait_until
-from unit_tests.servegate.telemetry.nvml_stand_in import StandInGpu, StandInNvml
 
 DEADLINE_S = 60.0
 BUSY = "print(flush=True)\nwhile True: pass"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from service.images import Pixels
 from service.model.classifier import Classifier
 from service.model.compiled import CompiledNetwork, CompilingEngine, split_sizes
 from service.model.compiler import CompileJob
+from service.model.errors import EngineError
 from service.model.forward import EagerNetwork, chosen_engine, compiled_sizes, load_forward
 from service.model.network import ImageNetwork
 from service.model.startup import ready_classifier
@@ -192,24 +194,30 @@ def _package_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.model.forward, "_compile", write_junk)
 
 
-@pytest.mark.parametrize(
-    ("prepare", "reason"),
-    [
-        (_no_compiler, "there is no C++ compiler 'no-such-compiler'"),
-        (_compiler_fails, "the compiler ended with status 1:\nthis operator is not supported"),
-        (_compiler_hangs, "the compiler was not ready after 0 s"),
-        (_package_is_broken, "can't be loaded"),
-    ],
-)
+def _package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.model.forward, "_PACKAGES", ("timm-of-another-name", "torch"))
+
+
+_FAILURES = [
+    (_no_compiler, "there is no C++ compiler 'no-such-compiler'"),
+    (_compiler_fails, "the compiler ended with status 1:\nthis operator is not supported"),
+    (_compiler_hangs, "the compiler was not ready after 0 s"),
+    (_package_is_broken, "can't be loaded"),
+    (_package_is_missing, "the package timm-of-another-name is not installed"),
+]
+
+
+@pytest.mark.parametrize(("prepare", "reason"), _FAILURES)
 def test_without_a_compiled_model_the_network_runs_as_it_is(
     prepare: Callable[[pytest.MonkeyPatch], None], reason: str, settings: Settings, images: torch.Tensor,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """The same answers, and a line in the log that says why it is slow."""
+    """Where the engine is left to the service: the same answers, and a line in the log that says why it is slow."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(service.model.forward, "chosen_engine", lambda *_: "inductor")
     prepare(monkeypatch)
     start_s = time.monotonic()
-    forward = load_forward(settings.model_copy(update={"engine": "inductor"}), _CPU, "float32")
+    forward = load_forward(settings, _CPU, "float32")
     assert time.monotonic() - start_s < _HANGS_S, "a compiler that hangs is killed"
     assert isinstance(forward, EagerNetwork)
     assert "the model runs without being compiled, which is slower: " in caplog.text
@@ -221,6 +229,58 @@ def test_without_a_compiled_model_the_network_runs_as_it_is(
         torch.testing.assert_close(forward(images), _own_answer(settings, images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("prepare", "reason"), _FAILURES)
+def test_an_engine_that_was_asked_for_is_had_or_the_start_ends(
+    prepare: Callable[[pytest.MonkeyPatch], None], reason: str, settings: Settings, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Whoever names an engine would take another's figures for its."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    prepare(monkeypatch)
+    with pytest.raises(EngineError, match=r"^CLASSIFIER_ENGINE \(--engine\)=inductor can't run the model: ") as caught:
+        load_forward(settings.model_copy(update={"engine": "inductor"}), _CPU, "float32")
+    assert " ".join(reason.split()) in str(caught.value)
+
+
+_WITHOUT_OPENVINO = """
+import importlib.metadata, json, sys
+
+sys.modules["openvino"] = None  # whoever imports it gets an ImportError
+installed = importlib.metadata.version
+def version(name):
+    if name == "openvino":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return installed(name)
+importlib.metadata.version = version
+
+from pathlib import Path
+import torch
+import service.model.compiler, service.model.compiled
+import service.model.forward as forward
+from service.model.cache import CompileError
+from service.settings import load_settings
+
+def find_or_build(folder, key, build, wait_s):
+    print(json.dumps(key["packages"]))
+    raise CompileError("this is not about compiling")
+
+forward.find_or_build = find_or_build
+for precision in ("float16", "float32"):
+    print(forward.load_forward(load_settings([], "unit_tests"), torch.device("cpu"), precision).fallback)
+"""
+
+
+def test_only_the_engine_openvino_needs_openvino() -> None:
+    """A GPU's deployment doesn't install it. On a CPU, whose engine it is, the fallback says that it is missing."""
+    command = [sys.executable, "-c", _WITHOUT_OPENVINO]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    packages, of_inductor, of_openvino = finished.stdout.splitlines()
+    assert json.loads(packages).keys() == {"timm", "torch", "torchvision"}
+    assert of_inductor.endswith("this is not about compiling")
+    assert of_openvino.endswith("the package openvino is not installed")
+
+
 def _key(settings: Settings, precision: Precision, monkeypatch: pytest.MonkeyPatch) -> str:
     keys: list[Mapping[str, object]] = []
 
@@ -229,7 +289,8 @@ def _key(settings: Settings, precision: Precision, monkeypatch: pytest.MonkeyPat
         return Path("/no/entry")
 
     monkeypatch.setattr(service.model.forward, "find_or_build", find)
-    load_forward(settings, _CPU, precision)
+    with suppress(EngineError):  # there is no such entry to load
+        load_forward(settings, _CPU, precision)
     [key] = keys
     return json.dumps(key, sort_keys=True)
 

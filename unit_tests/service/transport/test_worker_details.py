@@ -34,3 +34,12 @@ def test_there_is_room_for_the_longest_reason() -> None:
     shared = WorkerDetails()
     shared.tell(details)
     assert shared.read() == details
+
+
+def test_why_a_worker_cannot_load_the_model_is_told_to_the_main_process() -> None:
+    """In its words, and shortened where they are many."""
+    shared = WorkerDetails()
+    shared.tell_failure("no such engine")
+    assert shared.read() == {"failure": "no such engine"}
+    shared.tell_failure("😀 " * 5_000)
+    assert str(shared.read()["failure"]).endswith("[...]")

@@ -18,7 +18,10 @@ _SOURCE = Path(__file__).with_suffix(".c")
 
 @dataclass(frozen=True)
 class StandInGpu:
-    """What a GPU answers, in NVML's units; each reading adds `energy_per_reading`. An error's number is raised."""
+    """What a GPU answers, in NVML's units; each reading adds `energy_per_reading`. An error's number is raised.
+
+    A `capability_major` of 0 is not reported.
+    """
 
     name: str = "NVIDIA L4"
     uuid: str = "GPU-11111111-2222-3333-4444-555555555555"
@@ -31,6 +34,8 @@ class StandInGpu:
     clock: int | type[pynvml.NVMLError] = 1_500
     reasons: int | type[pynvml.NVMLError] = 0
     energy_per_reading: int = 0
+    capability_major: int = 8
+    capability_minor: int = 9
 
 
 class _Answer(ctypes.Structure):
@@ -46,6 +51,8 @@ class _Gpu(ctypes.Structure):
         ("uuid", ctypes.c_char * 96),
         *((name, _Answer) for name in _ANSWERS),
         ("energy_per_reading", ctypes.c_uint64),
+        ("capability_major", ctypes.c_uint32),
+        ("capability_minor", ctypes.c_uint32),
     )
 
 
@@ -68,8 +75,9 @@ class StandInNvml:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         self._gpus = (_Gpu * 4).in_dll(self._library, "stand_in_gpus")
         self.have()
-        for name in ("init_error", "count_error", "opened", "closed"):
+        for name in ("init_error", "count_error", "opened", "closed", "cuda_error"):
             self._set(name, 0)
+        self.drive(13_000)
 
     def have(self, *gpus: StandInGpu) -> None:
         """These GPUs, and no others; parts of GPUs come last."""
@@ -99,6 +107,11 @@ class StandInNvml:
     def fail_at_start(self, error: type[pynvml.NVMLError]) -> None:
         """Don't start."""
         self._set("init_error", error_number(error))
+
+    def drive(self, cuda: int, error: type[pynvml.NVMLError] | None = None) -> None:
+        """Have a driver for this CUDA, 13000 for 13.0; with an error its library for CUDA isn't there."""
+        self._set("cuda", cuda)
+        self._set("cuda_error", 0 if error is None else error_number(error))
 
     def lose_all(self) -> None:
         """Don't say which GPUs there are."""

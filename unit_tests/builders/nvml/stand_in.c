@@ -1,11 +1,11 @@
-/* NVML for machines without a GPU: the functions that servegate reaches through pynvml, answered from a table that the
+/* NVML for machines without a GPU: the functions that servegate and the service reach through pynvml, answered from a table that the
  * tests write. Compiled as libnvidia-ml.so.1, so that the real binding loads it and calls it. */
 
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_FOUND = 6 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6 };
 enum { MOST_GPUS = 4 };
 
 typedef struct {
@@ -18,11 +18,13 @@ typedef struct {
     char uuid[96];
     answer utilisation, memory, power, energy, temperature, clock, reasons;
     uint64_t energy_per_reading;
+    uint32_t capability_major, capability_minor;
 } gpu;
 
 /* Parts of GPUs (MIG) come after the first stand_in_count: found by their UUIDs alone. */
 gpu stand_in_gpus[MOST_GPUS];
 uint32_t stand_in_count, stand_in_init_error, stand_in_count_error, stand_in_opened, stand_in_closed;
+uint32_t stand_in_cuda, stand_in_cuda_error;
 
 const char *nvmlErrorString(int error) {
     static char text[64];
@@ -44,6 +46,17 @@ int nvmlShutdown(void) {
 int nvmlSystemGetDriverVersion(char *version, unsigned length) {
     snprintf(version, length, "550.54.15");
     return SUCCESS;
+}
+
+int nvmlSystemGetCudaDriverVersion_v2(int *version) {
+    *version = (int)stand_in_cuda;
+    return (int)stand_in_cuda_error;
+}
+
+int nvmlDeviceGetCudaComputeCapability(gpu *handle, int *major, int *minor) {
+    *major = (int)handle->capability_major;
+    *minor = (int)handle->capability_minor;
+    return *major ? SUCCESS : NOT_SUPPORTED;
 }
 
 int nvmlDeviceGetCount_v2(unsigned *count) {

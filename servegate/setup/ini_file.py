@@ -1,0 +1,81 @@
+"""The file that pytest reads a project's settings from: found as pytest finds it, and given further lines."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# In pytest's own order. A file of the first four counts even without its section.
+_PLACES = (
+    ("pytest.toml", "[pytest]"),
+    (".pytest.toml", "[pytest]"),
+    ("pytest.ini", "[pytest]"),
+    (".pytest.ini", "[pytest]"),
+    ("pyproject.toml", "[tool.pytest]"),
+    ("pyproject.toml", "[tool.pytest.ini_options]"),
+    ("tox.ini", "[pytest]"),
+    ("setup.cfg", "[tool:pytest]"),
+)
+_COUNT_WITHOUT_SECTION = 4
+
+
+@dataclass(frozen=True)
+class IniFile:
+    """A section of a file; neither needs to be there yet."""
+
+    path: Path
+    section: str
+
+    @classmethod
+    def of(cls, root: Path) -> "IniFile":
+        """The file that pytest reads in a project, or the one that it should get."""
+        for place, (name, section) in enumerate(_PLACES):
+            file = root / name
+            if file.is_file() and (place < _COUNT_WITHOUT_SECTION or section in _lines(file)):
+                return cls(file, section)
+        if (root / "pyproject.toml").is_file():
+            return cls(root / "pyproject.toml", "[tool.pytest.ini_options]")
+        return cls(root / "pytest.ini", "[pytest]")
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The names that the section sets."""
+        found = [re.match(r"\s*([\w-]+)\s*[=:]", line) for line in self._section_lines()]
+        return frozenset(match[1] for match in found if match)
+
+    def add(self, values: Mapping[str, str | list[str]]) -> Sequence[str]:
+        """Write the values that the section doesn't set yet, above those that it has. Returns their lines."""
+        write = _as_toml if self.path.suffix == ".toml" else _as_ini
+        added = [f"{name} = {write(value)}" for name, value in values.items() if name not in self.keys]
+        if not added:
+            return ()
+        lines = _lines(self.path) if self.path.exists() else []
+        if self.section in lines:
+            place = lines.index(self.section) + 1
+        else:
+            lines += ["", self.section] if lines else [self.section]
+            place = len(lines)
+        lines[place:place] = added
+        self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return added
+
+    def _section_lines(self) -> list[str]:
+        lines = _lines(self.path) if self.path.exists() else []
+        if self.section not in lines:
+            return []
+        rest = lines[lines.index(self.section) + 1 :]
+        end = next((place for place, line in enumerate(rest) if line.startswith("[")), len(rest))
+        return rest[:end]
+
+
+def _as_toml(value: str | list[str]) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _as_ini(value: str | list[str]) -> str:
+    return " ".join(value) if isinstance(value, list) else value
+
+
+def _lines(file: Path) -> list[str]:
+    return [line.rstrip() for line in file.read_text(encoding="utf-8").splitlines()]

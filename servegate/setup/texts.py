@@ -1,0 +1,174 @@
+"""The texts that `servegate init` writes: short, and meant to be kept by hand from then on."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from servegate.setup.project import Project
+from servegate.setup.requests import Exchange
+
+_WIDTH = 120
+# Of this version of GitHub's own action; a tag may be moved, a commit can't.
+_CHECKOUT = "actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2"
+
+_TESTS = '''\
+"""The service is not slower than the commit that it is compared with, and every answer is right."""
+{imports}
+import pytest
+
+from servegate.api import HttpService, HttpTarget, Workload
+
+service = HttpService({service})
+{targets}
+
+
+@pytest.mark.perf_target({names})
+def test_service(perf_cell):
+    perf_cell.check()
+'''
+
+_WORKFLOW = """\
+# Measures each pull request beside the commit that it builds on. docs/ci.md of servegate tells about runners, about the
+# comment on the pull request and about the history of runs.
+name: performance
+
+on:
+  pull_request:
+
+permissions: {{}}
+
+# One at a time: two would measure each other.
+concurrency:
+  group: performance
+  queue: max
+
+jobs:
+  measure:
+    name: measure
+    runs-on: ubuntu-latest
+    timeout-minutes: 60
+    permissions:
+      contents: read
+    steps:
+      - uses: {checkout}
+        with:
+          fetch-depth: 0 # a comparison needs the other commit
+          persist-credentials: false
+      - uses: {action}
+        with:
+          install: {install}
+{project}"""
+
+
+def name_groups(exchanges: Sequence[Exchange]) -> Mapping[str, Exchange]:
+    """A group's name for each endpoint: `api` for the only one, else the last part of its path."""
+    if len(exchanges) == 1:
+        return {"api": exchanges[0]}
+    names: dict[str, Exchange] = {}
+    for exchange in exchanges:
+        words = re.findall(r"[a-z0-9]+", exchange.request.path.lower())
+        name = "_".join(words[-1:]) or "api"
+        names[name if name not in names and name[0].isalpha() else "_".join(["api", *words])] = exchange
+    return names
+
+
+def performance_tests(project: Project, groups: Mapping[str, Exchange]) -> str:
+    """The file with the performance tests."""
+    service = [_as_list(project.command)]
+    if project.environment:
+        service.append(f"environment={literal(dict(project.environment))}")
+    if project.code.health_path != "/health":
+        service.append(f"health_path={literal(project.code.health_path)}")
+    needs_path = any(exchange.request.file is not None for exchange in groups.values())
+    return _TESTS.format(
+        imports="\nfrom pathlib import Path\n" if needs_path else "",
+        service=", ".join(service),
+        targets="\n".join(_target(name, exchange) for name, exchange in groups.items()),
+        names=", ".join(groups),
+    )
+
+
+def _target(name: str, exchange: Exchange) -> str:
+    request = exchange.request
+    path, expected = literal(request.path), f"expected={literal(exchange.expected)}"
+    if request.file is None:
+        make, sent = "Workload.from_json", [path, literal(request.document)]
+    else:
+        content_type = literal({"Content-Type": request.content_type})
+        body = f"(Path(__file__).parent.parent / {literal(request.file)}).read_bytes()"
+        make, sent = "Workload", [path, body, content_type]
+    arguments = [*sent, expected, *([f"tolerance={exchange.tolerance:g}"] if exchange.tolerance else [])]
+    workload = f"{make}({', '.join(arguments)})"
+    line = f'{name} = HttpTarget("{name}", service, {workload})'
+    if len(line) <= _WIDTH:
+        return line
+    if len(f'    "{name}", service, {workload}') <= _WIDTH:
+        return f'{name} = HttpTarget(\n    "{name}", service, {workload}\n)'
+    if len(f"    {workload},") > _WIDTH:
+        lines = "".join(f"        {argument},\n" for argument in arguments)
+        workload = f"{make}(\n{lines}    )"
+    return f'{name} = HttpTarget(\n    "{name}",\n    service,\n    {workload},\n)'
+
+
+def literal(value: object) -> str:
+    """As Python writes it, with double quotes where no escape is needed for that."""
+    if isinstance(value, str):
+        text = repr(value)
+        return f'"{text[1:-1]}"' if text[0] == "'" and '"' not in text else text
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{literal(key)}: {literal(item)}" for key, item in value.items()) + "}"
+    return _as_list(value) if isinstance(value, list) else repr(value)
+
+
+def _as_list(values: Sequence[object]) -> str:
+    return "[" + ", ".join(map(literal, values)) + "]"
+
+
+def ini_values(
+    project: Project, groups: Mapping[str, Exchange], concurrencies: str, tests: str | None
+) -> dict[str, str | list[str]]:
+    """What pytest's ini file gets: nothing that is servegate's default anyway.
+
+    Parameters
+    ----------
+    concurrencies:
+        As `1,8`.
+    tests:
+        The folder of the project's other tests; None if there is none.
+    """
+    values = {
+        "testpaths": [tests] if tests else None,
+        "perf_cells": " ".join(f"{name}={concurrencies}" for name in groups),
+        "perf_service": project.service if project.service != "service" else None,
+        "perf_lock": project.lock if project.lock != "requirements.lock" else None,
+        "perf_environment": project.make_environment,
+        "perf_carry": " ".join(project.carried),
+        "perf_packages": " ".join(project.packages),
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def workflow(action: str, project: Project, folder: str) -> str:
+    """GitHub's workflow that measures each pull request.
+
+    Parameters
+    ----------
+    action:
+        servegate's repository and a commit or tag of it, as OWNER/servegate@COMMIT.
+    folder:
+        The project's folder in its repository; empty for the repository itself.
+    """
+    where = f"          project: {folder}\n" if folder else ""
+    return _WORKFLOW.format(checkout=_CHECKOUT, action=action, install=_install(project), project=where)
+
+
+def _install(project: Project) -> str:
+    """The command that installs the service's packages into an environment that is active."""
+    match project.lock:
+        case "uv.lock":
+            return "pip install uv && uv sync --active --frozen"
+        case "poetry.lock":
+            return "pip install poetry && poetry install"
+        case None:
+            return "pip install ." if (project.root / "pyproject.toml").exists() else "pip install litserve"
+        case _:
+            return f"pip install -r {project.lock}"

@@ -1,0 +1,31 @@
+"""A process on the CPU of a machine with a GPU: the machine's class has the GPU, so its figures belong to no class."""
+
+from collections.abc import Mapping
+
+from servegate.telemetry.gpus import open_gpus
+
+
+def tell_missed_gpu(details: Mapping[str, str]) -> dict[str, str]:
+    """Add why a process that reports `cpu` is no measurement here, under a name that ends with `fallback`.
+
+    Parameters
+    ----------
+    details:
+        The details that a process reported; one whose name ends with `device` says what it runs on.
+
+    Raises
+    ------
+    MeasurementError
+        As `open_gpus`.
+    """
+    told = dict(details)
+    on_cpu = [name for name, text in details.items() if name.split()[-1:] == ["device"] and text == "cpu"]
+    if on_cpu:
+        with open_gpus() as gpus:
+            names = sorted({gpu.name for gpu in gpus})
+        if names:
+            told[f"{on_cpu[0]} fallback"] = (
+                f"{on_cpu[0]} is cpu on a machine with {' + '.join(names)}; to measure the CPU, hide the GPU from the "
+                "whole run by CUDA_VISIBLE_DEVICES=-1, which makes it another class of machine"
+            )
+    return told

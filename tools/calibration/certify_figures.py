@@ -1,0 +1,86 @@
+"""The certificate's part on figures beside throughput: false alarms of identical code, and faults of known kind."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from servegate.judging.figures.policy import FigurePolicy
+from servegate.records import Status
+from tools.calibration.faults import FAULTS
+from tools.calibration.pairs import PairRecord
+from tools.calibration.shares import limit_share
+from tools.calibration.simulation.figures import FigureOutcomes, simulate_figures
+
+# Fewer pairs of a kind are no sample of what fresh processes show.
+_LEAST_PAIRS = 4
+
+
+def certify_figures(
+    by_kind: Mapping[str, Sequence[PairRecord]], policy: FigurePolicy, runs: int, rng: np.random.Generator
+) -> dict[str, Any] | None:
+    """Simulate runs on the recorded pairs of each kind; None where no pair of identical code has figures.
+
+    Parameters
+    ----------
+    by_kind:
+        The recorded pairs; those from before figures were recorded are left out.
+    runs:
+        For each kind.
+    """
+    usable = {kind: _with_figures(pairs) for kind, pairs in by_kind.items()}
+    usable = {kind: pairs for kind, pairs in usable.items() if len(pairs) >= _LEAST_PAIRS}
+    if "same" not in usable:
+        return None
+    identical = simulate_figures(policy, usable["same"], runs, rng, is_identical=True)
+    return {
+        "runs": runs,
+        "looks": list(policy.looks),
+        "recorded_pairs": {kind: len(pairs) for kind, pairs in usable.items()},
+        "identical_code": {
+            "regressed": asdict(limit_share(np.array(identical.are_any(Status.REGRESSED)))),
+            "red": asdict(limit_share(np.array(identical.are_any(Status.REGRESSED, Status.INCONCLUSIVE)))),
+            "mean_pairs": round(float(np.mean(identical.pairs)), 2),
+            "figures": {name: _describe(usable["same"], name, identical) for name in usable["same"][0].figures},
+        },
+        "faults": {
+            kind: _describe_fault(kind, pairs, simulate_figures(policy, pairs, runs, rng, is_identical=False))
+            for kind, pairs in usable.items()
+            if kind in FAULTS
+        },
+    }
+
+
+def _with_figures(pairs: Sequence[PairRecord]) -> list[PairRecord]:
+    """The newest pairs that have the same figures."""
+    names = next((pair.figures.keys() for pair in reversed(pairs) if pair.figures), None)
+    return [pair for pair in pairs if names is not None and pair.figures.keys() == names]
+
+
+def _describe(pairs: Sequence[PairRecord], name: str, outcomes: FigureOutcomes) -> dict[str, Any]:
+    base, head = (np.array([pair.figures[name][arm] for pair in pairs]) for arm in (0, 1))
+    return {
+        "median": float(f"{np.median(np.concatenate([base, head])):.4g}"),
+        "pair_sd": float(f"{np.std(head - base, ddof=1):.3g}"),
+        "regressed": asdict(limit_share(np.array(outcomes.are(name, Status.REGRESSED)))),
+    }
+
+
+def _describe_fault(kind: str, pairs: Sequence[PairRecord], outcomes: FigureOutcomes) -> dict[str, Any]:
+    meant = [name for name in FAULTS[kind].figures if name in pairs[0].figures]
+    found = np.array([any(run[name] is Status.REGRESSED for name in meant) for run in outcomes.statuses])
+    return {
+        "meant": meant,
+        "found": asdict(limit_share(found)),
+        "also": {
+            name: round(float(np.mean(outcomes.are(name, Status.REGRESSED))), 3)
+            for name in pairs[0].figures
+            if name not in meant and any(outcomes.are(name, Status.REGRESSED))
+        },
+        "median_pairs": float(np.median(outcomes.pairs)),
+        "change": {
+            name: float(f"{np.median([pair.figures[name][1] / pair.figures[name][0] - 1 for pair in pairs]):.3g}")
+            for name in meant
+        },
+    }

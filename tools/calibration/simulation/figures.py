@@ -1,0 +1,83 @@
+"""Simulated runs of the judge of figures: pairs are drawn from recorded ones and judged as a live run judges them.
+
+Throughput is taken to be decided at the first look, so that a run goes on for a figure alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from servegate.judging.figures.judge import FigureJudge
+from servegate.judging.figures.kinds import FIGURE_KINDS, FigureKind, GroupFigure
+from servegate.judging.figures.policy import FigurePolicy
+from servegate.records import Cell, Status
+from tools.calibration.pairs import PairRecord
+
+_KINDS = {kind.name: kind for kind in FIGURE_KINDS}
+
+
+@dataclass(frozen=True)
+class FigureOutcomes:
+    """The outcomes of simulated runs.
+
+    Attributes
+    ----------
+    statuses:
+        In each run, the status of each figure by its name.
+    pairs:
+        The pairs that each run measured.
+    """
+
+    statuses: Sequence[Mapping[str, Status]]
+    pairs: Sequence[int]
+
+    def are_any(self, *statuses: Status) -> list[bool]:
+        """Of each run, whether one of its figures has one of the statuses."""
+        return [any(status in statuses for status in run.values()) for run in self.statuses]
+
+    def are(self, figure: str, status: Status) -> list[bool]:
+        """Of each run, whether a figure has a status."""
+        return [run.get(figure) is status for run in self.statuses]
+
+
+def simulate_figures(
+    policy: FigurePolicy, pairs: Sequence[PairRecord], runs: int, rng: np.random.Generator, *, is_identical: bool
+) -> FigureOutcomes:
+    """Draw the pairs of many runs from recorded ones, with replacement.
+
+    Parameters
+    ----------
+    pairs:
+        Recorded ones of one kind, each with the same figures.
+    is_identical:
+        Whether base and head ran the same code: which is which is then drawn, too.
+    """
+    figures = [_parse(name) for name in pairs[0].figures]
+    statuses, lengths = [], []
+    for _ in range(runs):
+        judge = FigureJudge(policy, _by_group(figures))
+        drawn = rng.integers(len(pairs), size=policy.looks[-1])
+        swapped = rng.integers(2, size=policy.looks[-1]) * is_identical
+        for number, (place, is_swapped) in enumerate(zip(drawn, swapped, strict=True), start=1):
+            for figure in figures:
+                base, head = pairs[place].figures[str(figure)]
+                if number <= policy.first_pairs or figure.kind in judge.open_kinds(figure.group):
+                    judge.add_value(figure, *((head, base) if is_swapped else (base, head)))
+            if number >= policy.first_pairs and not judge.is_any_open:
+                break
+        statuses.append({str(result.figure): result.verdict.status for result in judge.results()})
+        lengths.append(number)
+    return FigureOutcomes(statuses, lengths)
+
+
+def _parse(name: str) -> GroupFigure:
+    group, _, kind = name.rpartition(" ")
+    return GroupFigure(group, _KINDS[kind])
+
+
+def _by_group(figures: Sequence[GroupFigure]) -> dict[str, tuple[Sequence[FigureKind], Sequence[Cell]]]:
+    return {
+        group: ([figure.kind for figure in figures if figure.group == group], ())
+        for group in dict.fromkeys(figure.group for figure in figures)
+    }

@@ -1,0 +1,45 @@
+"""The examples as projects of their own: copied, made complete, with one commit."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from unit_tests.builders.repository import ROOT
+from unit_tests.builders.tiny_project import git
+
+EXAMPLES = ROOT / "examples"
+# A request with a known right answer, as a user would give it to `servegate init`.
+WRITTEN_BY_INIT = {
+    "getting_started": '{"input": 4.0}',
+    "src_layout": '/words={"text": "a review is a review"}',
+    "own_weights": '{"pixels": [0, 80, 80, 0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200, 0]}',
+}
+
+
+def copy_example(name: str, folder: Path) -> Path:
+    """Copy an example as it is, with what git ignores but it needs, and commit it."""
+    shutil.copytree(EXAMPLES / name, folder, ignore=shutil.ignore_patterns("__pycache__", "perf-report", "*.npz"))
+    if (folder / "make_weights.py").exists():
+        subprocess.run([sys.executable, "make_weights.py"], cwd=folder, check=True)
+    git(folder, "init", "--quiet")
+    commit_all(folder)
+    return folder
+
+
+def copy_unguarded(name: str, folder: Path) -> Path:
+    """As `copy_example`, as it was before `servegate init`."""
+    copy_example(name, folder)
+    shutil.rmtree(folder / "perf_tests")
+    (folder / "pytest.ini").unlink(missing_ok=True)
+    pyproject = folder / "pyproject.toml"
+    if pyproject.exists():
+        pyproject.write_text(pyproject.read_text().partition("\n[tool.pytest")[0])
+    commit_all(folder)
+    return folder
+
+
+def commit_all(folder: Path) -> None:
+    """Commit the working tree."""
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "all")

@@ -1,0 +1,80 @@
+"""The certificate's part on figures, on pairs that are made up."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from servegate.judging.figures.policy import FigurePolicy
+from servegate.records import Status
+from tools.calibration.certify_figures import certify_figures
+from tools.calibration.pairs import PairRecord
+from tools.calibration.simulation.figures import simulate_figures
+
+POLICY = FigurePolicy()
+NAMES = ("api tail", "api start", "model start")
+
+
+def make_pairs(kind: str, count: int = 20, factor: float = 1.0, sd: float = 0.02) -> list[PairRecord]:
+    """Pairs whose head has so many times the base's late requests."""
+    rng = np.random.default_rng(count)
+    empty = PairRecord(kind, "tree", "2026-01-01", 0.25, 4, {})
+    return [
+        replace(
+            empty,
+            figures={
+                name: (
+                    float(np.exp(rng.normal(0, sd))),
+                    float(np.exp(rng.normal(0, sd))) * (factor if name == "api tail" else 1.0),
+                )
+                for name in NAMES
+            },
+        )
+        for _ in range(count)
+    ]
+
+
+def test_identical_code_is_hardly_ever_regressed_and_ends_at_the_first_look() -> None:
+    outcomes = simulate_figures(POLICY, make_pairs("same"), 300, np.random.default_rng(0), is_identical=True)
+    assert not any(outcomes.are_any(Status.REGRESSED, Status.INCONCLUSIVE))
+    assert set(outcomes.pairs) == {4}
+
+
+def test_a_fault_is_found_at_its_first_look_by_its_figure() -> None:
+    outcomes = simulate_figures(
+        POLICY, make_pairs("late 1%", factor=1.5), 50, np.random.default_rng(0), is_identical=False
+    )
+    assert all(outcomes.are("api tail", Status.REGRESSED))
+    assert not any(outcomes.are("api start", Status.REGRESSED))
+    assert set(outcomes.pairs) == {8}
+
+
+def test_a_constant_difference_of_the_arms_is_no_difference_of_identical_code() -> None:
+    """Which of the arms is which is drawn: recorded pairs say how far processes differ."""
+    outcomes = simulate_figures(
+        POLICY, make_pairs("same", factor=1.5), 200, np.random.default_rng(0), is_identical=True
+    )
+    assert np.mean(outcomes.are("api tail", Status.REGRESSED)) < 0.05
+
+
+def test_the_certificate_has_false_alarms_and_what_finds_each_fault() -> None:
+    by_kind = {
+        "same": [*make_pairs("same", 20), replace(make_pairs("same")[0], figures={})],
+        "late 1%": make_pairs("late 1%", 6, factor=1.5),
+        "keeps 20 KB": make_pairs("keeps 20 KB", 3),
+        "decode+25%": make_pairs("decode+25%", 6),
+    }
+    made = certify_figures(by_kind, POLICY, 100, np.random.default_rng(0))
+    assert made is not None
+    assert made["recorded_pairs"] == {"same": 20, "late 1%": 6, "decode+25%": 6}
+    assert made["identical_code"]["regressed"]["share"] == 0
+    assert set(made["identical_code"]["figures"]) == set(NAMES)
+    assert set(made["faults"]) == {"late 1%"}
+    fault = made["faults"]["late 1%"]
+    assert (fault["meant"], fault["found"]["share"], fault["median_pairs"]) == (["api tail"], 1.0, 8.0)
+    assert fault["change"]["api tail"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_records_from_before_figures_make_no_such_part() -> None:
+    old = [replace(pair, figures={}) for pair in make_pairs("same")]
+    assert certify_figures({"same": old}, POLICY, 10, np.random.default_rng(0)) is None
