@@ -23,11 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     doctor.set_defaults(run=_run_doctor)
     doctor.add_argument("paths", nargs="*", default=["perf_tests"], metavar="PATH", help="as for pytest (perf_tests)")
-    trend = commands.add_parser("trend", help="lasting changes of throughput, and the commits that they began with")
+    trend = commands.add_parser(
+        "trend", help="lasting changes of throughput and of figures, and the commits that they began with"
+    )
     trend.set_defaults(run=_run_trend)
     trend.add_argument("folder", type=Path, help="where --perf-history keeps the runs")
     trend.add_argument("--least-percent", type=float, default=3.0, help="smallest change that is named (%(default)g)")
-    trend.add_argument("--html", type=Path, help="write a page with a plot of each cell")
+    trend.add_argument("--html", type=Path, help="write a page with a plot of each cell and figure")
     trend.add_argument("--csv", type=Path, help="write the figures as Apache Otava reads them, a column a cell")
     options = parser.parse_args(arguments)
     try:
@@ -90,7 +92,7 @@ def _run_doctor(options: argparse.Namespace) -> int:
 
 
 def _run_trend(options: argparse.Namespace) -> int:
-    """Return 1 when a cell has become slower."""
+    """Return 1 when a cell has become slower, or a figure has grown."""
     if find_spec("ruptures") is None:
         raise MissingExtraError("servegate trend needs ruptures: pip install 'servegate[trend]'")
     # Imported here: ruptures is an extra, and with scipy below it takes a second to import.
@@ -105,4 +107,4 @@ def _run_trend(options: argparse.Namespace) -> int:
         options.html.write_text(render_trend(series, shifts), encoding="utf-8")
     if options.csv is not None:
         write_csv(options.csv, series)
-    return 1 if count_slowdowns(shifts) else 0
+    return 1 if count_slowdowns(series, shifts) else 0

@@ -8,30 +8,37 @@ from servegate.errors import HistoryError
 from servegate.judging.changepoints import LEAST_RUNS, Shift, find_shifts
 from servegate.storage.history import Point, Series
 
-# Keyed as Series is: by class of machine and cell.
+# Keyed as Series is: by class of machine, and cell or figure.
 Shifts = Mapping[tuple[str, str], Sequence[Shift]]
 
 
 def find_all_shifts(series: Series, least: float) -> Shifts:
-    """Find each cell's lasting changes by at least a share; 0.03 leaves out those below 3 %."""
-    return {name: find_shifts([point.throughput_per_s for point in points], least) for name, points in series.items()}
+    """Find the lasting changes of each cell and figure by at least a share; 0.03 leaves out those below 3 %."""
+    return {name: find_shifts([point.value for point in points], least) for name, points in series.items()}
 
 
-def count_slowdowns(shifts: Shifts) -> int:
-    """Count the changes to a lower throughput."""
-    return sum(shift.change < 0 for found in shifts.values() for shift in found)
+def is_worse(shift: Shift, points: Sequence[Point]) -> bool:
+    """Whether throughput fell, or a figure grew."""
+    return (shift.change > 0) == points[0].more_is_worse
+
+
+def count_slowdowns(series: Series, shifts: Shifts) -> int:
+    """Count the changes for the worse."""
+    return sum(is_worse(shift, series[name]) for name, found in shifts.items() for shift in found)
 
 
 def describe_trend(series: Series, shifts: Shifts) -> list[str]:
     """Write a line for each change, and one that says what was looked at."""
     lines = [
-        f"{cell} {_describe(shift, series[machine, cell])}; on {machine}"
-        for (machine, cell), found in shifts.items()
+        f"{name} {_describe(shift, series[machine, name])}; on {machine}"
+        for (machine, name), found in shifts.items()
         for shift in found
     ]
     few = sum(len(points) < LEAST_RUNS for points in series.values())
     runs = len({point.began for points in series.values() for point in points})
-    counted = f"{runs} runs, {len(series)} cells" + (f"; {few} with fewer than {LEAST_RUNS} runs" if few else "")
+    figures = sum(points[0].more_is_worse for points in series.values())
+    counted = f"{runs} runs, {len(series) - figures} cells" + (f", {figures} figures" if figures else "")
+    counted += f"; {few} with fewer than {LEAST_RUNS} runs" if few else ""
     return [*(lines or ["no lasting change"]), counted]
 
 
@@ -49,7 +56,7 @@ def _name(point: Point) -> str:
 
 
 def write_csv(path: Path, series: Series) -> None:
-    """Write the figures as Apache Otava reads them: a row a run, with `time`, `commit` and each cell's throughput.
+    """Write what Apache Otava reads: a row a run, with `time`, `commit`, each cell's throughput and each figure.
 
     Raises
     ------
@@ -62,7 +69,7 @@ def write_csv(path: Path, series: Series) -> None:
     rows: dict[str, dict[str, object]] = {}
     for (_, cell), points in series.items():
         for point in points:
-            rows.setdefault(point.began, {"time": point.began, "commit": point.commit})[cell] = point.throughput_per_s
+            rows.setdefault(point.began, {"time": point.began, "commit": point.commit})[cell] = point.value
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["time", "commit", *(cell for _, cell in series)])
         writer.writeheader()

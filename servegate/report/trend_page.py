@@ -1,4 +1,4 @@
-"""The history as one HTML page: the changes that last, and a plot of each cell."""
+"""The history as one HTML page: the changes that last, and a plot of each cell and figure."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from servegate.judging.changepoints import Shift
 from servegate.report.html import render_html
 from servegate.report.svg import BLUE, GREEN, HEIGHT_IN, ORANGE, Plot, draw_svgs
-from servegate.report.trend import Shifts, count_slowdowns, describe_trend
+from servegate.report.trend import Shifts, count_slowdowns, describe_trend, is_worse
 from servegate.storage.history import Point, Series
 
 if TYPE_CHECKING:
@@ -24,20 +24,21 @@ def render_trend(series: Series, shifts: Shifts) -> str:
         plots.setdefault(machine, {})[cell] = HEIGHT_IN, draw
     return render_html(
         "trend.html",
-        slowdowns=count_slowdowns(shifts),
+        slowdowns=count_slowdowns(series, shifts),
         lines=describe_trend(series, shifts),
         plots={machine: draw_svgs(by_cell, part=machine) for machine, by_cell in plots.items()},
     )
 
 
 def _draw(axes: "Axes", points: Sequence[Point], shifts: Sequence[Shift]) -> None:
-    axes.plot([point.throughput_per_s for point in points], color=BLUE, marker="o", markersize=3, linewidth=0.8)
+    axes.plot([point.value for point in points], color=BLUE, marker="o", markersize=3, linewidth=0.8)
     for shift in shifts:
-        colour = ORANGE if shift.change < 0 else GREEN
+        colour = ORANGE if is_worse(shift, points) else GREEN
         axes.axvspan(shift.first - 0.5, shift.last + 0.5, color=colour, alpha=0.25, linewidth=0)
         axes.annotate(f"{shift.change:+.1%}", (shift.last, 0.03), xycoords=("data", "axes fraction"), color=colour)
     step = -(-len(points) // _MOST_LABELS)
     places = range(0, len(points), step)
     axes.set_xticks(places, [(points[place].commit or "-")[:7] for place in places])
-    axes.set(xlabel="commit; shaded: where a change began", ylabel="per s")
+    unit = "bytes, s, ms or times" if points[0].more_is_worse else "per s"
+    axes.set(xlabel="commit; shaded: where a change began", ylabel=unit)
     axes.set_ylim(bottom=0)

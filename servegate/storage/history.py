@@ -9,12 +9,14 @@ from typing import Any
 from servegate.errors import HistoryError
 
 # Version of a run's document; docs/results-json.md describes it. A change that breaks a reader raises it.
-SCHEMA = 1
+# 1: a cell's value is a number. 2: or a kind's name; what is judged beside throughput.
+SCHEMA = 2
+_READ = frozenset({1, 2})
 
 
 @dataclass(frozen=True)
 class Point:
-    """A cell in one run.
+    """A cell or a figure in one run.
 
     Attributes
     ----------
@@ -22,14 +24,19 @@ class Point:
         UTC, ISO 8601.
     commit:
         Full hash; None where git had no say.
+    value:
+        A cell's throughput, in units a second, or a figure's median over the processes, in its natural unit.
+    more_is_worse:
+        Whether it is a figure.
     """
 
     began: str
     commit: str | None
-    throughput_per_s: float
+    value: float
+    more_is_worse: bool = False
 
 
-# Of a class of machine, then of a cell.
+# Of a class of machine, then of a cell or a figure, as in `api[concurrency=8]` and `api tail`.
 Series = Mapping[tuple[str, str], Sequence[Point]]
 
 
@@ -51,7 +58,9 @@ def append_run(folder: Path, document: Mapping[str, Any]) -> None:
 
 
 def read_history(folder: Path) -> Series:
-    """Every cell's figures, run by run, but for runs in which it had none or gave wrong answers.
+    """Every cell's throughput and every figure, run by run, but for runs that have none or gave wrong answers.
+
+    A figure that was zero or less in a run, as memory that isn't kept, has no level that changes by a share.
 
     Raises
     ------
@@ -66,6 +75,10 @@ def read_history(folder: Path) -> Series:
             if cell["now_per_s"] and cell["status"] != "INVALID":
                 point = Point(document["began"], document["commit"], cell["now_per_s"])
                 series.setdefault((document["machine"]["class"], cell["cell"]), []).append(point)
+        for figure in document.get("figures", ()):
+            if figure["head"] is not None and figure["head"] > 0:
+                point = Point(document["began"], document["commit"], figure["head"], more_is_worse=True)
+                series.setdefault((document["machine"]["class"], figure["figure"]), []).append(point)
     return series
 
 
@@ -75,6 +88,6 @@ def _read(path: Path) -> Mapping[str, Any]:
         schema = document["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HistoryError(f"{path} is no run's results ({error!r}); remove it") from None
-    if schema != SCHEMA:
-        raise HistoryError(f"{path} has schema {schema}, this servegate reads {SCHEMA}")
+    if schema not in _READ:
+        raise HistoryError(f"{path} has schema {schema}, this servegate reads {', '.join(map(str, sorted(_READ)))}")
     return document

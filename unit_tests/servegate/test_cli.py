@@ -91,6 +91,21 @@ def test_the_figures_as_otava_reads_them(falling: Path, tmp_path: Path) -> None:
     assert [row["time"] for row in rows] == sorted(row["time"] for row in rows)
 
 
+def test_a_figure_that_grows_is_a_slowdown_and_one_that_shrinks_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for day in range(20):
+        starts = {"api start": 6.0 if day < 10 else 9.0, "api memory": 2e9 if day < 10 else 1e9}
+        figures = [{"figure": name, "head": head} for name, head in starts.items()]
+        append_run(tmp_path, {**document(day, 100.0), "schema": 2, "figures": figures})
+    assert main(["trend", str(tmp_path), "--html", str(tmp_path / "trend.html")]) == 1
+    start, memory, counted = capsys.readouterr().out.splitlines()
+    assert start.startswith("api start +50.0% beginning with ")
+    assert memory.startswith("api memory -50.0% beginning with ")
+    assert counted == "20 runs, 1 cells, 2 figures"
+    assert "1 lasting slowdown<" in (tmp_path / "trend.html").read_text()
+
+
 def test_two_classes_of_machine_are_two_histories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for day in range(20):
         append_run(tmp_path, document(day, 100.0 if day % 2 else 50.0, machine="fast" if day % 2 else "slow"))
@@ -112,7 +127,7 @@ def test_runs_that_were_kept_before_the_rename_to_servegate_are_read(
     for day in range(8):
         append_run(tmp_path, {**document(day, 50.0, machine=machine), "began": f"2026-12-0{day + 1}T08:00:00+00:00"})
     points = read_history(tmp_path)[machine, CELL]
-    assert [point.throughput_per_s for point in points] == pytest.approx([100.0] * 2 + [50.0] * 8)
+    assert [point.value for point in points] == pytest.approx([100.0] * 2 + [50.0] * 8)
     assert [point.commit for point in points[:2]] == [written["commit"]] * 2
     assert main(["trend", str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()

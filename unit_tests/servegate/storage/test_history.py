@@ -27,14 +27,22 @@ def test_runs_come_back_in_their_order_without_those_that_have_no_figure(tmp_pat
     append_run(tmp_path, document(1, None, "NO_BASELINE"))
     append_run(tmp_path, document(3, 1.0, "INVALID"))
     points = read_history(tmp_path)["here", CELL]
-    assert [(point.began[:10], point.throughput_per_s) for point in points] == [
+    assert [(point.began[:10], point.value) for point in points] == [
         ("2026-01-01", 100.0),
         ("2026-01-03", 102.0),
     ]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"schema": 2}'])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"schema": 3}'])
 def test_what_is_no_run_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "odd.json").write_text(text)
     with pytest.raises(HistoryError, match=r"odd\.json"):
         read_history(tmp_path)
+
+
+def test_figures_are_kept_beside_cells_where_they_have_a_level(tmp_path: Path) -> None:
+    for day, head in enumerate((6.0, None, -3.0, 6.5)):
+        figures = [{"figure": "api start", "head": head}]
+        append_run(tmp_path, {**document(day, 100.0), "schema": 2, "figures": figures})
+    points = read_history(tmp_path)["here", "api start"]
+    assert [(point.value, point.more_is_worse) for point in points] == [(6.0, True), (6.5, True)]
