@@ -11,7 +11,8 @@ import platform
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from types import TracebackType
+from typing import Any, Self, TextIO
 
 from platformdirs import user_cache_path
 
@@ -43,6 +44,14 @@ class MachineClaim:
             os.environ.pop(VARIABLE, None)
             self._file.truncate(0)
             self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
 
 
 def claim_machine(command: str, folder: Path, *, waits: bool, progress: Callable[[str], None]) -> MachineClaim | None:

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 
 from servegate.errors import ServegateError, SetupError
 from servegate.judging.pairs import PairFigure
@@ -9,11 +11,14 @@ from servegate.load.deployed import Deployed
 from servegate.measure.fresh_pairs import FreshPairs, PairPlan
 from servegate.measure.http_targets import HttpTarget, OpenLoopTarget
 from servegate.records import Cell, Checkout
+from servegate.report.headline import describe_load
+from servegate.session.machine_claim import claim_machine
 from servegate.setup.collected import Collected, collect
 from servegate.setup.obstacles import find_obstacles
 from servegate.setup.resolution import GroupPairs, coarser, promise
 from servegate.storage.arms import open_twins
 from servegate.storage.carried import advise_to_carry
+from servegate.telemetry.outside_load import OutsideLoad
 
 _LEAST_PAIRS, _MOST_PAIRS = 3, 8
 _ENOUGH_S = 60.0
@@ -36,18 +41,25 @@ def run_doctor(paths: Sequence[str], tell: Callable[[str], None]) -> None:
         When the service doesn't start, answers wrongly, or can't be compared; the message says what to do.
     """
     collected = collect(paths)
+    settings = collected.settings
     tell(f"machine: {collected.machine.machine_class}")
-    obstacles = find_obstacles(collected)
-    _ask_services(collected, tell)
-    if not collected.targets:
-        raise SetupError("every group only informs (perf_informing), so that no run can judge anything")
-    groups, seconds = _measure(collected, tell)
+    with (
+        claim_machine("servegate doctor", settings.root, waits=settings.measuring.waits, progress=tell) or nullcontext()
+    ):
+        obstacles = find_obstacles(collected)
+        _ask_services(collected, tell)
+        if not collected.targets:
+            raise SetupError("every group only informs (perf_informing), so that no run can judge anything")
+        outside = OutsideLoad()
+        groups, seconds = _measure(collected, outside, tell)
     for group in groups:
         tell(
             f"{group.cells[0].group}: fresh processes of identical code differ by {100 * group.spread:.1f} % "
             f"(standard deviation; {len(group.figures)} pairs)"
         )
     tell(f"a pair takes {seconds:.0f} s")
+    if outside.found is not None:
+        tell(f"{describe_load(asdict(outside.found))}; the promise holds where it is as quiet")
     policies = (collected.policy, coarser(collected.policy, _COARSE))
     for policy in policies:
         tell(str(promise(policy, groups, collected.figure_pairs)))
@@ -77,14 +89,14 @@ def _ask_services(collected: Collected, tell: Callable[[str], None]) -> None:
                         tell(f"{target.name}: {', '.join(asked)} is answered as expected")
 
 
-def _measure(collected: Collected, tell: Callable[[str], None]) -> tuple[list[GroupPairs], float]:
+def _measure(collected: Collected, outside: OutsideLoad, tell: Callable[[str], None]) -> tuple[list[GroupPairs], float]:
     """A few pairs of the working tree and itself, and the seconds that one takes."""
     settings = collected.settings
     figures: dict[str, list[list[PairFigure]]] = {target.name: [] for target, _ in collected.targets}
     seconds = dict.fromkeys(figures, 0.0)
     start_s = time.monotonic()
     with open_twins(settings.root, carried=settings.project.carried) as arms:
-        pairs = FreshPairs(arms.base, arms.head, settings.judging.schedule)
+        pairs = FreshPairs(arms.base, arms.head, settings.judging.schedule, watch=outside.watch)
         for number in range(_MOST_PAIRS):
             if number >= _LEAST_PAIRS and time.monotonic() - start_s > _ENOUGH_S:
                 break

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from servegate.session.machine_claim import VARIABLE, claim_machine
 from unit_tests.builders import stub_server
 from unit_tests.builders.example_projects import commit_all, copy_example
 from unit_tests.builders.tiny_project import git
@@ -65,6 +66,7 @@ def test_a_project_that_can_be_measured_gets_a_promise(project: Path) -> None:
     assert re.fullmatch(r"service: ready after \d+\.\d s", lines[1])
     assert lines[2] == "api: POST /predict/right is answered as expected"
     assert any(re.search(r"differ by \d+\.\d % \(standard deviation; [3-8] pairs\)", line) for line in lines)
+    assert any(re.match(r"Other programs used \d\.\d\d of \d+ cores", line) for line in lines)
     promised = [line for line in lines if line.startswith("a slowdown of ")]
     assert [line.split(" %")[0] for line in promised] == ["a slowdown of 3", "a slowdown of 10"]
     assert lines[-1] == "next: change something, and  pytest perf_tests --perf-versus HEAD"
@@ -95,6 +97,22 @@ def test_a_service_that_needs_what_git_ignores_is_told_about_perf_carry(project:
     result = doctor(project)
     assert result.returncode == 2
     assert "name in the ini file: perf_carry" in result.stderr
+
+
+def test_it_ends_while_a_run_measures_if_it_is_told_to(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither would say anything right of this machine."""
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project / ".cache"))
+    (project / "pytest.ini").write_text(f"{INI}perf_other_run = end\n")
+    commit_all(project)
+    claim = claim_machine("pytest perf_tests", Path("/theirs"), waits=False, progress=print)
+    assert claim is not None
+    with claim:
+        monkeypatch.delenv(VARIABLE)
+        result = doctor(project)
+    assert result.returncode == 2
+    assert "`pytest perf_tests` in /theirs" in result.stderr
+    assert "pair 1" not in result.stdout
 
 
 def test_a_project_without_performance_tests(tmp_path: Path) -> None:
