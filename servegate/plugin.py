@@ -16,6 +16,7 @@ from servegate.options.performance_paths import (
     name_folders,
     performance_paths,
     runs_in_parallel,
+    write_without_xdist,
 )
 
 if TYPE_CHECKING:
@@ -60,5 +61,5 @@ def _explain(config: pytest.Config) -> str:
     """Why this run measures nothing, and what to write."""
     folders = name_folders(config)
     if runs_in_parallel(config):
-        return f"must run without others at its side; write: pytest {folders}  (without -n and --dist)"
+        return f"must run without others at its side; write: {write_without_xdist(config, f'pytest {folders}')}"
     return f"lies in none of the folders that perf_paths names ({folders}); " + advise(config, f"pytest {folders}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from servegate.findings.wording import enumerate_names, quote, write_figure, write_share
+from servegate.findings.wording import enumerate_names, first_line, quote, write_figure, write_share
 from servegate.judging.figures.kinds import COST
 from servegate.judging.figures.result import FigureResult
 from servegate.records import Status
@@ -16,13 +16,15 @@ def describe_figures(figures: Sequence[FigureResult], slower: Collection[str], s
     slower:
         The groups whose throughput changed: what they cost changed with it, which is no finding of its own.
     status:
-        REGRESSED, IMPROVED or INCONCLUSIVE.
+        REGRESSED, ALLOWED, IMPROVED or INCONCLUSIVE.
     """
     found = [
         result
         for result in figures
         if result.verdict.status is status and not (result.figure.kind is COST and result.figure.group in slower)
     ]
+    if status is Status.ALLOWED:
+        return [f"{_describe_change(result)}, {first_line(result.verdict.reason)}" for result in found]
     if status is not Status.INCONCLUSIVE:
         return [_describe_change(result) for result in found]
     if not found:

@@ -52,10 +52,10 @@ def describe_findings(
     unclear = find_subjects(groups, cells, Status.INCONCLUSIVE)
     # Only cells and figures have tests that can fail.
     passed = not (of_cells | of_figures) & set(failing)
-    changed = {result.cell.group for subject in regressed + improved for result in subject.cells}
-    more, less, perhaps_more = (
+    changed = {result.cell.group for subject in regressed + allowed + improved for result in subject.cells}
+    more, allowed_more, less, perhaps_more = (
         describe_figures(figures, changed, status)
-        for status in (Status.REGRESSED, Status.IMPROVED, Status.INCONCLUSIVE)
+        for status in (Status.REGRESSED, Status.ALLOWED, Status.IMPROVED, Status.INCONCLUSIVE)
     )
     clauses = [
         describe_arms(arms),
@@ -63,6 +63,7 @@ def describe_findings(
         _describe_change(regressed, "loses", "lose"),
         *more,
         *(f"{_describe_change([one], 'loses', 'lose')}, {first_line(one.verdicts[0].reason)}" for one in allowed),
+        *allowed_more,
         _describe_change(improved, "gains", "gain"),
         *less,
         *_describe_reasons(invalid, "{names} can't be judged"),

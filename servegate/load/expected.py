@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 _SHOWN, _HEAD = 200, 16
+# Wrong places of an answer that a message has.
 _MOST_TOLD = 5
 # Of server-sent events, what carries data; other lines are for the connection.
 _DATA, _EVENT_FIELDS = "data:", ("event:", "id:", "retry:", ":")

@@ -13,7 +13,6 @@ from servegate.load.expected import Checked, Expected, Json, Lines, Raw, Text, p
 # The environment variable with the key of a service that runs elsewhere; no process list shows it.
 KEY_VARIABLE = "SERVEGATE_API_KEY"
 
-# Wrong places of an answer that a message has.
 # An expected answer may be null, which is None.
 _NOT_GIVEN = object()
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -68,8 +68,8 @@ OPTIONS = (
     Option(
         "perf_allow",
         "",
-        "a slowdown that is accepted on purpose, as in: api: up to 5 %: stronger checks; also as a line of a commit's "
-        "message, `Perf-allow: api: up to 5 %: stronger checks`",
+        "changes for the worse that are accepted on purpose, as in: api: up to 5 %: stronger checks; "
+        "api.memory: up to 10 %: a larger model; also as a line of a commit's message that begins with `Perf-allow: `",
         parse_allowances,
         metavar="'NAME: up to N %: REASON'",
         is_for_one_run=True,

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.options.performance_paths import advise, file_of_argument, performance_paths, runs_in_parallel
+from servegate.options.performance_paths import (
+    advise,
+    file_of_argument,
+    performance_paths,
+    runs_in_parallel,
+    write_without_xdist,
+)
 from servegate.options.settings import Settings
 
 _PROC = Path("/proc/self/stat")
@@ -46,7 +52,7 @@ def check_command_line(config: pytest.Config, settings: Settings) -> None:
         )
     # Where -k or -m chooses, there may be none of them left; if there is one, it fails by itself.
     if runs_in_parallel(config) and not (config.option.keyword or config.option.markexpr):
-        raise SettingsError(f"performance tests run one after the other; write: {command}  (without -n and --dist)")
+        raise SettingsError(f"performance tests run one after the other; write: {write_without_xdist(config, command)}")
     for name in ("benchmark_disable", "benchmark_skip"):
         if config.getoption(name, False):
             flag = "--" + name.replace("_", "-")

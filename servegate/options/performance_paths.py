@@ -8,6 +8,7 @@ from servegate.options.catalogue import PATHS
 
 # An option of these on the command line asks for performance tests, whatever its paths are.
 _ASKING = ("--perf-", "--benchmark-compare", "--benchmark-only")
+_OF_XDIST = ("-n", "--numprocesses", "--dist")
 
 
 def asks_for_performance(config: pytest.Config) -> bool:
@@ -60,6 +61,12 @@ def runs_in_parallel(config: pytest.Config) -> bool:
         or bool(getattr(option, "numprocesses", None))
         or getattr(option, "dist", "no") != "no"
     )
+
+
+def write_without_xdist(config: pytest.Config, command: str) -> str:
+    """A command that runs its tests one after the other, where this one doesn't."""
+    typed = any(str(argument).startswith(_OF_XDIST) for argument in config.invocation_params.args)
+    return f"{command}  (without -n and --dist)" if typed else f"{command} -n 0 --dist no"
 
 
 def _folders(config: pytest.Config) -> list[Path]:

@@ -12,15 +12,9 @@ from servegate.measure.fresh_pairs import Schedule
 from servegate.options import catalogue
 from servegate.options.allowance import Allowance
 from servegate.options.catalogue import CELLS, MIN_ACCEPTED_PROCESSES
+from servegate.options.cells import Cells, name_groups_and_cells
 from servegate.options.hidden_settings import refuse_hidden_settings
-from servegate.options.settings import (
-    FileSettings,
-    JudgingSettings,
-    MeasuringSettings,
-    ProjectSettings,
-    Settings,
-    name_groups_and_cells,
-)
+from servegate.options.settings import FileSettings, JudgingSettings, MeasuringSettings, ProjectSettings, Settings
 from servegate.storage.environments import EnvironmentRecipe
 
 _PYPROJECT = "pyproject.toml"
@@ -32,7 +26,6 @@ _NOT_FOR_PIP = {
     "Pipfile.lock": "python -m venv {folder} && VIRTUAL_ENV={folder} pipenv sync",
 }
 # Values by group.
-Cells = Mapping[str, tuple[int | str, ...]]
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -84,8 +77,8 @@ def read_settings(config: pytest.Config) -> Settings:
             confirm=value["perf_confirm"] and deployed is None,
             margin=value["perf_margin_percent"][0],
             margins=_margins(*read["perf_margin_percent"], cells),
-            figures=_figures(*read["perf_figures"], cells),
             allowances=_allowances(*read["perf_allow"], cells),
+            figures=_figures(*read["perf_figures"], cells),
             error_level=value["perf_error_percent"] / 100,
             looks=value["perf_pairs"],
             schedule=Schedule(value["perf_burst_seconds"], value["perf_blocks"], value["perf_turn_seconds"]),
@@ -121,21 +114,24 @@ def _read_options(config: pytest.Config) -> dict[str, tuple[Any, str]]:
 
 def _margins(margins: tuple[float, Mapping[str, float]], source: str, cells: Cells) -> Mapping[str, float]:
     _, named = margins
-    _require_known(named, source, cells)
+    _check_names(named, source, cells)
     return named
 
 
 def _allowances(allowances: tuple[Allowance, ...], source: str, cells: Cells) -> tuple[Allowance, ...]:
-    _require_known((allowance.name for allowance in allowances), source, cells)
+    for allowance in allowances:
+        fault = allowance.find_fault(cells)
+        if fault is not None:
+            raise SettingsError(f"{source}: {allowance.name} {fault}")
     return allowances
 
 
 def _figures(margins: Mapping[str, float | None], source: str, cells: Cells) -> Mapping[str, float | None]:
-    _require_known([where for name in margins if (where := name.rpartition(".")[0])], source, cells)
+    _check_names([where for name in margins if (where := name.rpartition(".")[0])], source, cells)
     return margins
 
 
-def _require_known(names: Iterable[str], source: str, cells: Cells) -> None:
+def _check_names(names: Iterable[str], source: str, cells: Cells) -> None:
     unknown = sorted(set(names) - name_groups_and_cells(cells))
     if unknown:
         raise SettingsError(f"{source}: {', '.join(unknown)} is no group or cell of perf_cells, as api or api[64]")

@@ -63,10 +63,10 @@ class JudgingSettings:
         Whether what the stored baseline can't clear is compared side by side with its commit.
     margin, margins, looks:
         As in `Policy`.
-    figures:
-        The margins of `FigurePolicy`.
     allowances:
         Slowdowns that the command line allows.
+    figures:
+        The margins of `FigurePolicy`.
     error_level:
         Probability that a run of identical code is accused, whatever figure it is of.
     schedule:
@@ -81,8 +81,8 @@ class JudgingSettings:
     confirm: bool
     margin: float
     margins: Mapping[str, float]
-    figures: Mapping[str, float | None]
     allowances: tuple[Allowance, ...]
+    figures: Mapping[str, float | None]
     error_level: float
     looks: tuple[int, ...]
     schedule: Schedule
@@ -161,11 +161,6 @@ class ProjectSettings:
     def lock(self) -> str:
         """The file that pins the service's packages."""
         return self.recipe.lock
-
-
-def name_groups_and_cells(cells: Mapping[str, tuple[int | str, ...]]) -> frozenset[str]:
-    """What an option may name: groups, as `api`, and cells, as `api[64]`."""
-    return frozenset((*cells, *(f"{group}[{value}]" for group, values in cells.items() for value in values)))
 
 
 @dataclass(frozen=True)

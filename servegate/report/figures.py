@@ -7,6 +7,7 @@ from statistics import fmean, median
 
 from servegate.judging.cell_result import CellResult
 from servegate.judging.estimators import mean_of_known, most_of_known
+from servegate.judging.figures.result import FigureResult
 from servegate.judging.stages import compare_stages, mean_stage
 from servegate.records import REST, Change, Sample, StageTime
 from servegate.telemetry.sampler import mean_by_process
@@ -187,14 +188,27 @@ def list_properties(result: CellResult) -> list[tuple[str, object]]:
 
     Figures that the cell doesn't have are left out.
     """
-    verdict, change = result.verdict, result.verdict.change
-    figures: dict[str, float | None] = {
+    verdict = result.verdict
+    figures = {
         "now_per_s": verdict.now_per_s,
         "baseline_per_s": verdict.baseline_per_s,
-        "change": None if change is None else change.estimate,
-        "change_low": None if change is None else change.low,
-        "change_high": None if change is None else change.high,
+        **_write_change(verdict.change),
         **summarise(result.samples),
     }
-    known = [(name, f"{value:.6g}") for name, value in figures.items() if value is not None and math.isfinite(value)]
-    return [("cell", str(result.cell)), ("verdict", str(verdict.status)), ("unit", result.unit), *known]
+    return [("cell", str(result.cell)), ("verdict", str(verdict.status)), ("unit", result.unit), *_known(figures)]
+
+
+def list_figure_properties(result: FigureResult) -> list[tuple[str, object]]:
+    """As `list_properties`, of a figure that a group's processes show."""
+    figures = {**_write_change(result.change), "excluded": result.excluded}
+    return [("figure", str(result.figure)), ("verdict", str(result.verdict.status)), *_known(figures)]
+
+
+def _write_change(change: Change | None) -> dict[str, float | None]:
+    if change is None:
+        return {}
+    return {"change": change.estimate, "change_low": change.low, "change_high": change.high}
+
+
+def _known(figures: Mapping[str, float | None]) -> list[tuple[str, object]]:
+    return [(name, f"{value:.6g}") for name, value in figures.items() if value is not None and math.isfinite(value)]

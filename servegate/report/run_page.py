@@ -128,15 +128,17 @@ def _describe_machine(document: Mapping[str, Any]) -> dict[str, str]:
         "CPU": f"{machine['cpu_model']}, {machine['usable_cores']} usable cores",
         "GPU": f"{machine['gpu_count']} x {machine['gpu_name']}" if machine["gpu_name"] else "none",
         "began": document["began"],
-        **{
-            f"requests of {group}": "; ".join(map(_describe_request, requests))
-            for group, requests in document["requests"].items()
-        },
+        **{f"sent to {group}": _describe_requests(requests) for group, requests in document["requests"].items()},
         **machine["details"],
     }
+
+
+def _describe_requests(requests: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(map(_describe_request, requests))
 
 
 def _describe_request(request: Mapping[str, Any]) -> str:
     size = request["body_bytes"]
     shown = f"{size / 1e3:.1f} kB" if size >= 1000 else f"{size} bytes"
-    return f"{request['method']} {request['path']}, {shown}"
+    kind = f"{request['kind']}: " if request["kind"] is not None else ""
+    return f"{kind}{request['method']} {request['path']}, {shown}"

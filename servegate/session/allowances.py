@@ -1,14 +1,15 @@
-"""Slowdowns that a commit's message or the command line allows: they are shown as ALLOWED, with the reason."""
+"""What a commit's message or the command line allows to become worse: it is shown as ALLOWED, with the reason."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from servegate.errors import CheckoutError
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.options.allowance import Allowance, find_in_messages, parse_allowances
-from servegate.options.settings import Settings, name_groups_and_cells
+from servegate.options.settings import Settings
 from servegate.records import Cell, Status, Verdict
 from servegate.storage.commits import read_messages
 
@@ -21,9 +22,8 @@ def find_allowances(settings: Settings, base: str | None) -> tuple[dict[str, All
     base:
         The commit that is compared with; the messages of the commits since then count. None where there is none.
     """
-    known = name_groups_and_cells(settings.cells)
     found = {one.name: one for one in settings.judging.allowances}
-    notes = [f"`{one.name}` may be slower by the command line: {one}" for one in found.values()]
+    notes = [f"`{one.name}` may become worse by the command line: {one}" for one in found.values()]
     for text in find_in_messages(_read_messages(settings.root, base)):
         try:
             allowances = parse_allowances(text)
@@ -31,11 +31,12 @@ def find_allowances(settings: Settings, base: str | None) -> tuple[dict[str, All
             notes.append(f"a commit's message has `Perf-allow: {text}`, which allows nothing: it {error}")
             continue
         for one in allowances:
-            if one.name not in known:
-                notes.append(f"a commit's message allows `{one.name}`, which is no group or cell of perf_cells")
+            fault = one.find_fault(settings.cells)
+            if fault is not None:
+                notes.append(f"a commit's message allows nothing: `{one.name}` {fault}")
             elif one.name not in found:  # the command line and newer commits go first
                 found[one.name] = one
-                notes.append(f"`{one.name}` may be slower by a commit's message: {one}")
+                notes.append(f"`{one.name}` may become worse by a commit's message: {one}")
     return found, notes
 
 
@@ -46,13 +47,31 @@ def _read_messages(root: Path, base: str | None) -> str:
         return ""  # the base isn't here, which the comparison itself tells
 
 
-def allow_groups(allowances: Mapping[str, Allowance], groups: Sequence[GroupResult]) -> list[GroupResult]:
+def allow_groups(allowances: Mapping[str, Allowance], groups: Iterable[GroupResult]) -> list[GroupResult]:
     """Allow each group that regressed by no more than its allowance says."""
-    return [replace(group, verdict=_allow(allowances.get(group.name), group.verdict)) for group in groups]
+    return [
+        replace(group, verdict=_allow(allowances.get(group.name), group.verdict, _get_loss(group.verdict)))
+        for group in groups
+    ]
+
+
+def allow_figures(allowances: Mapping[str, Allowance], figures: Iterable[FigureResult]) -> list[FigureResult]:
+    """Allow each figure that grew by no more than its allowance says."""
+    return [
+        replace(
+            result,
+            verdict=_allow(
+                allowances.get(f"{result.figure.group}.{result.figure.kind.name}"),
+                result.verdict,
+                None if result.change is None else result.change.estimate / result.figure.kind.scale,
+            ),
+        )
+        for result in figures
+    ]
 
 
 def allow_cells(
-    allowances: Mapping[str, Allowance], groups: Sequence[GroupResult], cells: Sequence[CellResult]
+    allowances: Mapping[str, Allowance], groups: Sequence[GroupResult], cells: Iterable[CellResult]
 ) -> list[CellResult]:
     """Allow each cell that regressed by no more than its own allowance says, or that its group's verdict takes along.
 
@@ -68,18 +87,18 @@ def allow_cells(
         own, of_group = allowances.get(_name(result.cell)), allowances.get(result.cell.group)
         verdict = result.verdict
         if own is not None:
-            verdict = _allow(own, verdict)
+            verdict = _allow(own, verdict, _get_loss(verdict))
         elif result.cell not in too_slow:
-            verdict = _allow(of_group, verdict, is_by_interval=True)
+            verdict = _allow(of_group, verdict, _get_certain_loss(verdict))
         allowed.append(replace(result, verdict=verdict))
     return allowed
 
 
-def _allow(allowance: Allowance | None, verdict: Verdict, *, is_by_interval: bool = False) -> Verdict:
-    if allowance is None or verdict.status is not Status.REGRESSED or verdict.change is None:
+def _allow(allowance: Allowance | None, verdict: Verdict, size: float | None) -> Verdict:
+    """A verdict as it is with an allowance for a change of this size, in the allowance's unit."""
+    if allowance is None or verdict.status is not Status.REGRESSED or size is None:
         return verdict
-    change = verdict.change.high if is_by_interval else verdict.change.estimate
-    if -change > allowance.limit:
+    if size > allowance.limit:
         return replace(verdict, reason=f"{verdict.reason}; more than what is allowed, {allowance}")
     return Verdict(
         Status.ALLOWED,
@@ -89,6 +108,16 @@ def _allow(allowance: Allowance | None, verdict: Verdict, *, is_by_interval: boo
         verdict.change,
         (verdict.reason, *verdict.evidence),
     )
+
+
+def _get_loss(verdict: Verdict) -> float | None:
+    """The estimated loss of throughput, in percent."""
+    return None if verdict.change is None else -100 * verdict.change.estimate
+
+
+def _get_certain_loss(verdict: Verdict) -> float | None:
+    """The loss of throughput, in percent, that is the least by its interval."""
+    return None if verdict.change is None else -100 * verdict.change.high
 
 
 def _name(cell: Cell) -> str:

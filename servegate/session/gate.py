@@ -22,7 +22,7 @@ from servegate.options.allowance import Allowance
 from servegate.options.settings import Settings
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
-from servegate.session.allowances import allow_cells, allow_groups
+from servegate.session.allowances import allow_cells, allow_figures, allow_groups
 from servegate.session.outcomes import (
     confirm,
     excuse_base,
@@ -177,6 +177,7 @@ class Gate:
         except BaseException as error:
             self._errors.update({target.name: error for target in targets if target.name not in self._errors})
         self.groups = allow_groups(self.allowances, self.groups)
+        self.figures = {result.figure: result for result in allow_figures(self.allowances, self.figures.values())}
         judged = [tell_slowing(result) for target in targets for result in self._results_of(target)]
         self.results.update({result.cell: result for result in allow_cells(self.allowances, self.groups, judged)})
 

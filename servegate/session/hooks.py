@@ -14,7 +14,7 @@ from servegate.options.performance_paths import performance_paths, runs_in_paral
 from servegate.options.read_settings import read_settings
 from servegate.options.settings import Settings
 from servegate.records import Cell, Verdict
-from servegate.report.figures import benchmark_figures, list_properties
+from servegate.report.figures import benchmark_figures, list_figure_properties, list_properties
 from servegate.report.terminal import Progress, write_summary
 from servegate.session.gate import CellFailedError
 from servegate.session.replayed_clock import replay, replayed_clock
@@ -278,7 +278,9 @@ class CellReporter:
         # Until it has its rounds, so that pytest-benchmark doesn't complain of it when Ctrl-C ends the measuring.
         self._benchmark.skipped = True
         if isinstance(self.cell, GroupFigure):
-            self._fail_for(self._gate.judge(self._target, self.cell, self._request.getfixturevalue).verdict)
+            judged = self._gate.judge(self._target, self.cell, self._request.getfixturevalue)
+            self._request.node.user_properties += list_figure_properties(judged)
+            self._fail_for(judged.verdict)
             return
         result = self._gate.measure(self._target, self.cell, self._request.getfixturevalue)
         self._benchmark.extra_info.update(benchmark_figures(result))

@@ -11,7 +11,6 @@ import pytest
 
 from servegate.errors import BaselineError, CheckoutError, NoBaselineError, ServegateError, SettingsError
 from servegate.judging.arms import collect_details
-from servegate.measure.http_targets import HttpTarget, OpenLoopTarget
 from servegate.options.settings import Settings
 from servegate.records import Fingerprint
 from servegate.report.folder import write_report
@@ -20,6 +19,7 @@ from servegate.session.allowances import find_allowances
 from servegate.session.gate import Gate
 from servegate.session.machine_claim import claim_machine
 from servegate.session.reference import describe_reference
+from servegate.session.requests import list_requests
 from servegate.storage.accepted import find_accepted
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
 from servegate.storage.commits import identify, list_differing_files, read_head, require_clean, resolve_commit
@@ -181,15 +181,7 @@ class GateSession:
             arms=collect_details(self.gate.reports),
             load=self.gate.outside.found,
             changed_files=None if self._base is None else list_differing_files(self.settings.root, self._base),
-            requests={
-                target.name: [
-                    {"method": request.method, "path": request.path, "body_bytes": len(request.body)}
-                    for requests in target.kinds
-                    for _, request in requests.parts
-                ]
-                for target in self.gate.targets
-                if isinstance(target, HttpTarget | OpenLoopTarget)
-            },
+            requests=list_requests(self.gate.targets),
             notes=tuple(self.notes),
         )
         gate = self.gate

@@ -7,7 +7,7 @@ import pytest
 
 from servegate.findings.sentence import describe_findings
 from servegate.judging.cell_result import CellResult
-from servegate.judging.figures.kinds import COST, GROWTH, START, TAIL
+from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, TAIL
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.records import MachineLoad, Status
@@ -183,6 +183,13 @@ def test_an_allowed_loss_is_told_with_its_cause_and_its_reason() -> None:
         "`predict` takes 9.4 % more CPU time [9.2, 9.6]; `api` loses 3.7 to 5.4 % of its throughput, "
         "allowed up to 5 %: stronger checks; in `model` a slowdown of 3 % is excluded."
     )
+
+
+def test_an_allowed_figure_is_told_with_its_reason() -> None:
+    memory = make_figure(MEMORY, Status.ALLOWED, (0.08, 0.07, 0.09), reason="allowed up to 10 %: `a larger model`")
+    sentence = describe([make_group()], [make_cell()], figures=[memory])
+    assert sentence.startswith("`api` needs 8 % more memory [7.0, 9.0], allowed up to 10 %: `a larger model`; ")
+    assert "no change found" not in sentence
 
 
 def test_a_loss_leads_what_is_unclear() -> None:

@@ -48,9 +48,7 @@ def test_in_parallel_nothing_is_refused_where_none_is_selected(project: TinyProj
 def test_in_parallel_a_selected_one_fails_with_the_right_command(project: TinyProject) -> None:
     result = project.run("perf_tests", "unit_tests", "-k", "test_api or test_unit", "-n", "2")
     result.assert_outcomes(passed=1, errors=1)
-    assert (
-        "must run without others at its side; write: pytest perf_tests  (without -n and --dist)" in result.stdout.str()
-    )
+    assert "must run without others at its side; write: pytest perf_tests  (without" in result.stdout.str()
     assert project.measured == []
 
 
@@ -76,3 +74,13 @@ def test_a_project_whose_testpaths_are_performance_tests_alone_says_why_nothing_
     result = project.run("-q")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     result.stdout.fnmatch_lines([f"servegate: 2 {ADVICE}"])
+
+
+def test_where_the_ini_file_runs_tests_in_parallel_the_command_that_does_not_is_named(project: TinyProject) -> None:
+    """It works as it is typed."""
+    ini = project.root / "pytest.ini"
+    ini.write_text(ini.read_text().replace("addopts =", "addopts = -n 2 --dist loadfile"))
+    refused = project.run("perf_tests")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert "write: pytest perf_tests -n 0 --dist no" in refused.stderr.str()
+    project.run("perf_tests", "-n", "0", "--dist", "no").assert_outcomes(passed=3)

@@ -103,3 +103,27 @@ def test_a_server_whose_own_port_is_taken_is_told_so() -> None:
         server = ServerProcess([sys.executable, "-c", program, "{port}"], cwd=Path.cwd(), ready_deadline_s=60.0)
         with pytest.raises(ProcessError, match=rf"ended with status 1 .*: it wanted a port that is in use, .*{ADVICE}"):
             server.start()
+
+
+# Listens on the port of argv[-1], where it answers 503 for a second and then 200, and on another, always ready.
+TWO_PORTS = """
+import http.server, sys, threading, time
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        is_ready = self.server is other or time.monotonic() > start_s + 1.0
+        self.send_response((200 if is_ready else 503) if self.path == "/health" else 404)
+        self.end_headers()
+
+other = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=other.serve_forever, daemon=True).start()
+given, start_s = http.server.HTTPServer(("127.0.0.1", int(sys.argv[-1])), Handler), time.monotonic()
+given.serve_forever()
+"""
+
+
+def test_a_server_that_has_another_port_besides_the_given_one_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(managed, "_EXPLAIN_S", 0.0)
+    command = [sys.executable, "-c", TWO_PORTS, "{port}"]
+    with ServerProcess(command, cwd=Path.cwd(), ready_deadline_s=60.0) as server:
+        assert server.process.returncode is None

@@ -81,14 +81,13 @@ def test_the_sentence_is_the_heading_and_its_names_are_marked() -> None:
 
 
 def test_changed_files_are_folded_and_requests_stand_with_the_machine() -> None:
-    requests = {
-        "api": [{"method": "POST", "path": "/predict", "body_bytes": 35212}],
-        "text": [{"method": "GET", "path": "/<x>", "body_bytes": 88}],
-    }
+    request = {"kind": None, "weight": 1.0, "method": "POST", "path": "/predict", "body_bytes": 35212}
+    kinds = [{**request, "kind": "png"}, {**request, "kind": "<x>", "method": "PUT", "body_bytes": 88}]
+    requests = {"api": [request], "photo": kinds}
     page = render_run(document(changed_files=["a.py", "<b>.py"], requests=requests))
     assert "<details><summary>2 changed files</summary>\n<pre>a.py\n&lt;b&gt;.py</pre></details>" in page
-    assert '<td>requests of api</td><td class="text">POST /predict, 35.2 kB</td>' in page
-    assert "GET /&lt;x&gt;, 88 bytes" in page
+    assert '<td>sent to api</td><td class="text">POST /predict, 35.2 kB</td>' in page
+    assert "png: POST /predict, 35.2 kB; &lt;x&gt;: PUT /predict, 88 bytes" in page
     assert "changed file" not in render_run(document())
 
 

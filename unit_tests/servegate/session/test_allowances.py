@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.kinds import GROWTH, MEMORY
 from servegate.options.allowance import Allowance
 from servegate.records import Status
-from servegate.session.allowances import allow_cells, allow_groups, find_allowances
+from servegate.session.allowances import allow_cells, allow_figures, allow_groups, find_allowances
 from unit_tests.builders.gate_settings import SETTINGS, judging
-from unit_tests.builders.runs.findings import make_cell, make_group
+from unit_tests.builders.runs.findings import make_cell, make_figure, make_group
 from unit_tests.builders.tiny_project import CELLS, TinyProject, git, table_of
 
 MODEL_8, API_1, API_8 = CELLS
 REGRESSED, ALLOWED, PASS = Status.REGRESSED, Status.ALLOWED, Status.PASS
-API_5 = {"api": Allowance("api", 0.05, "stronger checks")}
+API_5 = {"api": Allowance("api", 5.0, "%", "stronger checks")}
 SLOWER_BY_4 = make_group("api", REGRESSED, (-0.04, -0.06, -0.02), values=(1, 8), reason="4 % slower")
 
 
@@ -32,7 +33,7 @@ def test_a_group_is_allowed_up_to_the_limit_and_keeps_its_figures() -> None:
 
 
 def test_beyond_the_limit_it_stays_regressed_and_says_what_was_allowed() -> None:
-    (group,) = allow_groups({"api": Allowance("api", 0.03, "checks")}, [SLOWER_BY_4])
+    (group,) = allow_groups({"api": Allowance("api", 3.0, "%", "checks")}, [SLOWER_BY_4])
     assert group.verdict.status is REGRESSED
     assert group.verdict.reason == "4 % slower; more than what is allowed, up to 3 %: `checks`"
 
@@ -54,13 +55,28 @@ def test_cells_go_with_their_group_unless_they_lost_more_than_it_may() -> None:
 
 def test_no_cell_of_a_group_beyond_its_limit_is_allowed() -> None:
     cell = make_cell("api", 1, REGRESSED, (-0.01, -0.02, 0.0))
-    assert allowed_cells({"api": Allowance("api", 0.03, "checks")}, cell) == [REGRESSED]
+    assert allowed_cells({"api": Allowance("api", 3.0, "%", "checks")}, cell) == [REGRESSED]
 
 
 def test_a_cell_may_have_an_allowance_of_its_own() -> None:
     cells = [make_cell("api", value, REGRESSED, (-0.12, -0.15, -0.09)) for value in (1, 8)]
-    own = {"api[8]": Allowance("api[8]", 0.13, "fewer threads")}
+    own = {"api[8]": Allowance("api[8]", 13.0, "%", "fewer threads")}
     assert allowed_cells({**API_5, **own}, *cells) == [REGRESSED, ALLOWED]
+
+
+def test_a_figure_is_allowed_in_its_own_unit() -> None:
+    figures = [
+        make_figure(MEMORY, REGRESSED, (0.08, 0.07, 0.09), reason="8 % more"),
+        make_figure(MEMORY, REGRESSED, (0.08, 0.07, 0.09), group="model"),
+        make_figure(GROWTH, REGRESSED, (25e3, 20e3, 30e3)),
+    ]
+    memory = Allowance("api.memory", 10.0, "%", "a larger model")
+    growth = Allowance("api.growth", 20.0, "KB", "a cache")
+    first, *others = allow_figures({"api.memory": memory, "api.growth": growth}, figures)
+    assert (first.verdict.status, first.verdict.reason) == (ALLOWED, "allowed up to 10 %: `a larger model`")
+    assert (first.change, first.verdict.evidence[0]) == (figures[0].change, "8 % more")
+    assert [result.verdict.status for result in others] == [REGRESSED, REGRESSED]
+    assert others[1].verdict.reason.endswith("more than what is allowed, up to 20 KB: `a cache`")
 
 
 class TestMessages:
@@ -77,7 +93,7 @@ class TestMessages:
     def test_the_message_of_a_commit_that_the_base_has_not_counts(self, project: Path) -> None:
         self.commit(project, "Check more", "Perf-allow: api: up to 5 %: stronger checks")
         assert self.settings_of(project) == API_5
-        assert self.notes == ["`api` may be slower by a commit's message: up to 5 %: `stronger checks`"]
+        assert self.notes == ["`api` may become worse by a commit's message: up to 5 %: `stronger checks`"]
         self.commit(project, "A later one")
         assert self.settings_of(project) == {}
 
@@ -87,7 +103,7 @@ class TestMessages:
         assert self.notes[0].startswith(
             "a commit's message has `Perf-allow: a'll`, which allows nothing: it must look like"
         )
-        assert self.notes[1] == "a commit's message allows `apj`, which is no group or cell of perf_cells"
+        assert self.notes[1].startswith("a commit's message allows nothing: `apj` is no group, cell or figure of")
 
     def test_the_command_line_goes_first(self, project: Path) -> None:
         self.commit(project, "Check more", "Perf-allow: api: up to 50 %: anything")
