@@ -86,7 +86,8 @@ check: $(READY) ## lint, types, import contracts and lock files
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.check_dependencies
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	$(BIN)/zizmor --offline --quiet --pedantic .github/workflows
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
+	$(BIN)/zizmor --offline --quiet --pedantic .github/workflows action.yml
 
 # A pin stays as it is where pyproject.toml allows it; `make lock ARGS=--upgrade` takes the newest of all.
 # The constraint brings back for which platform torch wants a package; pip-compile forgets it.

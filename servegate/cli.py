@@ -31,6 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trend.add_argument("--least-percent", type=float, default=3.0, help="smallest change that is named (%(default)g)")
     trend.add_argument("--html", type=Path, help="write a page with a plot of each cell and figure")
     trend.add_argument("--csv", type=Path, help="write the figures as Apache Otava reads them, a column a cell")
+    step = commands.add_parser(
+        "bisect-step",
+        help="for `git bisect run`: 0 if this commit isn't slower than a good one, 1 if it is, 125 if that isn't known",
+    )
+    step.set_defaults(run=_run_bisect_step)
+    step.add_argument("--figure", metavar="NAME", help="follow this figure, as memory; else throughput")
+    step.add_argument("good", metavar="GOOD", help="a commit, tag or branch that is fast")
+    step.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="for pytest: perf_tests and options")
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)
@@ -89,6 +97,12 @@ def _run_doctor(options: argparse.Namespace) -> int:
 
     run_doctor(options.paths, lambda line: print(line, flush=True))
     return 0
+
+
+def _run_bisect_step(options: argparse.Namespace) -> int:
+    from servegate.bisection import run_step
+
+    return run_step(options.good, options.arguments or ["perf_tests"], options.figure)
 
 
 def _run_trend(options: argparse.Namespace) -> int:

@@ -62,7 +62,8 @@ def run_doctor(paths: Sequence[str], tell: Callable[[str], None]) -> None:
         tell(f"{describe_load(asdict(outside.found))}; the promise holds where it is as quiet")
     policies = (collected.policy, coarser(collected.policy, _COARSE))
     for policy in policies:
-        tell(str(promise(policy, groups, collected.figure_pairs)))
+        budget_s = collected.settings.judging.budget_s
+        tell(str(promise(policy, groups, least_pairs=collected.figure_pairs, budget_s=budget_s)))
     tell("\nin the way:" if obstacles else "\nnothing stands in the way")
     for obstacle in obstacles:
         tell(f"- {obstacle}")

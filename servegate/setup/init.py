@@ -190,8 +190,16 @@ def _write_workflow(root: Path, project: Project | None, named: str | None, tell
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     folder = run_git(root, "rev-parse", "--show-prefix").rstrip("/")
-    file.write_text(texts.workflow(action, project, folder), encoding="utf-8")
+    file.write_text(texts.workflow(action, project, folder, _main_branch(root)), encoding="utf-8")
     tell(f"wrote {_WORKFLOW}")
+
+
+def _main_branch(root: Path) -> str:
+    """The branch that pull requests go to, as far as the clone knows."""
+    try:
+        return run_git(root, "symbolic-ref", "--short", "refs/remotes/origin/HEAD").removeprefix("origin/")
+    except CheckoutError:
+        return "main"
 
 
 def question_of_terminal() -> Callable[[str], str] | None:

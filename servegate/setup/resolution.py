@@ -17,6 +17,7 @@ _RUNS = 400
 # Of runs, between which the promised minutes lie; and of true spreads, given the one that was seen.
 _LOW, _HIGH = 0.1, 0.9
 _USUAL = 0.5
+_WHY_NOT = "fresh processes differ too much, or a pair takes too long"
 _SEED = 0
 
 
@@ -99,12 +100,12 @@ class Promise:
     def __str__(self) -> str:
         slowdown, within = f"a slowdown of {100 * self.excluded:.2g} %", f"{self.high:.1f} minutes"
         if self.calm_share < _USUAL:
-            return f"{slowdown} can't be excluded here within {within}: fresh processes differ too much"
+            return f"{slowdown} can't be excluded here within {within}: {_WHY_NOT}"
         line = f"{slowdown} is excluded in {self.low:.1f} to {within}"
         return line if self.noisy_share >= _HIGH else f"{line}, but not in every run"
 
 
-def promise(policy: Policy, groups: Sequence[GroupPairs], least_pairs: int) -> Promise:
+def promise(policy: Policy, groups: Sequence[GroupPairs], *, least_pairs: int, budget_s: float) -> Promise:
     """Promise within how many minutes a run of identical code passes.
 
     The few pairs that were measured leave open how noisy the machine is. So runs are simulated at the lowest and the
@@ -115,6 +116,8 @@ def promise(policy: Policy, groups: Sequence[GroupPairs], least_pairs: int) -> P
     ----------
     least_pairs:
         The number of pairs that a run may take in any case, as for figures that look suspicious.
+    budget_s:
+        Seconds after which a run begins no further pair, and tells no more.
     """
     degrees = sum(len(group.figures) for group in groups)
     calm, noisy = (float(np.sqrt(degrees / special.chdtri(degrees, 1 - share))) for share in (_HIGH, _LOW))
@@ -122,12 +125,13 @@ def promise(policy: Policy, groups: Sequence[GroupPairs], least_pairs: int) -> P
     quick, calm_passed = simulate(policy, groups, calm, rng)
     slow, noisy_passed = simulate(policy, groups, noisy, rng)
     least = least_pairs * sum(group.overhead_s + group.cell_s.sum() for group in groups) / 60
+    budget = budget_s / 60
     return Promise(
         excluded=max(policy.of_group(group.cells[0].group).excluded for group in groups),
-        low=float(np.quantile(quick, _LOW)),
-        high=float(max(np.quantile(slow, _HIGH), least)),
-        calm_share=float(calm_passed.mean()),
-        noisy_share=float(noisy_passed.mean()),
+        low=min(budget, float(np.quantile(quick, _LOW))),
+        high=min(budget, max(least, float(np.quantile(slow, _HIGH)))),
+        calm_share=float((calm_passed & (quick <= budget)).mean()),
+        noisy_share=float((noisy_passed & (slow <= budget)).mean()),
     )
 
 

@@ -27,11 +27,13 @@ def test_service(perf_cell):
 '''
 
 _WORKFLOW = """\
-# Measures each pull request beside the commit that it builds on. docs/ci.md of servegate tells about runners, about the
-# comment on the pull request and about the history of runs.
+# Measures each pull request and push beside the commit that it builds on. docs/ci.md of servegate tells about runners,
+# and shows the workflow that writes a comment on the pull request and keeps the figures of pushes.
 name: performance
 
 on:
+  push:
+    branches: [{branch}]
   pull_request:
 
 permissions: {{}}
@@ -147,8 +149,8 @@ def ini_values(
     return {name: value for name, value in values.items() if value}
 
 
-def workflow(action: str, project: Project, folder: str) -> str:
-    """GitHub's workflow that measures each pull request.
+def workflow(action: str, project: Project, folder: str, branch: str) -> str:
+    """GitHub's workflow that measures each pull request, and each push to a branch.
 
     Parameters
     ----------
@@ -158,7 +160,7 @@ def workflow(action: str, project: Project, folder: str) -> str:
         The project's folder in its repository; empty for the repository itself.
     """
     where = f"          project: {folder}\n" if folder else ""
-    return _WORKFLOW.format(checkout=_CHECKOUT, action=action, install=_install(project), project=where)
+    return _WORKFLOW.format(checkout=_CHECKOUT, branch=branch, action=action, install=_install(project), project=where)
 
 
 def _install(project: Project) -> str:

@@ -10,7 +10,6 @@ from servegate.judging.comparison import ComparisonJudge
 from servegate.judging.estimators import Floats
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
-from servegate.measure.fresh_pairs import Schedule
 from servegate.records import Cell, Status
 from tools.calibration.shares import interval_of, limit_share
 from tools.calibration.simulation.conditions import CELLS as SYNTHETIC_CELLS
@@ -175,7 +174,7 @@ class TestRecordedNoise:
         recorded = replace(
             recorded, cells={name: replace(cell, blocks=blocks) for name, cell in recorded.cells.items()}
         )
-        noise = RecordedNoise.from_pairs([recorded], JUDGED_CELLS, Schedule(SCHEDULE.burst_s, 4))
+        noise = RecordedNoise.from_pairs([recorded], JUDGED_CELLS, replace(SCHEDULE, blocks=4))
         seen, counts = np.unique(noise.log_ratios.round(9), return_counts=True)
         assert seen == pytest.approx([0.0, 0.15])
         assert counts[1] / counts.sum() == pytest.approx(4 / 6)
@@ -190,8 +189,15 @@ class TestRecordedNoise:
             name: replace(cell, base_per_s=(10.0,) * 12, head_per_s=(10.0,) * 12, seconds=60.0)
             for name, cell in recorded.cells.items()
         }
-        noise = RecordedNoise.from_pairs([replace(recorded, cells=slow)], JUDGED_CELLS, Schedule(SCHEDULE.burst_s, 4))
+        noise = RecordedNoise.from_pairs([replace(recorded, cells=slow)], JUDGED_CELLS, replace(SCHEDULE, blocks=4))
         assert noise.times.cell_s == pytest.approx([60 - 8 * 0.8, 60 - 8 * 0.3, 60 - 8 * 0.3])
+
+    def test_turns_that_older_records_lack_are_added_where_something_waits(self) -> None:
+        (recorded,) = make_pairs(1)
+        taken = replace(recorded, figures={"api tail": (1.5, 1.6)})
+        for pair, turns_s in ((recorded, 4 * 0.75), (taken, 0.0)):
+            noise = RecordedNoise.from_pairs([pair], JUDGED_CELLS, replace(SCHEDULE, turn_s=0.75))
+            assert noise.times.cell_s == pytest.approx([CELL_S, CELL_S + turns_s, CELL_S + turns_s])
 
     def test_drawn_pairs_keep_the_correlation_between_cells(self) -> None:
         common = np.random.default_rng(1).standard_normal((40, 1, 1)) * 0.03

@@ -15,6 +15,7 @@ from tools.calibration.pairs import PairRecord
 from tools.calibration.record import TARGETS
 from tools.calibration.simulation.simulate import PairTimes
 
+_TURNS = 4
 _BURSTS_OF_A_BLOCK = 4
 # A drawn pair is a recorded one blurred by so much of the recorded spread, with the help of so many others: resampling
 # alone would repeat the same few figures within a run, and a t test would take the repetition for precision.
@@ -91,8 +92,13 @@ def _pair_times(pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Sc
 
 
 def _cell_seconds(pair: PairRecord, cell: Cell, schedule: Schedule) -> float:
-    """Seconds of a cell without the bursts that are left out; a worker's burst holds one batch at least."""
-    recorded, burst_s = pair.cells[str(cell)], pair.burst_s
+    """Seconds of a cell without the bursts that are left out, and with the turns that older records lack.
+
+    A worker takes no turns, and its burst holds one batch at least.
+    """
+    recorded, burst_s, turns_s = pair.cells[str(cell)], pair.burst_s, 0.0
     if isinstance(TARGETS[cell.group], WorkerTarget):
         burst_s = max(burst_s, int(cell.value) / float(np.median((recorded.base_per_s, recorded.head_per_s))))
-    return recorded.seconds - (pair.blocks - schedule.blocks) * _BURSTS_OF_A_BLOCK * burst_s
+    elif not pair.figures:
+        turns_s = _TURNS * schedule.turn_s
+    return recorded.seconds - (pair.blocks - schedule.blocks) * _BURSTS_OF_A_BLOCK * burst_s + turns_s

@@ -10,7 +10,7 @@ from tools.calibration.pairs import CellPair, PairRecord
 
 JUDGED_CELLS = (Cell("model", "batch", 8), Cell("api", "concurrency", 8), Cell("api", "concurrency", 64))
 CELLS = tuple(str(cell) for cell in JUDGED_CELLS)
-SCHEDULE = Schedule(burst_s=0.3, blocks=6)
+SCHEDULE = Schedule(burst_s=0.3, blocks=6, turn_s=0.0)
 START_S = {"model": 10.0, "api": 20.0}
 CELL_S = 10.0
 

@@ -10,6 +10,7 @@ from servegate.setup.resolution import GroupPairs, coarser, promise, simulate
 from unit_tests.builders.runs.samples import make_sample
 
 CELLS = [Cell("api", "concurrency", 1), Cell("api", "concurrency", 8)]
+WHY_NOT = "fresh processes differ too much, or a pair takes too long"
 POLICY = Policy(groups=1, cells=2)
 CELL_S, OVERHEAD_S, BLOCKS = 9.0, 6.0, 4
 PAIR_MINUTES = (2 * CELL_S + OVERHEAD_S) / 60
@@ -28,7 +29,7 @@ def draw(rng: np.random.Generator, pairs: int, block_spread: float, process_spre
 
 
 def test_a_calm_machine_passes_at_the_first_look() -> None:
-    made = promise(POLICY, [draw(np.random.default_rng(0), 3, block_spread=0.002)], least_pairs=8)
+    made = promise(POLICY, [draw(np.random.default_rng(0), 3, block_spread=0.002)], least_pairs=8, budget_s=2700)
     assert made.excluded == pytest.approx(0.03)
     assert made.low == pytest.approx(4 * PAIR_MINUTES)
     assert made.high == pytest.approx(8 * PAIR_MINUTES)  # figures may keep a run going
@@ -37,15 +38,23 @@ def test_a_calm_machine_passes_at_the_first_look() -> None:
 
 
 def test_where_processes_differ_too_much_nothing_is_promised() -> None:
-    made = promise(POLICY, [draw(np.random.default_rng(0), 3, block_spread=0.01, process_spread=0.4)], least_pairs=8)
-    assert str(made) == "a slowdown of 3 % can't be excluded here within 8.8 minutes: fresh processes differ too much"
+    made = promise(
+        POLICY, [draw(np.random.default_rng(0), 3, block_spread=0.01, process_spread=0.4)], least_pairs=8, budget_s=2700
+    )
+    assert str(made) == f"a slowdown of 3 % can't be excluded here within 8.8 minutes: {WHY_NOT}"
+
+
+def test_a_run_whose_time_is_up_tells_nothing() -> None:
+    groups = [draw(np.random.default_rng(0), 3, block_spread=0.002)]
+    made = promise(POLICY, groups, least_pairs=8, budget_s=60.0)
+    assert str(made) == f"a slowdown of 3 % can't be excluded here within 1.0 minutes: {WHY_NOT}"
 
 
 def test_a_coarser_policy_excludes_what_it_is_asked_for_and_is_quicker() -> None:
     groups = [draw(np.random.default_rng(1), 3, block_spread=0.04, process_spread=0.02)]
     coarse = coarser(POLICY, 0.10)
     assert coarse.of_group("api").excluded == pytest.approx(0.10)
-    fine_made, coarse_made = (promise(policy, groups, least_pairs=4) for policy in (POLICY, coarse))
+    fine_made, coarse_made = (promise(policy, groups, least_pairs=4, budget_s=2700) for policy in (POLICY, coarse))
     assert coarse_made.excluded == pytest.approx(0.10)
     assert coarse_made.high < fine_made.high
 
@@ -58,7 +67,7 @@ def test_most_runs_take_as_long_as_was_promised(block_spread: float, process_spr
     truth = draw(rng, 400, block_spread, process_spread)
     minutes, _ = simulate(POLICY, [truth], 1.0, rng)
     for taken in minutes[:40]:
-        made = promise(POLICY, [draw(rng, 3, block_spread, process_spread)], least_pairs=4)
+        made = promise(POLICY, [draw(rng, 3, block_spread, process_spread)], least_pairs=4, budget_s=2700)
         inside += made.low - 1e-9 <= taken <= made.high + 1e-9
     assert inside >= 34
 
