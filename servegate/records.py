@@ -100,7 +100,7 @@ class GpuUse:
     sm_clock_mhz:
         Mean clock of the multiprocessors.
     slowed_by:
-        Heat or power brake, by name, if a GPU was slowed by it for a moment at least.
+        Heat or power brake, by name, if a GPU was slowed by it in a tenth of the readings at least.
     """
 
     utilisation_percent: float | None

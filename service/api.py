@@ -1,5 +1,6 @@
-"""ImageClassifierAPI: what LitServe calls in a worker for each batch."""
+"""ImageClassifierAPI: the hooks of a batch in a worker, and of an answer in its HTTP process."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,14 +17,16 @@ from service.images import Pixels
 from service.predictions import Probabilities, best_first
 from service.processes import end_with_parent
 from service.settings import Settings
-from service.stages import StageTimer, server_timing
-from service.transport.batching import FairShareLoop, QueuedImage
+from service.stages import BatchStages, StageTimer, server_timing
+from service.transport.batching import FairShareLoop
 from service.transport.request_table import RequestTable
 from service.transport.worker_details import WorkerDetails
 from service.web.image_request import ImageFromRequest
 
-# Under full load the HTTP process must come first: its work is short, and all requests wait for it. Without this, a
-# refusal at ten times the load takes seconds instead of milliseconds.
+_LOG = logging.getLogger(__name__)
+# Where workers compute on the CPU, the HTTP process must come first under full load: its work is short, and all
+# requests wait for it. Without this, a refusal at ten times the load takes seconds instead of milliseconds. A worker
+# that feeds a GPU must not wait for those that decode.
 _WORKER_NICENESS = 10
 
 
@@ -64,7 +67,8 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         if parent is not None:  # a test may call this in its own process
             assert parent.pid is not None, "it has been started"
             end_with_parent(parent.pid)
-        _step_back()
+        if device == "cpu":
+            _step_back()
         # Imported here: torch takes seconds and hundreds of megabytes, and the processes without a model need none of
         # it. The main process must not initialise CUDA either.
         from service.model.errors import ModelError
@@ -80,47 +84,57 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         signal.signal(signal.SIGTERM, lambda *_: self.loop.stop())
 
     def decode_request(self, request: ImageFromRequest) -> object:
-        """Return the input as it is.
-
-        In the HTTP process LitServe reads the annotation, which makes FastAPI decode the image. In the worker it calls
-        this with the `QueuedImage` that the worker's loop has collected.
-        """
+        """Return the input as it is: LitServe reads the annotation, which makes FastAPI decode the image."""
         return request
 
-    def batch(self, inputs: Sequence[QueuedImage], context: Sequence[dict[str, Any]]) -> Pixels:
+    def batch(self, inputs: Sequence[int], stages: BatchStages) -> Pixels:
         """Copy the images of n requests out of the table: uint8 of shape (n, size, size, 3).
 
         Parameters
         ----------
-        context:
-            LitServe's dictionary for each request; under `stages` this keeps the stages that the request has passed.
+        inputs:
+            Their slots.
+        stages:
+            Keeps how long this and `predict` take.
         """
-        now_s, unix_s, batching = time.monotonic(), time.time(), StageTimer("batch", shared=len(inputs))
-        for image, own in zip(inputs, context, strict=True):
-            waiting = StageTimer("queue", now_s - image.queued_at_s, None, unix_s)
-            metrics.observe_stage(waiting)
-            own["stages"] = [waiting, batching]
         metrics.observe_batch_size(len(inputs))
-        with metrics.timed_stage(batching):
-            return self._table.copy_images([image.slot for image in inputs])
+        with metrics.timed_stage(stages.batch):
+            return self._table.copy_images(inputs)
 
-    def predict(self, x: Pixels, context: Sequence[dict[str, Any]]) -> Probabilities:
+    def predict(self, x: Pixels, stages: BatchStages) -> Probabilities:
         """Predict float32 probabilities of shape (n, labels)."""
-        predicting = StageTimer("predict", shared=len(x))
-        for own in context:
-            own["stages"].append(predicting)
         # The model computes in threads of its own, so the whole process's CPU time counts.
-        with metrics.timed_stage(predicting, cpu_clock=time.process_time):
-            return self._classifier.predict(x, use_all_cores=self._table.free_workers >= self._others)
+        with metrics.timed_stage(stages.predict, cpu_clock=time.process_time):
+            try:
+                return self._classifier.predict(x, use_all_cores=self._table.free_workers >= self._others)
+            except Exception:
+                self._end_without_device()
+                raise
 
-    def unbatch(self, output: Probabilities) -> list[Probabilities]:
-        """Split the probabilities into one row for each request."""
-        return list(output)
+    def _end_without_device(self) -> None:
+        """End the worker if its device is lost: it would refuse batches faster than others predict theirs.
+
+        The requests that it has are told to come again, and a new worker takes its place. CUDA may hang when such a
+        process ends as usual.
+        """
+        if not self._classifier.device_works():
+            _LOG.exception("the device computes no more, so this worker ends")
+            os._exit(1)
 
     def encode_response(self, output: Probabilities, context: dict[str, Any]) -> Response:
-        """Answer with labels and probabilities as JSON, best first, and with the stages in a header."""
+        """Answer with labels and probabilities as JSON, best first, and with the stages in a header.
+
+        The HTTP process calls this: a worker's device would wait for it.
+
+        Parameters
+        ----------
+        output:
+            float32 of shape (labels,).
+        context:
+            Under `stages` the stages that the request has passed.
+        """
         encoding = StageTimer("encode")
         with metrics.timed_stage(encoding):
-            body = best_first(self._classifier.labels, output).model_dump_json()
+            body = best_first(self._settings.reported_labels, output).model_dump_json()
         stages = [*context["stages"], encoding]
         return Response(body, media_type="application/json", headers={"Server-Timing": server_timing(stages)})

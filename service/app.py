@@ -1,7 +1,6 @@
 """FastAPI and LitServe put together, and the server's life in its main process: start, signals, end."""
 
 import logging
-import math
 import os
 import signal
 import sys
@@ -16,7 +15,8 @@ from service import metrics
 from service.api import ImageClassifierAPI
 from service.images import ImageReader
 from service.processes import end_with_parent, kill_children
-from service.settings import Settings, usable_cores
+from service.settings import Settings
+from service.transport.capacity import Capacity
 from service.transport.classifier_server import ClassifierServer
 from service.transport.request_table import RequestTable
 from service.transport.supervision import WorkerSupervisor
@@ -43,11 +43,12 @@ def build_server(settings: Settings) -> ClassifierServer:
         When the device of the settings can't be had.
     """
     api_processes = settings.resolved_api_processes
-    slots = math.ceil(settings.resolved_max_requests / api_processes)
-    table = RequestTable(settings.image_size, slots, api_processes, _answer_bytes(settings))
+    most, labels = settings.resolved_max_requests, len(settings.reported_labels)
+    table = RequestTable(settings.image_size, most, api_processes, labels)
     details = WorkerDetails()
     api = ImageClassifierAPI(settings, table, details)
-    admission = {"path": api.api_path, "max_requests": slots, "api_key": LIT_SERVER_API_KEY or ""}
+    capacity = Capacity(most, api_processes)
+    admission = {"path": api.api_path, "capacity": capacity, "api_key": LIT_SERVER_API_KEY or ""}
     options = {
         "accelerator": settings.resolved_device,
         # LitServe's own count has none of the GPUs that CUDA_VISIBLE_DEVICES names by UUID.
@@ -63,17 +64,12 @@ def build_server(settings: Settings) -> ClassifierServer:
         reader=ImageReader(settings.image_size, settings.crop_fraction, settings.max_image_pixels),
         max_image_bytes=settings.max_image_bytes,
         request_timeout_s=settings.request_timeout_s,
-        decoders=ThreadPoolExecutor(usable_cores(), "decode"),
+        decoders=ThreadPoolExecutor(settings.decoding_threads, "decode"),
         table=table,
     )
     _add_endpoints(server.app)
     describe(server.app, api.api_path)
     return server
-
-
-def _answer_bytes(settings: Settings) -> int:
-    """Room for an answer: each label, whose characters JSON may write as six each, and the stages."""
-    return 4_096 + sum(64 + 6 * len(label) for label in settings.labels)
 
 
 def _add_endpoints(app: FastAPI) -> None:
@@ -105,7 +101,13 @@ def serve(settings: Settings) -> int:
             access_log=False,
             server_header=False,
             timeout_keep_alive=settings.keep_alive_s,
-            http=partial(BoundedHttp, head_timeout_s=settings.request_timeout_s, max_connections=max_connections),
+            loop="service.transport.dealing:DealtLoop",
+            http=partial(
+                BoundedHttp,
+                head_timeout_s=settings.request_timeout_s,
+                max_connections=max_connections,
+                on_closed=server.dealer.count_closed,
+            ),
         )
     except KeyboardInterrupt:
         status = 130

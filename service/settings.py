@@ -27,6 +27,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 Device = Literal["cpu", "cuda"]
 Engine = Literal["openvino", "inductor", "eager"]
 
+CAT, DOG = "Cat", "Dog"
 OPENVINO_PRECISIONS: Sequence[Precision] = ("float32", "bfloat16")
 
 
@@ -223,14 +224,27 @@ class Settings(BaseSettings):
         return min(usable_cores(), 8) if self.resolved_device == "cpu" else 2
 
     @property
+    def reported_labels(self) -> tuple[str, ...]:
+        """The labels that an answer has: the checkpoint's, or those of the groups of ImageNet's classes."""
+        return self.labels or (CAT, DOG)
+
+    @property
     def resolved_max_requests(self) -> int:
         """While a worker has a batch in hand the next one can come together."""
         return self.max_requests or min(512, max(128, 2 * self.max_batch_size * self.resolved_workers_per_device))
 
     @property
     def threads_per_worker(self) -> int:
-        """Threads of one worker: workers times threads never exceed the usable cores (one each at least)."""
-        return max(1, usable_cores() // self.resolved_workers_per_device)
+        """Threads of one worker: workers times threads never exceed the usable cores (one each at least).
+
+        On a GPU one: others would only help to copy, and take the cores of those that decode.
+        """
+        return 1 if self.resolved_device == "cuda" else max(1, usable_cores() // self.resolved_workers_per_device)
+
+    @property
+    def decoding_threads(self) -> int:
+        """Threads of one HTTP process: those of all together are as many as the usable cores (one each at least)."""
+        return max(1, usable_cores() // self.resolved_api_processes)
 
     @property
     def resolved_api_processes(self) -> int:

@@ -7,10 +7,10 @@ number of requests that it served at once, `end` the Unix time of its end. A bro
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 Stage = Literal["decode", "queue", "batch", "predict", "encode"]
 
@@ -57,6 +57,61 @@ class StageTimer:
         cpu = "" if self.cpu_s is None else f";cpu={self.cpu_s * 1e3:.3f}"
         shared = "" if self.shared == 1 else f";shared={self.shared}"
         return f"{self.stage};dur={self.duration_s * 1e3:.3f}{cpu}{shared};end={self.ended_at_s:.6f}"
+
+
+@dataclass(frozen=True)
+class BatchStages:
+    """The stages that all requests of a batch share.
+
+    A worker writes them as numbers, once for a batch; the HTTP process makes the header of each request of them.
+
+    Attributes
+    ----------
+    began_s, began_at_s:
+        `time.monotonic()` and the Unix time when the worker had collected the batch.
+    batch, predict:
+        Copying the images together, and predicting them.
+    """
+
+    began_s: float
+    began_at_s: float
+    batch: StageTimer
+    predict: StageTimer
+
+    NUMBERS: ClassVar[int] = 9
+
+    @classmethod
+    def begin(cls, requests: int) -> "BatchStages":
+        """Of a batch that has just been collected."""
+        batch, predict = StageTimer("batch", shared=requests), StageTimer("predict", shared=requests)
+        return cls(time.monotonic(), time.time(), batch, predict)
+
+    @classmethod
+    def from_numbers(cls, numbers: Sequence[float]) -> "BatchStages":
+        """Read what `to_numbers` has written."""
+        began_s, began_at_s, shared, *times = numbers
+        batch, predict = times[:3], times[3:]
+        return cls(
+            began_s,
+            began_at_s,
+            StageTimer("batch", batch[0], batch[1], batch[2], int(shared)),
+            StageTimer("predict", predict[0], predict[1], predict[2], int(shared)),
+        )
+
+    def to_numbers(self) -> list[float]:
+        """Write them as `NUMBERS` numbers."""
+        times = [(stage.duration_s, stage.cpu_s or 0.0, stage.ended_at_s) for stage in (self.batch, self.predict)]
+        return [self.began_s, self.began_at_s, self.batch.shared, *times[0], *times[1]]
+
+    def of_request(self, queued_at_s: float) -> list[StageTimer]:
+        """List a request's stages in the worker.
+
+        Parameters
+        ----------
+        queued_at_s:
+            `time.monotonic()` when its image was in the request table.
+        """
+        return [StageTimer("queue", self.began_s - queued_at_s, None, self.began_at_s), self.batch, self.predict]
 
 
 def server_timing(timers: Iterable[StageTimer]) -> str:

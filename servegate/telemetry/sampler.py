@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,7 @@ from servegate.telemetry.gauges import over_time
 from servegate.telemetry.process_tree import ProcessTree, UsageReading
 
 _INTERVAL_S = 0.5
+_LASTING_SHARE = 0.1
 
 
 class TelemetrySampler:
@@ -102,7 +104,7 @@ def _gpu_use(readings: Sequence[UsageReading]) -> GpuUse | None:
         else None,
         temperature_c=most_of_known([gpu.temperature_c for gpu in all_gpus]),
         sm_clock_mhz=mean_of_known([gpu.sm_clock_mhz for gpu in all_gpus]),
-        slowed_by=_once(reason for gpu in all_gpus for reason in gpu.slowed_by),
+        slowed_by=_lasting([[reason for gpu in reading.gpus for reason in gpu.slowed_by] for reading in readings]),
     )
 
 
@@ -134,9 +136,11 @@ def _combine_gpus(gpus: Sequence[GpuUse]) -> GpuUse:
         energy_j=sum(energies_j) if energies_j else None,
         temperature_c=most_of_known([gpu.temperature_c for gpu in gpus]),
         sm_clock_mhz=mean_of_known([gpu.sm_clock_mhz for gpu in gpus]),
-        slowed_by=_once(reason for gpu in gpus for reason in gpu.slowed_by),
+        slowed_by=_lasting([gpu.slowed_by for gpu in gpus]),
     )
 
 
-def _once(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))
+def _lasting(reasons: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Those that a tenth of the moments has at least: a GPU that is near its limit touches it now and then."""
+    moments = Counter(reason for moment in reasons for reason in set(moment))
+    return tuple(reason for reason, count in moments.items() if count >= _LASTING_SHARE * len(reasons))

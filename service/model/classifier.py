@@ -46,6 +46,7 @@ class Classifier:
         self.engine = forward.engine
         self._forward = forward
         self._device = device
+        self._staging = _PinnedBuffer()
         # Copy the indices to the device once: indexing with a list would copy it for each batch, and wait for that.
         self._groups = [torch.tensor(outputs, device=device) for outputs in groups.values()]
 
@@ -111,12 +112,42 @@ class Classifier:
                 self.predict(images, use_all_cores=use_all_cores)
         self.synchronize()
 
+    def device_works(self) -> bool:
+        """Whether the device still computes; ask after an error.
+
+        After an illegal access or a failed assertion in a kernel, CUDA refuses everything until the process ends. That
+        error shows at whatever call comes next, so its type and text tell little. A GPU without free memory works.
+        """
+        try:
+            return bool(torch.ones(1, device=self._device).item())
+        except torch.OutOfMemoryError:
+            return True
+        except RuntimeError:
+            return False
+
     def synchronize(self) -> None:
         """Wait until the device has done all its work."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
     def _to_device(self, images: Pixels) -> Tensor:
-        """Copy the images to the device; a GPU copies from pinned memory while this process goes on."""
+        """Copy the images to the device."""
         tensor = torch.from_numpy(images)
-        return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor if self._device.type == "cpu" else self._staging.copy(tensor).to(self._device, non_blocking=True)
+
+
+class _PinnedBuffer:
+    """Memory that a GPU copies from by itself while this process goes on.
+
+    It is kept: to pin memory takes longer than the copy. One batch at a time is in it, which has been predicted when
+    the next one comes.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = torch.empty(0, dtype=torch.uint8)
+
+    def copy(self, images: Tensor) -> Tensor:
+        """Copy a batch into it; larger ones than before make it grow."""
+        if len(images) > len(self._buffer):
+            self._buffer = torch.empty(images.shape, dtype=torch.uint8, pin_memory=True)
+        return self._buffer[: len(images)].copy_(images)

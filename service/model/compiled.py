@@ -9,6 +9,8 @@ from torch import Tensor
 
 from service.settings import Precision
 
+ARCHIVE = "network.pt2"
+"""The name of Inductor's package in its folder, where this version of torch can't load it unpacked."""
 CompilingEngine = Literal["openvino", "inductor"]
 
 
@@ -38,6 +40,8 @@ class CompiledNetwork:
     ) -> None:
         self.engine = engine
         self.sizes = tuple(sorted(packages, reverse=True))
+        # A GPU computes a larger batch in nearly the time of a smaller one, a core of a CPU doesn't.
+        self._is_padded = device.type == "cuda"
 
         def load(threads: int) -> dict[int, Callable[[Tensor], Tensor]]:
             return {
@@ -51,9 +55,18 @@ class CompiledNetwork:
     def __call__(self, images: Tensor, *, use_all_cores: bool = False) -> Tensor:
         """Compute float32 logits of shape (n, outputs)."""
         forward = self._widest if use_all_cores else self._usual
+        if self._is_padded:
+            return torch.cat([self._padded(part) for part in torch.split(images, self.sizes[0])])
         return torch.cat(
             [forward[len(part)](part) for part in torch.split(images, split_sizes(len(images), self.sizes))]
         )
+
+    def _padded(self, images: Tensor) -> Tensor:
+        """Compute the logits of some images in one forward pass, of the smallest size that they fit in."""
+        size = padded_size(len(images), self.sizes)
+        # What they are filled up with doesn't matter: no image of a batch changes another one's logits.
+        filling = images[:1].expand(size - len(images), -1, -1, -1)
+        return self._usual[size](torch.cat([images, filling]))[: len(images)]
 
 
 def load_package(
@@ -78,8 +91,15 @@ def load_package(
         return openvino_network.load(package, precision, threads)
     # The public torch._inductor.aoti_load_package calls this, too, but it imports the compiler, which takes seconds.
     index = -1 if device.type == "cpu" else device.index or 0
-    loader = torch._C._aoti.AOTIModelPackageLoader(str(package), "model", False, 1, index)
+    archive = package / ARCHIVE
+    path = archive if archive.exists() else package
+    loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, index)
     return lambda images: loader.boxed_run([images])[0]
+
+
+def padded_size(count: int, sizes: Sequence[int]) -> int:
+    """Return the smallest of the sizes that holds `count` images; one of them must."""
+    return min(size for size in sizes if size >= count)
 
 
 def split_sizes(count: int, sizes: Sequence[int]) -> list[int]:

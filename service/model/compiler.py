@@ -6,6 +6,7 @@ It survives a compiler that crashes or hangs.
 
 import json
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from service.model.compiled import CompilingEngine, load_package
+from service.model.compiled import ARCHIVE, CompilingEngine, load_package
 from service.model.network import ImageNetwork
 from service.model.weights import load_model
 from service.processes import end_with_parent
@@ -92,7 +93,7 @@ def compile_network(
 
         openvino_network.save(exported, package)
     else:
-        _save_inductor(exported, package)
+        _save_inductor(exported, package, precision, images.device)
     compiled = load_package(package, engine, precision, images.device)
     difference = float((compiled(images) - expected).norm() / expected.norm())
     if not difference <= _TOLERANCES[precision]:
@@ -102,7 +103,7 @@ def compile_network(
         )
 
 
-def _save_inductor(exported: ExportedProgram, package: Path) -> None:
+def _save_inductor(exported: ExportedProgram, package: Path, precision: Precision, device: torch.device) -> None:
     archive = package.with_suffix(".pt2")
     torch._inductor.aoti_compile_and_package(
         exported, package_path=str(archive), inductor_configs={"freezing": True, "cpp.threads": torch.get_num_threads()}
@@ -110,7 +111,15 @@ def _save_inductor(exported: ExportedProgram, package: Path) -> None:
     # Unpack it once, here: otherwise the loader unpacks it at every start, into a folder that a killed process leaves.
     with zipfile.ZipFile(archive) as content:
         content.extractall(package.parent)
-    archive.unlink()
+    try:
+        load_package(package, "inductor", precision, device)
+    except RuntimeError:
+        # Older versions of torch, as images for GPUs have them, load no folder.
+        shutil.rmtree(package)
+        package.mkdir()
+        archive.rename(package / ARCHIVE)
+    else:
+        archive.unlink()
 
 
 if __name__ == "__main__":

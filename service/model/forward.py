@@ -22,6 +22,7 @@ from torch import Tensor
 from service.model.cache import CompileError, cache_folder, find_or_build
 from service.model.compiled import CompiledNetwork, CompilingEngine
 from service.model.compiler import CompileJob, command_line
+from service.model.cuda_toolkit import toolkit_environment
 from service.model.errors import EngineError
 from service.model.network import ImageNetwork
 from service.model.weights import load_model, weights_digest
@@ -38,6 +39,8 @@ _ONE_THREAD_MICRO_BATCH: Mapping[tuple[CompilingEngine, Precision], int] = {
     ("inductor", "float32"): 1,
 }
 _GPU_MICRO_BATCH = 64
+# Each size takes a compiler, and memory for what lies between layers; larger batches are split.
+_MOST_ON_GPU = 256
 _COMPILE_TIMEOUT_S = 300.0
 _LOG_LINES_SHOWN = 5
 _LONGEST_REASON = 400
@@ -129,12 +132,13 @@ def compiled_sizes(
     """Choose the batch sizes to compile, largest first; 1 is the last, so that any number of images can be split.
 
     On one thread of a CPU, small batches are as fast as large ones or faster: what passes between layers stays in the
-    core's caches. Two threads share the work of a single image badly.
+    core's caches. Two threads share the work of a single image badly. A GPU computes a few images more in the time of
+    one kernel call, so it has powers of two, and a batch is filled up to the next of them.
     """
     if settings.micro_batch_size is not None:
         sizes = {settings.micro_batch_size}
     elif device.type == "cuda":
-        sizes = {_GPU_MICRO_BATCH, 8}
+        sizes = {min(2**power, _MOST_ON_GPU) for power in range((settings.max_batch_size - 1).bit_length() + 1)}
     else:
         one_thread = _ONE_THREAD_MICRO_BATCH.get((engine, precision), _CPU_MICRO_BATCH)
         sizes = {one_thread if settings.threads_per_worker == 1 else _CPU_MICRO_BATCH}
@@ -200,7 +204,8 @@ def _compile(jobs: list[CompileJob], folder: Path) -> None:
     # It lies in the cache, so that the next build clears it away if this process is killed.
     scratch = folder / "scratch"
     scratch.mkdir()
-    compilers = [_start_compiler(job, folder, scratch) for job in jobs]
+    environment = compiler_environment(jobs, scratch)
+    compilers = [start_compiler(job, folder, scratch, environment) for job in jobs]
     try:
         for job, compiler in zip(jobs, compilers, strict=True):
             _wait(compiler, start_s + _COMPILE_TIMEOUT_S, _log_path(job, scratch))
@@ -217,17 +222,33 @@ def _log_path(job: CompileJob, scratch: Path) -> Path:
     return scratch / f"{job.size}.log"
 
 
-def _start_compiler(job: CompileJob, folder: Path, scratch: Path) -> "subprocess.Popen[bytes]":
+def compiler_environment(jobs: Sequence[CompileJob], scratch: Path) -> dict[str, str]:
+    """Make the variables that all compilers need.
+
+    Raises
+    ------
+    CompileError
+        See `toolkit_environment`.
+    """
+    is_for_gpu = any(torch.device(job.device).type == "cuda" for job in jobs)
+    return {
+        # A compiler must find `service` whatever the current folder is.
+        "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")])),
+        # Each would start as many processes as there are cores, 32 at most.
+        "TORCHINDUCTOR_COMPILE_THREADS": str(max(1, usable_cores() // len(jobs))),
+        **(toolkit_environment(scratch, str(torch.version.cuda)) if is_for_gpu else {}),
+    }
+
+
+def start_compiler(
+    job: CompileJob, folder: Path, scratch: Path, environment: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    """Start the process that compiles what the job says into `folder`; its log and other files go into `scratch`."""
     with _log_path(job, scratch).open("wb") as log:
         return subprocess.Popen(
             command_line(job, folder),
-            # The compiler must find `service` whatever the current folder is.
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")])),
-                # Torch would unpickle what it finds in its usual folder.
-                "TORCHINDUCTOR_CACHE_DIR": str(scratch / str(job.size)),
-            },
+            # Torch would unpickle what it finds in its usual folder.
+            env={**os.environ, **environment, "TORCHINDUCTOR_CACHE_DIR": str(scratch / str(job.size))},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

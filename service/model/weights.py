@@ -17,12 +17,12 @@ from torch import nn
 from service.model.checkpoint_file import read_checkpoint
 from service.model.errors import WeightsError
 from service.model.state_dict import load_state
-from service.settings import Settings
+from service.settings import CAT, DOG, Settings
 
 EMBEDDED_MODEL = "tf_efficientnet_lite0"
 IMAGENET_CLASSES = 1000
 # ImageNet-1k class indices: domestic cats 281-285, dogs 151-268.
-CAT_AND_DOG = {"Cat": range(281, 286), "Dog": range(151, 269)}
+CAT_AND_DOG = {CAT: range(281, 286), DOG: range(151, 269)}
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ Requests and answers (`ClassifierServer`, `TableTransport`):
 1.  `LitServer.run` calls `_init_manager(num_api_servers)` once, before it starts any other process. We override it.
 2.  The endpoint puts `(HTTP process, id, time, request)` into `LitServer.litapi_request_queues[api_path]`. We put our
     transport there.
-3.  Each HTTP process awaits `LitServer._transport.areceive(HTTP process)` for `(id, (response, status, type, worker))`
-    and answers the request of that id with the response. `run` calls `close(send_sentinel=...)` at its end.
+3.  Each HTTP process awaits `LitServer._transport.areceive(HTTP process)` for
+    `(id, (response, LitAPIStatus, LoopResponseType, worker))` and answers the request of that id with the response.
+    `run` calls `close(send_sentinel=...)` at its end.
 4.  `MessageTransport` is the transport's class. We subclass it.
 5.  `FastAPI.response_queue_id` of the server's `app` is the HTTP process's number, from 0. `service.web.image_request`
-    reads it.
+    and `service.web.admission` read it.
 6.  The annotation of `LitAPI.decode_request` becomes the endpoint's parameter, so FastAPI resolves its dependency in
     the HTTP process.
 7.  `LitAPI.authorize` replaces LitServe's own check of the key, which `LIT_SERVER_API_KEY` holds. `service.app` reads
@@ -22,13 +23,12 @@ Requests and answers (`ClassifierServer`, `TableTransport`):
 
 Batches (`FairShareLoop`):
 
-8.  `BatchedLoop.get_batch_requests(lit_api, request_queue, transport)` returns the next batch, a list of
-    `(HTTP process, id, input)`, and the ids that timed out. We override it. SystemExit, raised there, ends the worker.
-9.  `BatchedLoop` sends `(id, (answer, LitAPIStatus, LoopResponseType, worker))` to the transport, and for an exception
-    of a hook the status ERROR.
+8.  A worker calls `LitAPI.setup(device)`, and then `LitLoop.run(lit_api, device, worker, queue, transport, ...)` of
+    `LitAPI.loop` again and again. We override `run`. SystemExit, raised there, ends the worker.
+9.  `MessageTransport.send` is called by LitServe's own loops alone.
 10. `LitLoop.worker_id` is the worker's number, from 0.
 
-Processes (`WorkerSupervisor`, `service.app`):
+Processes (`WorkerSupervisor`, `ConnectionDealer`, `service.app`):
 
 11. `LitServer._monitor_workers` switches LitServe's own monitoring off.
 12. `LitServer.inference_workers` lists the workers' processes by number, and
@@ -38,4 +38,8 @@ Processes (`WorkerSupervisor`, `service.app`):
     uvicorn.
 14. `run` drains on KeyboardInterrupt: it ends the HTTP processes first and then the workers. It raises RuntimeError
     when a worker's setup has raised.
+15. `run` calls `_start_server(port, HTTP processes, log level, sockets, kind, ...)` once the first worker is ready,
+    with one socket, which is bound and doesn't listen. It passes `sockets` to uvicorn in each HTTP process, where the
+    variable LITSERVE_WORKER_ID holds the process's number. We pass the dealer of connections instead.
+16. `run` calls `_perform_graceful_shutdown` at its end, before any process is ended.
 """

@@ -5,44 +5,29 @@ all requests that have come, so one of two workers can stay idle as long as the 
 when no other request is on the way, and leaves the other free workers their share.
 """
 
+import logging
 import math
 import time
-from dataclasses import dataclass
 from queue import Queue
 from typing import Any
 
 from litserve import LitAPI
-from litserve.loops import BatchedLoop
-from litserve.transport.base import MessageTransport
+from litserve.loops import LitLoop
 
+from service.stages import BatchStages
 from service.transport.request_table import RequestTable
+from service.transport.table_transport import TableTransport
 
+_LOG = logging.getLogger(__name__)
 _IDLE_S = 0.1
 _POLL_S = 0.001
 
 
-@dataclass(frozen=True)
-class QueuedImage:
-    """One request as a worker gets it.
+class FairShareLoop(LitLoop):  # type: ignore[misc]  # litserve ships no types
+    """Collects a worker's share of the requests that are on the way, for the batch window at most, and answers them.
 
-    Attributes
-    ----------
-    slot:
-        The slot of the request table that holds its image.
-    queued_at_s:
-        `time.monotonic()` when its image was written there.
-    """
-
-    slot: int
-    queued_at_s: float
-
-
-# LitServe's items: the number of the HTTP process that waits for the answer, the slot to send it to, and the input.
-_Batch = list[tuple[int, int, QueuedImage]]
-
-
-class FairShareLoop(BatchedLoop):  # type: ignore[misc]  # litserve ships no types
-    """Collects a worker's share of the requests that are on the way, for the batch window at most.
+    It writes probabilities and the batch's stages, once for all requests: the JSON and the header of each answer are
+    made in its HTTP process. LitServe's own loop would do that here, request by request, while the device waits.
 
     After `stop` the worker goes on until no HTTP process may have requests for it any more: SIGTERM may reach all
     processes of the service at once, and the requests in flight must still be answered.
@@ -57,13 +42,35 @@ class FairShareLoop(BatchedLoop):  # type: ignore[misc]  # litserve ships no typ
         """End this worker as soon as no HTTP process needs it."""
         self._is_stopping = True
 
-    def get_batch_requests(
+    def run(
         self,
         lit_api: LitAPI,
-        request_queue: "Queue[Any]",  # noqa: ARG002  (LitServe passes its queue; this loop reads the table)
-        transport: MessageTransport,  # noqa: ARG002
-    ) -> tuple[_Batch, list[tuple[int, int]]]:
-        """Wait for a request, then for others to join it. The batch is empty when no request came for a while.
+        device: str,  # noqa: ARG002  (LitServe passes its own queue and more; this loop reads the table)
+        worker_id: int,  # noqa: ARG002
+        request_queue: "Queue[Any]",  # noqa: ARG002
+        transport: TableTransport,
+        *_: Any,
+    ) -> None:
+        """Answer one batch. LitServe calls this again and again.
+
+        Raises
+        ------
+        SystemExit
+            When this worker shall end.
+        """
+        slots = self.next_batch(lit_api)
+        if not slots:
+            return
+        stages = BatchStages.begin(len(slots))
+        try:
+            probabilities = lit_api.predict(lit_api.batch(slots, stages), stages)
+            transport.answer(slots, probabilities, stages)
+        except Exception:
+            _LOG.exception("the prediction of a batch of %d images failed", len(slots))
+            transport.fail(slots)
+
+    def next_batch(self, lit_api: LitAPI) -> list[int]:
+        """Wait for a request, then for others to join it; their slots. Empty when no request came for a while.
 
         Raises
         ------
@@ -80,9 +87,7 @@ class FairShareLoop(BatchedLoop):  # type: ignore[misc]  # litserve ships no typ
             raise SystemExit(0)
         else:
             self._table.wait(worker, _IDLE_S)
-        images = [QueuedImage(slot, self._table.queued_at_s(slot)) for slot in slots]
-        # LitServe's list of timed-out requests is always empty: the HTTP process has withdrawn them.
-        return [(image.slot // self._table.slots, image.slot, image) for image in images], []
+        return slots
 
     def _collect(self, lit_api: LitAPI) -> list[int]:
         slots: list[int] = []

@@ -1,12 +1,14 @@
 """LitServer with the request table in place of its queues, and without its own monitoring of the workers."""
 
 import signal
+import socket
 from collections.abc import Mapping
 from multiprocessing.managers import SyncManager
 from typing import Any
 
 from litserve import LitAPI, LitServer
 
+from service.transport.dealing import ConnectionDealer
 from service.transport.request_table import RequestTable
 from service.transport.table_transport import TableTransport
 from service.transport.worker_details import WorkerDetails
@@ -28,6 +30,8 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
     ----------
     table:
         The requests in flight.
+    dealer:
+        Deals connections to the HTTP processes.
     """
 
     def __init__(
@@ -35,8 +39,9 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
     ) -> None:
         super().__init__(api, **options)
         self.table = table
+        self.dealer = ConnectionDealer(api_processes)
         self._details = details
-        self._table_transport = TableTransport(table, api_processes)
+        self._table_transport = TableTransport(table, api_processes, api.encode_response)
         # `WorkerSupervisor` does this instead.
         self._monitor_workers = False
 
@@ -66,3 +71,17 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
         self.litapi_request_queues[self.lit_api.api_path] = self._table_transport
         self._transport = self._table_transport
         return manager
+
+    def _start_server(
+        self, port: int, processes: int, log_level: str, sockets: list[socket.socket], kind: str, **options: Any
+    ) -> dict[int, Any]:
+        [listener] = sockets
+        self.dealer.listen_on(listener)
+        started: dict[int, Any] = super()._start_server(port, processes, log_level, [self.dealer], kind, **options)
+        self.dealer.start()
+        return started
+
+    def _perform_graceful_shutdown(self, *arguments: Any, **options: Any) -> None:
+        # The HTTP processes drain: a new client is refused, so that it asks elsewhere at once.
+        self.dealer.stop()
+        super()._perform_graceful_shutdown(*arguments, **options)

@@ -1,28 +1,55 @@
 """The requests in flight, in memory that all processes of the service share.
 
-Each HTTP process has slots of its own. A request keeps one from before it is decoded until its answer is fetched:
+A request keeps a slot from before it is decoded until its answer is fetched:
 
-    FREE -> ARRIVING -> QUEUED -> the process id of the worker that took it -> ANSWERED -> FREE
+    FREE -> ARRIVING -> QUEUED -> the process id of the worker that took it -> ANSWERED or FAILED -> FREE
 
-The slot holds first the image and then the answer. A process that is killed leaves nothing half done: each step writes
-one number, only the owner of a slot moves it on, and where two processes could want the same slot they take a lock that
-the kernel opens when its holder dies. The process id in a slot tells which requests a killed worker had.
+The slot has room for the image and for the answer: the probabilities, and the batch's stages. An HTTP process that
+takes a slot notes its number there. A process that is killed leaves nothing half done: each step writes one number,
+only the owner of a slot moves it on, and where two processes could want the same slot they take a lock that the kernel
+opens when its holder dies. The process id in a slot tells which requests a killed worker had.
 """
 
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 
 from service.images import Pixels
+from service.predictions import Probabilities
+from service.stages import BatchStages
 from service.transport.process_lock import ProcessLock
+from service.transport.shared_arrays import SharedArrays
 
 MAX_WORKERS = 4096
-_FREE, _ARRIVING, _QUEUED, _ANSWERED = 0, -1, -2, -3
+_FREE, _ARRIVING, _QUEUED, _ANSWERED, _FAILED = 0, -1, -2, -3, -4
 _ABSENT, _WAITING, _COLLECTING, _BUSY = range(4)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as an HTTP process finds it.
+
+    Attributes
+    ----------
+    slot:
+        The slot that its request had.
+    probabilities:
+        float32 of shape (labels,); None if the prediction has failed.
+    queued_at_s:
+        `time.monotonic()` when its image was written there.
+    stages:
+        The numbers of its batch's stages, see `BatchStages.from_numbers`; they mean nothing if the prediction failed.
+    """
+
+    slot: int
+    probabilities: Probabilities | None
+    queued_at_s: float
+    stages: Sequence[float]
 
 
 class RequestTable:
@@ -33,39 +60,36 @@ class RequestTable:
     image_size:
         Pixels a side of the images.
     slots:
-        How many requests one HTTP process may have at a time.
+        How many requests all HTTP processes together may have at a time.
     processes:
         How many HTTP processes there are; their numbers start at 0.
-    answer_bytes:
-        The size of the largest answer.
+    labels:
+        How many labels an answer has.
     """
 
-    def __init__(self, image_size: int, slots: int, processes: int, answer_bytes: int) -> None:
-        self.slots, self._shape = slots, (image_size, image_size, 3)
-        count, self._slot_bytes = slots * processes, max(image_size * image_size * 3, answer_bytes)
-        context = get_context("spawn")
-        self._shared = {
-            "states": context.RawArray("q", count),
-            "queued_at_s": context.RawArray("d", count),
-            "answer_bytes": context.RawArray("q", count),
-            "memory": context.RawArray("B", count * self._slot_bytes),
-            "open": context.RawArray("b", processes),
-            "workers": context.RawArray("b", MAX_WORKERS),
-            "heartbeats": context.RawArray("q", MAX_WORKERS),
-        }
+    def __init__(self, image_size: int, slots: int, processes: int, labels: int) -> None:
+        self._shared = SharedArrays(
+            {
+                "states": ((slots,), np.int64),
+                "owners": ((slots,), np.int64),
+                "queued_at_s": ((slots,), np.float64),
+                "images": ((slots, image_size, image_size, 3), np.uint8),
+                "probabilities": ((slots, labels), np.float32),
+                "stages": ((slots, BatchStages.NUMBERS), np.float64),
+                "open": ((processes,), np.int8),
+                "workers": ((MAX_WORKERS,), np.int8),
+                "heartbeats": ((MAX_WORKERS,), np.int64),
+            }
+        )
         self._taking = ProcessLock()
-        self._wakeup = context.Semaphore(0)
+        self._wakeup = get_context("spawn").Semaphore(0)
         self._map_arrays()
 
     def _map_arrays(self) -> None:
-        def view(name: str, kind: type) -> np.ndarray[Any, Any]:
-            return np.frombuffer(self._shared[name], kind)
-
-        self._states, self._queued_at_s = view("states", np.int64), view("queued_at_s", np.float64)
-        self._answer_bytes, self._memory = view("answer_bytes", np.int64), view("memory", np.uint8)
-        self._memory = self._memory.reshape(-1, self._slot_bytes)
-        self._open, self._workers = view("open", np.int8), view("workers", np.int8)
-        self._heartbeats = view("heartbeats", np.int64)
+        shared = self._shared
+        self._states, self._owners, self._queued_at_s = shared["states"], shared["owners"], shared["queued_at_s"]
+        self._images, self._probabilities, self._stages = shared["images"], shared["probabilities"], shared["stages"]
+        self._open, self._workers, self._heartbeats = shared["open"], shared["workers"], shared["heartbeats"]
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickling an array would copy the memory that it shows.
@@ -83,16 +107,17 @@ class RequestTable:
 
     def arrive(self, process: int) -> int | None:
         """Take a slot for a request that will soon be queued; None if no slot is free."""
-        first = process * self.slots
-        slot = first + int(np.argmin(self._states[first : first + self.slots] != _FREE))
-        if self._states[slot] != _FREE:
-            return None
-        self._states[slot] = _ARRIVING
+        with self._taking:
+            slot = int(np.argmin(self._states != _FREE))
+            if self._states[slot] != _FREE:
+                return None
+            self._owners[slot] = process
+            self._states[slot] = _ARRIVING
         return slot
 
     def queue(self, slot: int, pixels: Pixels) -> None:
         """Write the request's image, uint8 of shape (size, size, 3), into its slot, and let a worker take it."""
-        self._image(slot)[...] = pixels
+        self._images[slot] = pixels
         self._queued_at_s[slot] = time.monotonic()
         self._publish(slot, _QUEUED)
         self._wake_one()
@@ -105,15 +130,22 @@ class RequestTable:
             self._states[slot] = _FREE
             return True
 
-    def answered(self, process: int) -> list[int]:
-        """List the process's slots that hold an answer."""
-        return self._where(process, self._states == _ANSWERED)
-
-    def fetch(self, slot: int) -> bytes:
-        """Read the answer and free its slot."""
-        answer = self._memory[slot, : self._answer_bytes[slot]].tobytes()
-        self.free(slot)
-        return answer
+    def fetch(self, process: int) -> list[Answer]:
+        """Read all answers to the process's requests, and free their slots."""
+        slots = self._where(process, (self._states == _ANSWERED) | (self._states == _FAILED))
+        answers = [
+            Answer(slot, None if failed else probabilities, queued_at_s, stages)
+            for slot, failed, probabilities, queued_at_s, stages in zip(
+                slots,
+                (self._states[slots] == _FAILED).tolist(),
+                self._probabilities[slots],
+                self._queued_at_s[slots].tolist(),
+                self._stages[slots].tolist(),
+                strict=True,
+            )
+        ]
+        self._states[slots] = _FREE
+        return answers
 
     def free(self, slot: int) -> None:
         """Free a slot that no worker will touch again."""
@@ -136,8 +168,7 @@ class RequestTable:
         return True
 
     def _where(self, process: int, which: np.ndarray[Any, Any]) -> list[int]:
-        first = process * self.slots
-        found: list[int] = (np.flatnonzero(which[first : first + self.slots]) + first).tolist()
+        found: list[int] = np.flatnonzero(which & (self._owners == process)).tolist()
         return found
 
     # A worker calls these.
@@ -159,25 +190,32 @@ class RequestTable:
 
     def copy_images(self, slots: Sequence[int]) -> Pixels:
         """Copy the images of requests: uint8 of shape (n, size, size, 3)."""
-        images = np.empty((len(slots), *self._shape), np.uint8)
+        images = np.empty((len(slots), *self._images.shape[1:]), np.uint8)
         for slot, image in zip(slots, images, strict=True):
-            image[...] = self._image(slot)
+            image[...] = self._images[slot]
         return images
 
-    def answer(self, slot: int, answer: bytes) -> int:
-        """Write the answer into its request's slot. Returns the number of the HTTP process that waits for it.
+    def answer(self, slots: Sequence[int], probabilities: Probabilities, stages: BatchStages) -> None:
+        """Answer the requests of a batch: float32 of shape (n, labels), a row for each in the order of `slots`.
 
         Raises
         ------
         ValueError
-            When the answer is larger than a slot.
+            When the probabilities have another shape. No request is answered then.
         """
-        if len(answer) > self._slot_bytes:
-            raise ValueError(f"an answer of {len(answer):,} bytes; there is room for {self._slot_bytes:,}")
-        self._memory[slot, : len(answer)] = np.frombuffer(answer, np.uint8)
-        self._answer_bytes[slot] = len(answer)
-        self._publish(slot, _ANSWERED)
-        return slot // self.slots
+        if probabilities.shape != (expected := (len(slots), self._probabilities.shape[1])):
+            raise ValueError(f"answers of shape {probabilities.shape} to a batch that needs {expected}")
+        self._probabilities[slots] = probabilities
+        self._stages[slots] = stages.to_numbers()
+        self._publish(slots, _ANSWERED)
+
+    def fail(self, slots: Sequence[int]) -> None:
+        """Answer the requests of a batch whose prediction has failed."""
+        self._publish(slots, _FAILED)
+
+    def owners(self, slots: Sequence[int]) -> set[int]:
+        """Tell which HTTP processes wait for these requests, by their numbers."""
+        return set(self._owners[slots].tolist())
 
     def collect(self, worker: int) -> None:
         """Note that the worker collects its next batch. This is its heartbeat."""
@@ -202,10 +240,10 @@ class RequestTable:
         """Note that the worker has ended."""
         self._workers[worker] = _ABSENT
 
-    def _publish(self, slot: int, state: int) -> None:
+    def _publish(self, slots: int | Sequence[int], state: int) -> None:
         # The lock call is a memory barrier: no core sees the new state before the data that it describes.
         with self._taking:
-            self._states[slot] = state
+            self._states[slots] = state
 
     def _wake_one(self) -> None:
         if (self._workers == _WAITING).any():
@@ -236,6 +274,3 @@ class RequestTable:
     def heartbeats(self, worker: int) -> int | None:
         """How often the worker has begun to collect a batch; None if it has ended, or has not begun yet."""
         return int(self._heartbeats[worker]) if self._workers[worker] != _ABSENT else None
-
-    def _image(self, slot: int) -> Pixels:
-        return self._memory[slot, : self._shape[0] * self._shape[1] * 3].reshape(self._shape)

@@ -11,9 +11,9 @@ import logging
 import os
 import signal
 import socket
-import struct
 import time
 import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -22,9 +22,11 @@ from fastapi import Request, Response
 from litserve.transport.base import MessageTransport
 from litserve.utils import LitAPIStatus, LoopResponseType
 
+from service import metrics
 from service.images import Pixels
-from service.stages import StageTimer
-from service.transport.request_table import RequestTable
+from service.predictions import Probabilities
+from service.stages import BatchStages, StageTimer
+from service.transport.request_table import Answer, RequestTable
 
 _LOG = logging.getLogger(__name__)
 RETRY_AFTER = {"Retry-After": "1"}
@@ -32,7 +34,6 @@ _LOOK_EVERY_S = 0.1
 # Check only older requests for disconnection: the check costs more than it saves on young ones.
 _CLIENT_MAY_BE_GONE_AFTER_S = 1.0
 _CLIENT_CLOSED_REQUEST = 499  # nginx's status; no client reads it
-_HEAD = struct.Struct("<HI")
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,25 @@ class DecodedImage:
     request: Request = field(repr=False)
 
 
+Encode = Callable[[Probabilities, dict[str, Any]], Response]
+
+
 class TableTransport(MessageTransport):  # type: ignore[misc]  # litserve ships no types
     """Takes requests as LitServe's request queue does, and answers as LitServe's transport does.
 
     Ten times a second the HTTP process looks for requests whose worker has ended, whose deadline has passed or whose
     client has disconnected. It answers each of them then, and no worker predicts them unless it has already begun.
+
+    Parameters
+    ----------
+    processes:
+        How many HTTP processes there are.
+    encode:
+        Makes a response of a request's probabilities, and of a context whose `stages` are its stages so far.
     """
 
-    def __init__(self, table: RequestTable, processes: int) -> None:
-        self._table = table
+    def __init__(self, table: RequestTable, processes: int, encode: Encode) -> None:
+        self._table, self._encode = table, encode
         # A byte wakes an HTTP process up to fetch answers. A byte that is lost, or one too many, does no harm.
         self._wakeups = [socket.socketpair() for _ in range(processes)]
         for end in chain.from_iterable(self._wakeups):
@@ -127,10 +138,22 @@ class TableTransport(MessageTransport):  # type: ignore[misc]  # litserve ships 
         self._replies.put_nowait((uid, (response, LitAPIStatus.OK, LoopResponseType.REGULAR, None)))
 
     def _fetch(self, process: int) -> None:
-        for slot in self._table.answered(process):
-            answer = self._table.fetch(slot)
-            if slot in self._waiting:  # otherwise the answer came after the deadline
-                self._reply(slot, _unpack(answer, self._waiting[slot][1].decoding))
+        for answer in self._table.fetch(process):
+            if answer.slot in self._waiting:  # otherwise the answer came after the deadline
+                _, image = self._waiting[answer.slot]
+                self._reply(answer.slot, self._respond(answer, image.decoding))
+
+    def _respond(self, answer: Answer, decoding: StageTimer) -> Response:
+        if answer.probabilities is not None:
+            stages = BatchStages.from_numbers(answer.stages).of_request(answer.queued_at_s)
+            metrics.observe_stage(stages[0])
+            try:
+                return self._encode(answer.probabilities, {"stages": [decoding, *stages]})
+            except Exception:  # the other answers are still to be sent
+                _LOG.exception("an answer could not be encoded")
+        response = refusal(500, "the prediction failed")
+        response.headers["Server-Timing"] = str(decoding)
+        return response
 
     def _expire_requests(self, process: int) -> None:
         for slot, worker in self._table.taken(process):
@@ -153,36 +176,34 @@ class TableTransport(MessageTransport):  # type: ignore[misc]  # litserve ships 
             if self._waiting.get(slot) is waiting and self._table.withdraw(slot):
                 self._reply(slot, refusal(_CLIENT_CLOSED_REQUEST, "the client has gone"))
 
-    # LitServe calls this in a worker.
+    # A worker's loop calls these.
 
-    def send(self, item: tuple[int, tuple[Any, ...]], consumer_id: int) -> None:  # noqa: ARG002
-        """Answer the request in a slot: with the API's response, or with 500 if the API raised an exception."""
-        slot, (answer, status, *_) = item
-        if status != LitAPIStatus.OK or not isinstance(answer, Response):
-            answer = refusal(500, "the prediction failed")
-        process = self._table.answer(slot, _pack(answer))
-        try:
-            self._wakeups[process][1].send(b"\0", socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            pass  # the socket is full, so there is a byte that wakes the HTTP process up
+    def answer(self, slots: Sequence[int], probabilities: Probabilities, stages: BatchStages) -> None:
+        """Answer the requests of a batch, see `RequestTable.answer`."""
+        self._table.answer(slots, probabilities, stages)
+        self._wake(slots)
+
+    def fail(self, slots: Sequence[int]) -> None:
+        """Answer 500 to the requests of a batch."""
+        self._table.fail(slots)
+        self._wake(slots)
+
+    def _wake(self, slots: Sequence[int]) -> None:
+        for process in self._table.owners(slots):
+            try:
+                self._wakeups[process][1].send(b"\0", socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                pass  # the socket is full, so there is a byte that wakes the HTTP process up
+
+    def send(self, item: object, consumer_id: int) -> None:
+        """Refuse a single answer: LitServe's own loops send those."""
+        raise NotImplementedError("a worker answers whole batches, see `FairShareLoop`")
 
 
 def refusal(status: int, detail: str) -> Response:
     """Make an answer with a sentence for the client, in the form of FastAPI's HTTPException."""
     body = json.dumps({"detail": detail})
     return Response(body, status, RETRY_AFTER if status == 503 else None, media_type="application/json")
-
-
-def _pack(response: Response) -> bytes:
-    timing = response.headers.get("server-timing", "").encode()
-    return _HEAD.pack(response.status_code, len(timing)) + timing + bytes(response.body)
-
-
-def _unpack(packed: bytes, decoding: StageTimer) -> Response:
-    status, timing_bytes = _HEAD.unpack_from(packed)
-    end = _HEAD.size + timing_bytes
-    timing = ", ".join(filter(None, (str(decoding), packed[_HEAD.size : end].decode())))
-    return Response(packed[end:], status, {"Server-Timing": timing}, media_type="application/json")
 
 
 def _end_process_on_failure(attendant: "asyncio.Task[None]") -> None:

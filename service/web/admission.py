@@ -5,6 +5,8 @@ import json
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.transport.capacity import Capacity
+
 _RETRY_AFTER_S = 1
 
 
@@ -15,17 +17,16 @@ class Admission:
     ----------
     path:
         What is guarded; all else passes.
-    max_requests:
-        That this HTTP process lets in at a time.
+    capacity:
+        How many requests all HTTP processes let in at a time.
     api_key:
         What `X-API-Key` must be; empty for everybody. A line break at its end, as files have it, is no part of it.
     """
 
-    def __init__(self, app: ASGIApp, path: str, max_requests: int, api_key: str) -> None:
+    def __init__(self, app: ASGIApp, path: str, capacity: Capacity, api_key: str) -> None:
         self._app = app
         self._path = path
-        self._most = max_requests
-        self._inside = 0
+        self._capacity = capacity
         self._api_key = api_key.strip().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,14 +35,13 @@ class Admission:
             await self._app(scope, receive, send)
         elif not self._is_known(scope):
             await _refuse(send, 401, "the header X-API-Key is missing or wrong")
-        elif self._inside >= self._most:
-            await _refuse(send, 503, f"{self._inside} requests are in work, no more fit in; try again later")
+        elif not self._capacity.enter(process := scope["app"].response_queue_id):
+            await _refuse(send, 503, f"{self._capacity.most} requests are in work, no more fit in; try again later")
         else:
-            self._inside += 1
             try:
                 await self._app(scope, receive, send)
             finally:
-                self._inside -= 1
+                self._capacity.leave(process)
 
     def _is_known(self, scope: Scope) -> bool:
         given = next((value for name, value in scope["headers"] if name == b"x-api-key"), b"")

@@ -7,6 +7,7 @@ protocol, and takes a compressed body for a plain one. Bodies have their limits 
 import asyncio
 import json
 import resource
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -17,8 +18,8 @@ from service.web.lingering import LingeringTransport
 
 MAX_HEAD_BYTES = 65_536
 _MOST_FILES = 65_536
-# For what is no connection: logs, metrics, pipes to the workers.
-_RESERVED_FILES = 100
+# For what is no connection: logs, metrics, pipes to the workers, connections that are dealt to it and refused.
+_RESERVED_FILES = 128
 
 
 def raise_file_limit() -> int:
@@ -50,10 +51,15 @@ class BoundedHttp(HttpToolsProtocol):
         From the connection, or from the first byte after a request, to the end of the headers.
     max_connections:
         Of this process; each further one is answered with 503 and closed.
+    on_closed:
+        Called when the connection has ended.
     """
 
-    def __init__(self, *, head_timeout_s: float, max_connections: int, **of_uvicorn: Any) -> None:
+    def __init__(
+        self, *, head_timeout_s: float, max_connections: int, on_closed: Callable[[], None], **of_uvicorn: Any
+    ) -> None:
         super().__init__(**of_uvicorn)
+        self._on_closed = on_closed
         self._head_timeout_s = head_timeout_s
         self._max_connections = max_connections
         self._is_in_head = True
@@ -101,6 +107,7 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing will come."""
         self._stop_waiting()
+        self._on_closed()
         super().connection_lost(exc)
 
     def _feed(self, data: bytes) -> None:

@@ -1,25 +1,28 @@
-"""The hooks that LitServe calls in a worker turn decoded images into answers, in order."""
+"""The hooks of a batch and of an answer turn decoded images into responses, in order."""
 
 import json
 import os
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any, cast
+from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from fastapi import Response
 
+import service.api
 from servegate.load.server_timing import parse_server_timing
 from service.api import ImageClassifierAPI, _step_back
 from service.app import build_server
 from service.images import Pixels
 from service.model.classifier import Classifier
+from service.model.errors import ModelError
 from service.predictions import Predictions
 from service.settings import load_settings
-from service.transport.batching import QueuedImage
+from service.stages import BatchStages
 
 
 @pytest.fixture(scope="module")
@@ -41,24 +44,27 @@ def api() -> Iterator[ImageClassifierAPI]:
     torch.set_grad_enabled(True)
 
 
-def _queued(api: ImageClassifierAPI, images: list[Pixels]) -> list[QueuedImage]:
-    """The images as a worker gets them; their slots are free again, and stay as they are until they are used."""
+def _queued(api: ImageClassifierAPI, images: list[Pixels]) -> list[int]:
+    """Slots with the images; they are free again, and stay as they are until they are used."""
     table = api._table
     slots = [slot for _ in images if (slot := table.arrive(0)) is not None]
     for slot, pixels in zip(slots, images, strict=True):
         table.queue(slot, pixels)
         table.free(slot)
-    return [QueuedImage(slot, table.queued_at_s(slot)) for slot in slots]
+    return slots
 
 
 def _respond_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Response]:
-    """What LitServe does with a batch, hook by hook."""
-    requests = _queued(api, images)
-    assert [api.decode_request(cast("Any", request)) for request in requests] == requests
-    contexts: list[dict[str, Any]] = [{} for _ in images]
-    rows = api.unbatch(api.predict(api.batch(requests, contexts), contexts))
+    """What becomes of a batch in a worker, and then of each answer in its HTTP process."""
+    slots, stages = _queued(api, images), BatchStages.begin(len(images))
+    queued_at_s = [api._table.queued_at_s(slot) for slot in slots]
+    rows = api.predict(api.batch(slots, stages), stages)
     assert len(rows) == len(images)
-    return [api.encode_response(row, context) for row, context in zip(rows, contexts, strict=True)]
+    read = BatchStages.from_numbers(stages.to_numbers())
+    return [
+        api.encode_response(row, {"stages": read.of_request(queued_s)})
+        for row, queued_s in zip(rows, queued_at_s, strict=True)
+    ]
 
 
 def _answer_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Predictions]:
@@ -90,7 +96,7 @@ def test_the_hooks_answer_each_image_in_its_place(api: ImageClassifierAPI, cat_b
 
 def test_a_batch_is_a_stack_of_bytes(api: ImageClassifierAPI, cat_batch: Pixels) -> None:
     """What the model gets is uint8 of shape (n, size, size, 3)."""
-    stacked = api.batch(_queued(api, [cat_batch[0]] * 3), [{}, {}, {}])
+    stacked = api.batch(_queued(api, [cat_batch[0]] * 3), BatchStages.begin(3))
     assert stacked.shape == (3, 224, 224, 3)
     assert stacked.dtype == np.uint8
 
@@ -153,8 +159,58 @@ def test_a_batch_takes_the_cores_of_workers_that_are_all_idle(free_others: int, 
             return np.full((len(images), 2), 0.5, np.float32)
 
     api._classifier = Listening()
-    api.predict(np.zeros((1, 224, 224, 3), np.uint8), [{"stages": []}])
+    api.predict(np.zeros((1, 224, 224, 3), np.uint8), BatchStages.begin(1))
     assert seen == [use_all_cores]
+
+
+class _Failing(Classifier):
+    """Raises an error for each batch."""
+
+    def __init__(self, *, device_works: bool) -> None:
+        self._works = device_works
+
+    def predict(self, images: Pixels, *, use_all_cores: bool = False) -> np.ndarray[tuple[int, int], Any]:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    def device_works(self) -> bool:
+        return self._works
+
+
+def _predict_failing(device_works: bool) -> None:
+    api: ImageClassifierAPI = build_server(load_settings([], "unit_tests")).lit_api
+    api._classifier = _Failing(device_works=device_works)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        api.predict(np.zeros((1, 224, 224, 3), np.uint8), BatchStages.begin(1))
+
+
+@pytest.mark.parametrize(("device_works", "exitcode"), [(True, 0), (False, 1)])
+def test_a_worker_whose_device_is_lost_ends(device_works: bool, exitcode: int) -> None:
+    """Else it would answer 500 to every request that it can get, and fast. Any other error fails its batch alone."""
+    worker = get_context("spawn").Process(target=_predict_failing, args=(device_works,))
+    worker.start()
+    worker.join(60)
+    worker.kill()
+    assert worker.exitcode == exitcode
+
+
+@pytest.mark.parametrize(("device", "steps_back"), [("cpu", 1), ("cuda:0", 0)])
+def test_only_a_worker_that_computes_on_the_cpu_steps_back(
+    device: str, steps_back: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU would wait for whoever decodes."""
+    calls: list[None] = []
+    monkeypatch.setattr(service.api, "_step_back", lambda: calls.append(None))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def no_model(*_: object) -> None:
+        raise ModelError("no model here")
+
+    monkeypatch.setattr("service.model.startup.ready_classifier", no_model)
+    api: ImageClassifierAPI = build_server(load_settings([], "unit_tests")).lit_api
+    with pytest.raises(ModelError):
+        api.setup(device)
+    assert len(calls) == steps_back
+    assert api._details.read() == {"failure": "no model here"}
 
 
 def test_a_worker_serves_where_it_may_not_step_back(monkeypatch: pytest.MonkeyPatch) -> None:

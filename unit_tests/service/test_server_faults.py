@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ import requests
 from perf_tests.photos import cat_jpeg
 from servegate.processes.ports import is_port_free
 from servegate.processes.server import ServerProcess
-from tools.stress.server_processes import workers_of
+from tools.stress.server_processes import http_processes_of, workers_of
 from unit_tests.builders.repository import ROOT
 from unit_tests.builders.waiting import wait_until
 
@@ -52,13 +53,7 @@ def _workers(server: ServerProcess) -> list[psutil.Process]:
 
 
 def _http_process(server: ServerProcess) -> psutil.Process:
-    [process] = [
-        child
-        for child in psutil.Process(server.process.pid).children()
-        if any(item.status == psutil.CONN_LISTEN for item in child.net_connections("tcp"))
-        and child not in _workers(server)
-        and child.num_threads() > 1
-    ]
+    [process] = http_processes_of(server.process.pid)
     return process
 
 
@@ -116,6 +111,33 @@ def _drain(server: ServerProcess, pool: ThreadPoolExecutor) -> None:
     wait_until(lambda: "Waiting for connections to close" in server.process.log_tail(), "it drains", 25)
     worker.resume()
     assert all(_is_right(answer.result()) for answer in answers)
+
+
+@pytest.mark.slow
+def test_no_request_is_refused_for_want_of_room_that_another_http_process_has(folder: Path) -> None:
+    """128 connections over eight HTTP processes, with room for 256 requests in all of them together."""
+    flags = ["--api-processes", "8", "--max-requests", "256", "--device", "cpu"]
+    with _started(folder, *flags) as server, ThreadPoolExecutor(128) as pool:
+        sessions = [requests.Session() for _ in range(128)]
+
+        def ask_ten_times(session: requests.Session) -> list[int]:
+            url, headers = f"{server.url}/predict", {"content-type": "image/jpeg"}
+            return [
+                session.post(url, data=cat_jpeg(), headers=headers, timeout=_TIMEOUT_S).status_code for _ in range(10)
+            ]
+
+        answers = [pool.submit(ask_ten_times, session) for session in sessions]
+        wait_until(lambda: _decoded(server) > 300, "all have connected", 60)
+        open_connections = [
+            sum(item.status == psutil.CONN_ESTABLISHED for item in process.net_connections("tcp"))
+            for process in http_processes_of(server.process.pid)
+        ]
+        statuses = Counter(status for answer in answers for status in answer.result())
+        assert statuses == {200: 1_280}
+        assert len(open_connections) == 8
+        assert max(open_connections) - min(open_connections) <= 2, "the metrics have a connection, too"
+        for session in sessions:
+            session.close()
 
 
 @pytest.mark.slow

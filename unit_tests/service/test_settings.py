@@ -245,7 +245,9 @@ def test_workers_and_threads_never_exceed_the_cores(cores: int, device: str, mon
     workers = settings.resolved_workers_per_device
     assert workers == (min(cores, 8) if device == "cpu" else 2)
     assert workers * settings.threads_per_worker <= max(cores, workers)
+    assert device == "cpu" or settings.threads_per_worker == 1, "they would only copy"
     assert 1 <= settings.resolved_api_processes <= max(1, cores // 4)
+    assert settings.decoding_threads * settings.resolved_api_processes <= cores
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, 8), (2, 4), (3, 2), (8, 1), (20, 1)])

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from service.stages import StageTimer, server_timing
+from service.stages import BatchStages, StageTimer, server_timing
 
 
 def test_spans_are_told_in_their_order() -> None:
@@ -18,6 +18,20 @@ def test_spans_are_told_in_their_order() -> None:
         "decode;dur=1.912;cpu=1.850;end=1795426500.123456, queue;dur=3.100;end=1795426500.200000, "
         "predict;dur=84.100;cpu=80.200;shared=8;end=1795426500.300000"
     )
+
+
+def test_a_batchs_stages_are_read_as_they_were_written() -> None:
+    """As numbers, which all its requests share."""
+    stages = BatchStages.begin(64)
+    for stage, duration_s in ((stages.batch, 0.25), (stages.predict, 0.5)):
+        stage.duration_s, stage.cpu_s, stage.ended_at_s = duration_s, duration_s / 2, 1e9 + duration_s
+    numbers = stages.to_numbers()
+    assert len(numbers) == BatchStages.NUMBERS
+    assert BatchStages.from_numbers(numbers) == stages
+    queue, batch, predict = stages.of_request(stages.began_s - 2.0)
+    assert (queue.stage, queue.cpu_s, queue.shared, queue.ended_at_s) == ("queue", None, 1, stages.began_at_s)
+    assert queue.duration_s == pytest.approx(2.0)
+    assert (batch.stage, predict.stage, predict.shared) == ("batch", "predict", 64)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -292,3 +292,18 @@ class TestGpus:
         assert together.gpu.sm_clock_mhz == pytest.approx(10 * 206 / 3)
         assert together.gpu.energy_j == pytest.approx(3.0)
         assert together.gpu.slowed_by == ("power brake",)
+
+    def test_a_slowdown_that_hardly_lasts_is_none(self, nvml: StandInNvml) -> None:
+        """One reading of thirty, as where a GPU touches its limit of heat once; three of them are a tenth."""
+        nvml.have(StandInGpu())
+        records = []
+        with observe(psutil.Process().pid) as tree:
+            for burst in range(30):
+                nvml.set(0, reasons=0x40 if burst < 3 else 0)
+                with TelemetrySampler(tree) as sampler:
+                    pass
+                records.append(sampler.record)
+        for slowed, expected in ((1, ()), (2, ()), (3, ("hardware thermal slowdown",))):
+            gpu = combine(records[:slowed] + records[3:] + records[-1:] * (3 - slowed)).gpu
+            assert gpu is not None
+            assert gpu.slowed_by == expected

@@ -9,7 +9,7 @@ import timm
 import torch
 
 from service.images import Pixels
-from service.model.classifier import Classifier, default_precision
+from service.model.classifier import Classifier, _PinnedBuffer, default_precision
 from service.model.weights import CAT_AND_DOG, LoadedModel, load_model, outputs_by_label
 from service.settings import Precision, Settings, load_settings
 from unit_tests.builders.classifiers import eager_classifier
@@ -113,6 +113,37 @@ def test_a_cpu_computes_in_bfloat16_only_where_it_can(
     """Without AMX or AVX512-BF16 it would be emulated, thirty times slower."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert default_precision("cpu") == expected
+
+
+def test_a_device_that_computes_no_more_is_found_out(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a GPU that torch can't use at all. One without free memory works."""
+    assert classifier.device_works()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    monkeypatch.setattr(classifier, "_device", torch.device("cuda"))
+    assert not classifier.device_works()
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch, "ones", no_memory)
+    assert classifier.device_works()
+
+
+def test_a_gpus_images_go_through_memory_that_is_pinned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here without a GPU to pin it for: batches of any size come out as they are, and only a larger one pins again."""
+    pinned, empty = list[int](), torch.empty
+
+    def count_pinned(shape: torch.Size, *, dtype: torch.dtype, pin_memory: bool = False) -> torch.Tensor:
+        assert pin_memory
+        pinned.append(shape[0])
+        return empty(shape, dtype=dtype)
+
+    buffer = _PinnedBuffer()
+    monkeypatch.setattr(torch, "empty", count_pinned)
+    for count in (64, 1, 63, 64, 65, 2):
+        images = torch.randint(0, 256, (count, 4, 4, 3), dtype=torch.uint8)
+        torch.testing.assert_close(buffer.copy(images), images, rtol=0, atol=0)
+    assert pinned == [64, 65]
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float16")])

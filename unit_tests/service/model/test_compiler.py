@@ -3,7 +3,9 @@
 import os
 import signal
 import subprocess
+import zipfile
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -39,3 +41,37 @@ def test_a_compiler_whose_parent_has_ended_compiles_nothing(tmp_path: Path) -> N
     finished = subprocess.run([*command, str(os.getppid())], cwd=ROOT, check=False, timeout=120)
     assert finished.returncode == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("loads_folders", [True, False])
+def test_a_package_is_unpacked_where_torch_can_load_that(
+    loads_folders: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch 2.11 loads no folder. It gets the archive, and then unpacks it at each start."""
+    loaded: list[Path] = []
+
+    class Loader:
+        def __init__(self, path: str, *_: object) -> None:
+            loaded.append(Path(path))
+            if Path(path).is_dir() and not loads_folders:
+                raise RuntimeError("no zip file")
+
+        def boxed_run(self, images: list[torch.Tensor]) -> list[torch.Tensor]:
+            return [images[0].float().mean(dim=(1, 2, 3)).unsqueeze(1)]
+
+    class Mean(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.float().mean(dim=(1, 2, 3)).unsqueeze(1)
+
+    def compile_and_package(_: object, *, package_path: str, **__: object) -> None:
+        with zipfile.ZipFile(package_path, "w") as archive:
+            archive.writestr("2/data/model.so", "code")
+
+    monkeypatch.setattr(torch._C._aoti, "AOTIModelPackageLoader", Loader)
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compile_and_package)
+    package, images = tmp_path / "2", torch.ones((2, 8, 8, 3), dtype=torch.uint8)
+    compile_network(cast("ImageNetwork", Mean()), images, "inductor", "float32", package)
+    assert loaded[-1] == (package if loads_folders else package / "network.pt2")
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == (
+        ["model.so"] if loads_folders else ["network.pt2"]
+    )

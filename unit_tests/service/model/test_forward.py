@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import service.model.compiled
 import service.model.compiler
 import service.model.forward
 import service.settings
@@ -281,6 +282,15 @@ def test_only_the_engine_openvino_needs_openvino() -> None:
     assert of_openvino.endswith("the package openvino is not installed")
 
 
+def test_compilers_share_the_cores(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would take all of them, up to 32."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    program = "import os, sys; sys.exit(os.environ['TORCHINDUCTOR_COMPILE_THREADS'] + ' threads')"
+    monkeypatch.setattr(service.model.forward, "command_line", lambda *_: [sys.executable, "-c", program])
+    with pytest.raises(EngineError, match="2 threads"):  # four cores, two sizes
+        load_forward(settings.model_copy(update={"engine": "openvino"}), _CPU, "float32")
+
+
 def _key(settings: Settings, precision: Precision, monkeypatch: pytest.MonkeyPatch) -> str:
     keys: list[Mapping[str, object]] = []
 
@@ -336,7 +346,10 @@ def test_everything_that_changes_the_compiled_model_changes_its_key(
         ([], "inductor", "cpu", "float32", (1,)),
         ([], "inductor", "cpu", "bfloat16", (8, 1)),
         (["--workers-per-device", "1"], "openvino", "cpu", "float32", (8, 1)),
-        ([], "inductor", "cuda", "bfloat16", (64, 8, 1)),
+        ([], "inductor", "cuda", "bfloat16", (64, 32, 16, 8, 4, 2, 1)),
+        (["--max-batch-size", "48"], "inductor", "cuda", "bfloat16", (64, 32, 16, 8, 4, 2, 1)),
+        (["--max-batch-size", "1"], "inductor", "cuda", "bfloat16", (1,)),
+        (["--max-batch-size", "1000"], "inductor", "cuda", "bfloat16", (256, 128, 64, 32, 16, 8, 4, 2, 1)),
         (["--micro-batch-size", "5"], "openvino", "cpu", "float32", (5, 1)),
         (["--micro-batch-size", "1"], "inductor", "cuda", "float16", (1,)),
     ],
@@ -345,7 +358,7 @@ def test_few_sizes_are_compiled(
     flags: list[str], engine: CompilingEngine, device: str, precision: Precision, sizes: tuple[int, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Largest first, and 1 among them: each takes half a minute, and no image is added to fill one up."""
+    """Largest first, and 1 among them: each takes half a minute. On a GPU any batch fits well into one of them."""
     monkeypatch.setattr(service.settings, "cpu_count", lambda: 2)
     assert compiled_sizes(load_settings(flags, "unit_tests"), engine, torch.device(device), precision) == sizes
 
@@ -376,3 +389,29 @@ def test_a_batch_is_split_into_compiled_sizes_alone(count: int, larger: set[int]
     assert sum(parts) == count
     assert set(parts) <= set(sizes)
     assert parts == sorted(parts, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("count", "passes"),
+    [(1, [1]), (3, [4]), (32, [32]), (63, [64]), (64, [64]), (65, [64, 1]), (200, [64, 64, 64, 8])],
+)
+def test_on_a_gpu_a_batch_is_filled_up_to_the_next_size(
+    count: int, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One forward pass for any batch up to the largest size, and each image's own logits. Here on a CPU."""
+    computed: list[int] = []
+
+    def load(package: Path, *_: object) -> Callable[[torch.Tensor], torch.Tensor]:
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            assert images.shape == (int(package.name), 2, 2, 3)
+            computed.append(len(images))
+            return images[:, 0, 0, :2].float()
+
+        return forward
+
+    monkeypatch.setattr(service.model.compiled, "load_package", load)
+    sizes = compiled_sizes(load_settings([], "unit_tests"), "inductor", torch.device("cuda"), "bfloat16")
+    forward = CompiledNetwork({size: Path(str(size)) for size in sizes}, "inductor", "bfloat16", torch.device("cuda"))
+    images = torch.randint(0, 256, (count, 2, 2, 3), dtype=torch.uint8)
+    torch.testing.assert_close(forward(images), images[:, 0, 0, :2].float(), rtol=0, atol=0)
+    assert computed == passes

@@ -2,16 +2,21 @@
 
 import time
 from queue import Queue
+from typing import cast
 
 import numpy as np
 import pytest
+from fastapi import Response
 from litserve import LitAPI
-from litserve.transport.process_transport import MPQueueTransport
 
 from service.app import build_server
+from service.images import Pixels
+from service.predictions import Probabilities
 from service.settings import load_settings
+from service.stages import BatchStages
 from service.transport.batching import FairShareLoop
 from service.transport.request_table import RequestTable
+from service.transport.table_transport import TableTransport
 
 _NEVER_S = "9"
 """A batch window in seconds that a test would notice: it is only waited out where the test says so."""
@@ -24,7 +29,7 @@ class _Collector:
     def __init__(self, *, batch_timeout_s: str = _NEVER_S) -> None:
         flags = ["--max-batch-size", "8", "--batch-timeout-s", batch_timeout_s]
         self.api: LitAPI = build_server(load_settings(flags, "unit_tests")).lit_api
-        self.table = RequestTable(16, slots=8, processes=2, answer_bytes=0)
+        self.table = RequestTable(16, slots=16, processes=2, labels=2)
         self.loop = FairShareLoop(self.table)
 
     def arrive(self, count: int, process: int = 0) -> list[int]:
@@ -41,11 +46,7 @@ class _Collector:
 
     def collect(self) -> list[int]:
         """The slots of the next batch."""
-        batch, timed_out = self.loop.get_batch_requests(self.api, Queue(), MPQueueTransport(None, []))
-        assert timed_out == []
-        assert all(image.slot == uid and process == uid // 8 for process, uid, image in batch)
-        assert all(image.queued_at_s <= time.monotonic() for _, _, image in batch)
-        return [slot for _, slot, _ in batch]
+        return self.loop.next_batch(self.api)
 
 
 def _collect_early(collector: _Collector) -> list[int]:
@@ -160,14 +161,64 @@ def test_a_worker_goes_by_its_own_number(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [collector.table.heartbeats(worker) for worker in (0, 1, 3)] == [None, 1, None]
 
 
-def test_each_image_is_told_where_it_is_and_since_when_it_waits() -> None:
-    """The metrics and the stage `queue` are reckoned from that."""
+class _Api:
+    """Predicts the first byte of each image, and fails for a 9."""
+
+    max_batch_size, batch_timeout = 8, float(_NEVER_S)
+
+    def __init__(self, table: RequestTable) -> None:
+        self._table = table
+
+    def batch(self, slots: list[int], stages: BatchStages) -> Pixels:
+        stages.batch.duration_s = 0.25
+        return self._table.copy_images(slots)
+
+    def predict(self, images: Pixels, stages: BatchStages) -> Probabilities:
+        stages.predict.duration_s = 0.5
+        values = images[:, 0, 0, 0].astype(np.float32)
+        if (values == 9).any():
+            raise RuntimeError("secret")
+        return np.stack([values, -values], axis=1)
+
+
+def _run(collector: _Collector) -> None:
+    transport = TableTransport(collector.table, 2, lambda *_: Response())
+    collector.loop.run(cast("LitAPI", _Api(collector.table)), "cpu", 0, Queue(), transport, {}, object())
+
+
+def test_a_batch_is_predicted_and_answered_at_once() -> None:
+    """Each request gets its own row, and all the batch's stages."""
     collector = _Collector()
-    slots = [*collector.queue(1, process=1), *collector.queue(1)]
-    batch, _ = collector.loop.get_batch_requests(collector.api, Queue(), MPQueueTransport(None, []))
-    assert [image.slot for _, _, image in batch] == slots == [8, 0]
-    assert [process for process, _, _ in batch] == [1, 0]
-    assert [image.queued_at_s for _, _, image in batch] == [collector.table.queued_at_s(slot) for slot in slots]
+    slots = [*collector.arrive(2), *collector.arrive(1, process=1)]
+    for value, slot in enumerate(slots, 1):
+        collector.table.queue(slot, np.full_like(_PIXELS, value))
+    before_s = time.monotonic()
+    _run(collector)
+    answers = [*collector.table.fetch(0), *collector.table.fetch(1)]
+    assert [answer.slot for answer in answers] == slots
+    for value, answer in enumerate(answers, 1):
+        assert answer.probabilities is not None
+        assert answer.probabilities.tolist() == [value, -value]
+        stages = BatchStages.from_numbers(answer.stages)
+        assert (stages.batch.duration_s, stages.predict.duration_s, stages.predict.shared) == (0.25, 0.5, 3)
+        assert answer.queued_at_s <= before_s <= stages.began_s <= time.monotonic()
+
+
+def test_a_prediction_that_fails_fails_its_batch_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """Its requests are answered so, the log has the error, and the worker goes on."""
+    collector = _Collector()
+    slots = collector.arrive(2)
+    for value, slot in zip((1, 9), slots, strict=True):
+        collector.table.queue(slot, np.full_like(_PIXELS, value))
+    _run(collector)
+    assert [(answer.slot, answer.probabilities) for answer in collector.table.fetch(0)] == [
+        (slot, None) for slot in slots
+    ]
+    assert "the prediction of a batch of 2 images failed" in caplog.text
+    assert "RuntimeError: secret" in caplog.text
+    [slot] = collector.queue(1)
+    _run(collector)
+    assert [answer.slot for answer in collector.table.fetch(0)] == [slot]
 
 
 def test_a_late_request_joins_the_batch_that_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,11 @@ import ast
 import asyncio
 import re
 from importlib.metadata import version
+from pathlib import Path
 from queue import Queue
 from typing import Annotated, Any
 
+import litserve
 import litserve.server
 import pytest
 from asgi_lifespan import LifespanManager
@@ -19,7 +21,7 @@ from httpx import ASGITransport, AsyncClient
 from httpx import Response as Answer
 from litserve import LitAPI, LitServer
 from litserve.callbacks import CallbackRunner
-from litserve.loops import BatchedLoop, inference_worker
+from litserve.loops import LitLoop, inference_worker
 from litserve.transport.base import MessageTransport
 from litserve.utils import LitAPIStatus, LoopResponseType
 from packaging.requirements import Requirement
@@ -36,7 +38,7 @@ async def _read() -> str:
 
 
 class _Api(LitAPI):  # type: ignore[misc]  # litserve ships no types
-    """Answers each input in capitals, and raises for an empty one."""
+    """Is put together and set up; nothing else of it is called."""
 
     def setup(self, device: str) -> None:
         self.name = f"an API on {device}"
@@ -44,13 +46,8 @@ class _Api(LitAPI):  # type: ignore[misc]  # litserve ships no types
     def decode_request(self, request: Annotated[str, Depends(_read)]) -> str:
         return request
 
-    def predict(self, x: list[str]) -> list[str]:
-        if not all(x):
-            raise ValueError("an empty input")
-        return [item.upper() for item in x]
-
-    def encode_response(self, output: str) -> Response:
-        return Response(output)
+    def predict(self, x: object) -> object:
+        raise AssertionError(x)
 
 
 class _Transport(MessageTransport):  # type: ignore[misc]
@@ -166,48 +163,51 @@ async def test_7_authorize_replaces_the_check_of_the_key(monkeypatch: pytest.Mon
     assert answer.status_code == 202, "LitAPI.authorize doesn't replace LitServe's own check of the key any more"
 
 
-class _Loop(BatchedLoop):  # type: ignore[misc]
-    """Has two batches: one that is answered, and one that fails."""
+class _Loop(LitLoop):  # type: ignore[misc]
+    """Runs three times, and then ends its worker."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._batches = [[(0, 5, "a"), (1, 6, "b")], [(1, 8, "")]]
+        self.calls: list[tuple[Any, ...]] = []
+        self.workers: list[int | None] = []
 
-    def get_batch_requests(self, lit_api: LitAPI, request_queue: Any, transport: Any) -> tuple[list[Any], list[Any]]:
-        assert (type(lit_api), type(request_queue), type(transport)) == (_Api, Queue, _Transport)
-        if not self._batches:
+    def run(self, *arguments: Any) -> None:
+        self.calls.append(arguments)
+        self.workers.append(self.worker_id)
+        if len(self.calls) == 3:
             raise SystemExit(0)
-        return self._batches.pop(0), []
 
 
 @pytest.fixture
-def worked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What a worker has sent to the transport for the batches of its loop."""
+def worked(monkeypatch: pytest.MonkeyPatch) -> _Loop:
+    """The loop of a worker that has ended."""
     monkeypatch.setenv("LITSERVE_WORKER_ID", "set by the worker and put back at the end")
-    transport, loop = _Transport(), _Loop()
+    queue, transport, loop = Queue[Any](), _Transport(), _Loop()
     api = _Api(max_batch_size=2, batch_timeout=0.01, loop=loop)
     server = _server(api, transport)
     with pytest.raises(SystemExit):
-        inference_worker(api, "cpu", _WORKER, Queue(), transport, {}, CallbackRunner(), server.restart_workers)
-    return transport.sent
-
-
-def test_8_the_loop_takes_its_batches_from_get_batch_requests(worked: list[Any]) -> None:
-    requests = [(consumer, uid) for consumer, (uid, _) in worked]
-    assert requests == [(0, 5), (1, 6), (1, 8)], (
-        "BatchedLoop doesn't answer the (HTTP process, id, input) that get_batch_requests returns any more"
+        inference_worker(api, "cpu", _WORKER, queue, transport, {}, CallbackRunner(), server.restart_workers)
+    assert {arguments[:5] for arguments in loop.calls} == {(api, "cpu", _WORKER, queue, transport)}, (
+        "a worker doesn't call LitLoop.run(lit_api, device, worker, queue, transport, ...) any more"
     )
+    assert api.name == "an API on cpu", "a worker doesn't call LitAPI.setup(device) before that any more"
+    assert transport.sent == []
+    return loop
 
 
-def test_9_the_loop_sends_each_answer_with_its_status(worked: list[Any]) -> None:
-    sent = {uid: answer for _, (uid, answer) in worked}
-    regular = LoopResponseType.REGULAR
-    assert [(sent[uid][0].body, *sent[uid][1:3]) for uid in (5, 6)] == [
-        (b"A", LitAPIStatus.OK, regular),
-        (b"B", LitAPIStatus.OK, regular),
-    ], "BatchedLoop doesn't send (id, (answer, OK, REGULAR, worker)) any more"
-    assert sent[8][1:3] == (LitAPIStatus.ERROR, regular), "BatchedLoop doesn't send ERROR when a hook raises any more"
+def test_8_a_worker_runs_its_loop_again_and_again(worked: _Loop) -> None:
+    assert len(worked.calls) == 3, "a worker doesn't call LitLoop.run until that raises SystemExit any more"
 
 
-def test_10_the_loop_knows_the_number_of_its_worker(worked: list[Any]) -> None:
-    assert {answer[3] for _, (_, answer) in worked} == {_WORKER}, "LitLoop.worker_id isn't the worker's number any more"
+def test_9_a_worker_sends_nothing_by_itself() -> None:
+    """What it sends comes from LitServe's own loops, and the service has none of them."""
+    senders = {
+        path.name
+        for path in Path(litserve.__path__[0]).rglob("*.py")
+        if "transport.send(" in path.read_text() and path.parent.name != "transport"
+    }
+    assert senders == {"base.py"}, f"LitServe sends answers in {senders}, and not only in loops/base.py"
+
+
+def test_10_the_loop_knows_the_number_of_its_worker(worked: _Loop) -> None:
+    assert set(worked.workers) == {_WORKER}, "LitLoop.worker_id isn't the worker's number any more"

@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +50,7 @@ class _RecordingServer(LitServer):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(_Api(), accelerator="cpu")
         self.calls: list[str] = []
+        self.started_with: list[tuple[Any, ...]] = []
 
     def _init_manager(self, num_api_servers: int) -> Any:
         self.calls.append(f"_init_manager {num_api_servers}")
@@ -65,8 +67,13 @@ class _RecordingServer(LitServer):  # type: ignore[misc]
         self.calls.append("launch_inference_worker")
         return [_Process("worker", self.calls)]
 
-    def _start_server(self, *_: Any, **__: Any) -> dict[int, _Process]:
+    def _perform_graceful_shutdown(self, *arguments: Any, **options: Any) -> None:
+        self.calls.append("_perform_graceful_shutdown")
+        super()._perform_graceful_shutdown(*arguments, **options)
+
+    def _start_server(self, *arguments: Any, **_: Any) -> dict[int, _Process]:
         self.calls.append("_start_server")
+        self.started_with.append(arguments)
         return {0: _Process("HTTP process", self.calls)}
 
     def _start_worker_monitoring(self, *_: Any) -> None:
@@ -150,6 +157,36 @@ def test_13_http_processes_are_forked_and_have_a_name_and_a_time_to_drain(monkey
     assert [config.app.response_queue_id for config in configs] == [0, 1], "HTTP processes aren't numbered from 0"
     assert {config.timeout_graceful_shutdown for config in configs} == {8}, "uvicorn_graceful_timeout has no effect"
     assert {config.http for config in configs} == {protocol}, "LitServe doesn't pass keyword arguments to uvicorn now"
+
+
+def test_15_the_http_processes_get_the_sockets_and_a_number(
+    recording: _RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uvicorn.Config, "bind_socket", lambda _: "the socket")
+    _run(recording)
+    [(port, processes, _, sockets, kind)] = recording.started_with
+    assert (port, processes, sockets, kind) == (8000, 2, ["the socket"], "process"), (
+        "LitServer.run doesn't call _start_server(port, HTTP processes, log level, [socket], kind) any more"
+    )
+    monkeypatch.setattr(multiprocessing, "get_context", _Context)
+    server, given = LitServer(_Api(), accelerator="cpu"), [object()]
+    started = server._start_server(8000, 2, "info", given, "process")
+    assert [process.args for process in started.values()] == [(0, given), (1, given)], (
+        "LitServe doesn't pass the sockets on to its HTTP processes any more"
+    )
+    numbers: list[str] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_: numbers.append(os.environ["LITSERVE_WORKER_ID"]))
+    monkeypatch.setenv("LITSERVE_WORKER_ID", "set by LitServe and put back at the end")
+    for process in started.values():
+        process.target(*process.args)
+    assert numbers == ["0", "1"], "LITSERVE_WORKER_ID doesn't hold the number of the HTTP process any more"
+
+
+def test_16_the_end_is_announced_before_any_process_is_ended(recording: _RecordingServer) -> None:
+    _run(recording)
+    assert recording.calls[-5:] == [
+        "_perform_graceful_shutdown", "close", "terminate HTTP process", "terminate worker", "manager shutdown",
+    ], "LitServer.run doesn't end by _perform_graceful_shutdown any more"  # fmt: skip
 
 
 def test_14_an_interrupted_server_drains(recording: _RecordingServer) -> None:

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 
 from service.images import Pixels
+from service.stages import BatchStages, StageTimer
 from service.transport.request_table import RequestTable
 
 _SIZE = 4
 _SPAWN = get_context("spawn")
+_SLOTS_OF_KILLED = 12
 
 
 def _table(*, slots: int = 3, processes: int = 1) -> RequestTable:
-    return RequestTable(_SIZE, slots, processes, answer_bytes=100)
+    return RequestTable(_SIZE, slots, processes, labels=2)
 
 
 def _image(value: int) -> Pixels:
@@ -38,6 +40,25 @@ def _arrive(table: RequestTable, process: int = 0) -> int:
     slot = table.arrive(process)
     assert slot is not None
     return slot
+
+
+def _stages(predict_s: float = 0.5) -> BatchStages:
+    return BatchStages(
+        1.0, 2.0, StageTimer("batch", 0.25, 0.125, 3.0, 2), StageTimer("predict", predict_s, 0.5, 4.0, 2)
+    )
+
+
+def _answer(table: RequestTable, slots: list[int], *values: float) -> None:
+    """Answer each with its value and that value's negative."""
+    table.answer(slots, np.array([[value, -value] for value in values], np.float32), _stages())
+
+
+def _fetched(table: RequestTable, process: int = 0) -> dict[int, list[float] | None]:
+    """Fetch the answers of a process by their slots; None for a prediction that has failed."""
+    return {
+        answer.slot: None if answer.probabilities is None else answer.probabilities.tolist()
+        for answer in table.fetch(process)
+    }
 
 
 def _until(condition: Callable[[], bool]) -> None:
@@ -62,20 +83,21 @@ def test_a_request_goes_through_its_slot() -> None:
     """Its image comes out as it went in, then its answer does, and then the slot is free again."""
     table = _table(slots=1)
     slot = _arrive(table)
-    assert (table.in_sight, table.queued(0), table.taken(0), table.answered(0)) == (1, [], [], [])
+    assert (table.in_sight, table.queued(0), table.taken(0), _fetched(table)) == (1, [], [], {})
     assert table.take(9) == [], "it is still decoded"
     before_s = time.monotonic()
     table.queue(slot, _image(7))
     assert before_s <= table.queued_at_s(slot) <= time.monotonic()
-    assert (table.in_sight, table.queued(0), table.taken(0), table.answered(0)) == (1, [slot], [], [])
+    assert (table.in_sight, table.queued(0), table.taken(0), _fetched(table)) == (1, [slot], [], {})
     assert table.take(9) == [slot]
-    assert (table.in_sight, table.queued(0), table.taken(0), table.answered(0)) == (0, [], [(slot, os.getpid())], [])
+    assert (table.in_sight, table.queued(0), table.taken(0), _fetched(table)) == (0, [], [(slot, os.getpid())], {})
     assert table.take(9) == [], "nobody takes it twice"
     np.testing.assert_array_equal(table.copy_images([slot]), [_image(7)])
-    assert table.answer(slot, b"a cat") == 0
-    assert (table.in_sight, table.queued(0), table.taken(0), table.answered(0)) == (0, [], [], [slot])
-    assert table.fetch(slot) == b"a cat"
-    assert (table.in_sight, table.queued(0), table.taken(0), table.answered(0)) == (0, [], [], [])
+    _answer(table, [slot], 0.25)
+    assert (table.in_sight, table.queued(0), table.taken(0)) == (0, [], [])
+    assert table.arrive(0) is None, "its answer is still there"
+    assert _fetched(table) == {slot: [0.25, -0.25]}
+    assert _fetched(table) == {}
     assert table.arrive(0) == slot
 
 
@@ -97,17 +119,47 @@ def test_a_full_table_has_no_slot() -> None:
     assert table.arrive(0) == slots[1]
 
 
-def test_each_http_process_has_its_own_slots() -> None:
-    """One that is full takes nothing from another and sees nothing of it; workers take from all."""
-    table = _table(slots=2, processes=2)
-    here, there = _queue(table, 2, process=0), _queue(table, 2, process=1)
+def test_http_processes_share_the_slots_and_each_sees_its_own_requests() -> None:
+    """One may have all of them but what another has; workers take from all."""
+    table = _table(slots=4, processes=2)
+    here, there = _queue(table, 3, process=0), _queue(table, 1, process=1)
     assert not set(here) & set(there)
-    assert table.arrive(0) is None
+    assert (table.arrive(0), table.arrive(1)) == (None, None)
     assert (table.queued(0), table.queued(1)) == (here, there)
     assert sorted(table.take(9)) == sorted(here + there)
     assert [slot for slot, _ in table.taken(1)] == there
-    assert [table.answer(slot, b"") for slot in (here[1], there[0])] == [0, 1]
-    assert (table.answered(0), table.answered(1)) == ([here[1]], [there[0]])
+    assert [table.owners(slots) for slots in (here, there, [here[1], there[0]])] == [{0}, {1}, {0, 1}]
+    _answer(table, [here[1], there[0]], 1, 2)
+    assert (_fetched(table, 0), _fetched(table, 1)) == ({here[1]: [1, -1]}, {there[0]: [2, -2]})
+    assert table.arrive(1) == here[1], "whoever comes first"
+    assert table.owners([here[1]]) == {1}
+
+
+def _take_slots(table: RequestTable, process: int, start: Any, test: Connection) -> None:
+    start.wait()
+    slots = []
+    while (slot := table.arrive(process)) is not None:
+        slots.append(slot)
+    test.send(slots)
+
+
+def test_no_slot_is_given_to_two_http_processes() -> None:
+    """They take slots at the same time until none is left."""
+    table, start = _table(slots=3_000, processes=3), _SPAWN.Barrier(3)
+    takers = []
+    for process in range(3):
+        ours, its = _SPAWN.Pipe()
+        taker = _SPAWN.Process(target=_take_slots, args=(table, process, start, its), daemon=True)
+        taker.start()
+        takers.append((taker, ours))
+    taken = []
+    for process, (taker, ours) in enumerate(takers):
+        assert ours.poll(60)
+        slots = ours.recv()
+        assert table.owners(slots) <= {process}
+        taken += slots
+        taker.join(60)
+    assert sorted(taken) == list(range(3_000))
 
 
 def test_a_request_is_withdrawn_only_before_a_worker_has_it() -> None:
@@ -119,35 +171,54 @@ def test_a_request_is_withdrawn_only_before_a_worker_has_it() -> None:
     assert [table.withdraw(slot) for slot in (arriving, queued, taken)] == [True, True, False]
     assert table.take(9) == []
     assert [slot for slot, _ in table.taken(0)] == [taken]
-    table.answer(taken, b"")
+    _answer(table, [taken], 1)
     assert not table.withdraw(taken)
     assert {table.arrive(0), table.arrive(0), table.arrive(0)} == {arriving, queued, None}
 
 
-@pytest.mark.parametrize("answer", [b"", b"\0", bytes(range(100))])
-def test_an_answer_comes_out_as_it_went_in(answer: bytes) -> None:
-    """Up to the largest, also where a longer one was before."""
+def test_the_answers_of_a_batch_come_out_as_they_went_in() -> None:
+    """To the last bit, each in its request's slot, with the stages of its batch and the time of its own."""
+    table = _table(slots=4)
+    slots = table.take(len(_queue(table, 4)))
+    values = np.random.default_rng(1).random((2, 2), np.float32)
+    queued_at_s = [table.queued_at_s(slot) for slot in slots]
+    table.answer([slots[2], slots[0]], values, _stages(0.5))
+    table.answer([slots[1]], values[:1], _stages(0.75))
+    table.fail([slots[3]])
+    answers = table.fetch(0)
+    assert [(answer.slot, answer.queued_at_s) for answer in answers] == list(zip(slots, queued_at_s, strict=True))
+    assert [answer.probabilities is None for answer in answers] == [False, False, False, True]
+    np.testing.assert_array_equal(np.array([answer.probabilities for answer in answers[:3]]), values[[1, 0, 0]])
+    stages = [BatchStages.from_numbers(answer.stages) for answer in answers[:3]]
+    assert stages == [_stages(0.5), _stages(0.75), _stages(0.5)]
+
+
+def test_an_answer_that_is_fetched_stays_as_it_is() -> None:
+    """Whoever gets its slot next writes there."""
     table = _table(slots=1)
-    for sent in (b"x" * 100, answer):
-        [slot] = _queue(table, 1)
-        table.take(1)
-        table.answer(slot, sent)
-        assert table.fetch(slot) == sent
+    [slot] = table.take(len(_queue(table, 1)))
+    _answer(table, [slot], 1)
+    [answer] = table.fetch(0)
+    [slot] = table.take(len(_queue(table, 1)))
+    _answer(table, [slot], 2)
+    assert answer.probabilities is not None
+    assert answer.probabilities.tolist() == [1, -1]
 
 
-def test_an_answer_that_is_too_large_is_refused() -> None:
-    """Or it would be written over another's slot, which stays as it was."""
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (3,), (1, 2)])
+def test_answers_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    """None of the batch is answered, so that its requests can be told that it failed."""
     table = _table()
-    first, second, _ = table.take(len(_queue(table, 3)))
-    with pytest.raises(ValueError, match="an answer of 101 bytes; there is room for 100"):
-        table.answer(first, b"x" * 101)
-    np.testing.assert_array_equal(table.copy_images([second]), [_image(second)])
-    assert table.answered(0) == []
+    slots = table.take(len(_queue(table, 3)))
+    with pytest.raises(ValueError, match=r"answers of shape .* to a batch that needs \(3, 2\)"):
+        table.answer(slots, np.zeros(shape, np.float32), _stages())
+    assert _fetched(table) == {}
+    assert [slot for slot, _ in table.taken(0)] == slots
 
 
 def test_who_waits_longest_is_taken_first() -> None:
     """Whatever its slot, and whichever HTTP process it is in."""
-    table = _table(slots=2, processes=2)
+    table = _table(slots=4, processes=2)
     slots = [_arrive(table, process) for process in (0, 0, 1, 1)]
     order = [slots[index] for index in (2, 1, 3, 0)]
     for slot in order:
@@ -184,8 +255,8 @@ def test_the_table_knows_what_each_worker_does() -> None:
 
 def _answer_all_images(table: RequestTable) -> None:
     table.collect(1)
-    for slot in table.take(9):
-        table.answer(slot, table.copy_images([slot]).tobytes())
+    slots = table.take(9)
+    _answer(table, slots, *table.copy_images(slots)[:, 0, 0, 0].tolist())
 
 
 def test_a_spawned_process_sees_and_answers_what_is_queued_here() -> None:
@@ -194,8 +265,7 @@ def test_a_spawned_process_sees_and_answers_what_is_queued_here() -> None:
     slots = _queue(table, 3)
     _in_a_process(_answer_all_images, table)
     assert table.free_workers == 1
-    assert table.answered(0) == slots
-    assert [table.fetch(slot) for slot in slots] == [_image(slot).tobytes() for slot in slots]
+    assert _fetched(table) == {slot: [slot, -slot] for slot in slots}
 
 
 def test_a_taken_slot_tells_who_has_it() -> None:
@@ -218,7 +288,7 @@ def test_a_taken_slot_that_is_answered_meanwhile_names_its_worker_all_the_same(
 
     def look_and_answer(process: int, which: np.ndarray[Any, Any]) -> list[int]:
         found = look(process, which)
-        table.answer(slot, b"answer")
+        _answer(table, [slot], 1)
         return found
 
     monkeypatch.setattr(table, "_where", look_and_answer)
@@ -231,10 +301,10 @@ def test_the_slot_of_a_worker_that_has_ended_is_reclaimed_unless_it_had_answered
     slots = _queue(table, 2)
     ended = _in_a_process(table.take, 2).pid
     assert ended is not None
-    table.answer(slots[1], b"answer")
+    _answer(table, [slots[1]], 1)
     assert [table.reclaim(slot, ended) for slot in slots] == [True, False]
     assert table.arrive(0) == slots[0]
-    assert table.fetch(slots[1]) == b"answer"
+    assert _fetched(table) == {slots[1]: [1, -1]}
 
 
 def _take_all(table: RequestTable, start: Any, test: Connection) -> None:
@@ -275,7 +345,7 @@ def _take_and_give_back(table: RequestTable, test: Connection) -> None:
 def _kill_takers(table: RequestTable) -> None:
     # Forked from here, where nothing is loaded and no other thread runs, they are started in no time.
     fork, moments = get_context("fork"), random.Random(5)
-    slots = _queue(table, table.slots)
+    slots = _queue(table, _SLOTS_OF_KILLED)
     for _ in range(40):
         ours, its = fork.Pipe()
         taker = fork.Process(target=_take_and_give_back, args=(table, its), daemon=True)
@@ -287,7 +357,7 @@ def _kill_takers(table: RequestTable) -> None:
         left = table.taken(0)
         assert {pid for _, pid in left} <= {taker.pid}
         assert sorted(table.queued(0) + [slot for slot, _ in left]) == slots
-        taken = table.take(table.slots)
+        taken = table.take(_SLOTS_OF_KILLED)
         assert sorted(taken + [slot for slot, _ in left]) == slots
         for slot in slots:
             table.queue(slot, _image(2))
@@ -295,7 +365,7 @@ def _kill_takers(table: RequestTable) -> None:
 
 def test_a_worker_that_is_killed_at_any_moment_leaves_the_table_usable() -> None:
     """Each slot is queued or plainly the killed one's, and others still take, queue and answer."""
-    _in_a_process(_kill_takers, _table(slots=12))
+    _in_a_process(_kill_takers, _table(slots=_SLOTS_OF_KILLED))
 
 
 def _stay_in_the_lock(table: RequestTable, test: Connection) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +18,8 @@ from fastapi import Request, Response
 from litserve.utils import LitAPIStatus, LoopResponseType
 
 from service.images import Pixels
-from service.stages import StageTimer
+from service.predictions import Probabilities
+from service.stages import BatchStages, StageTimer
 from service.transport.request_table import RequestTable
 from service.transport.table_transport import DecodedImage, TableTransport
 
@@ -36,12 +39,26 @@ class _Client:
         return self._is_gone
 
 
+def _stages() -> BatchStages:
+    batch, predict = StageTimer("batch", 0.001, 0.001, 1e9 + 1), StageTimer("predict", 0.003, 0.003, 1e9 + 2)
+    return BatchStages(time.monotonic(), 1e9, batch, predict)
+
+
+def _encode(probabilities: Probabilities, context: dict[str, Any]) -> Response:
+    """A number as text; it raises for 13."""
+    [number] = probabilities.tolist()
+    if number == 13:
+        raise ZeroDivisionError("secret")
+    names = ", ".join(stage.stage for stage in context["stages"])
+    return Response(f"{number:g}", media_type="application/json", headers={"Server-Timing": names})
+
+
 class _Exchange:
     """One HTTP process's end of a transport, and the worker's."""
 
     def __init__(self) -> None:
-        self.table = RequestTable(16, slots=4, processes=2, answer_bytes=1_000)
-        self.transport = TableTransport(self.table, processes=2)
+        self.table = RequestTable(16, slots=8, processes=2, labels=1)
+        self.transport = TableTransport(self.table, 2, _encode)
 
     def put(
         self, uid: str, *, time_left_s: float = _LONG_S, is_gone: bool = False, client: _Client | None = None
@@ -55,9 +72,9 @@ class _Exchange:
         self.transport.put((1, uid, time.monotonic(), image))
         return slot
 
-    def send(self, slot: int, answer: object, status: str = LitAPIStatus.OK) -> None:
-        """What LitServe's loop sends when a worker has an answer."""
-        self.transport.send((slot, (answer, status, LoopResponseType.REGULAR, 0)), 1)
+    def answer(self, slot: int, value: float) -> None:
+        """As a worker's loop does when it has one request in its batch."""
+        self.transport.answer([slot], np.array([[value]], np.float32), _stages())
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator["asyncio.Queue[tuple[str, Response]]"]:
@@ -98,38 +115,79 @@ def _ended_process() -> int:
 
 
 async def test_each_answer_finds_its_request() -> None:
-    """In whatever order; with its status, its body, and the stages of both sides."""
+    """In whatever order; with its own number, and with the stages of both sides in their order."""
     exchange = _Exchange()
     async with exchange.receiving() as received:
         slots = [exchange.put(uid) for uid in "abc"]
         assert exchange.table.take(9) == slots
-        for slot, body in ((slots[2], "third"), (slots[0], "first"), (slots[1], "second")):
-            exchange.send(slot, Response(body, media_type="application/json", headers={"Server-Timing": "queue;dur=1"}))
+        exchange.answer(slots[2], 3)
+        exchange.transport.answer([slots[0], slots[1]], np.array([[1], [2]], np.float32), _stages())
         answers = dict([await _next(received) for _ in slots])
-        assert {uid: bytes(answer.body) for uid, answer in answers.items()} == {
-            "a": b"first",
-            "b": b"second",
-            "c": b"third",
-        }
+        assert {uid: bytes(answer.body) for uid, answer in answers.items()} == {"a": b"1", "b": b"2", "c": b"3"}
         for answer in answers.values():
             assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-            assert answer.headers["server-timing"].startswith("decode;dur=2.000;cpu=1.000;end=")
-            assert answer.headers["server-timing"].endswith(", queue;dur=1")
+            assert answer.headers["server-timing"] == "decode, queue, batch, predict"
         assert [exchange.table.arrive(1) for _ in slots] == slots, "they are free again"
 
 
-@pytest.mark.parametrize("answer", [b"a pickle", ValueError("secret"), None, Response("secret")])
-async def test_a_prediction_that_failed_is_a_500_that_tells_nothing(answer: object) -> None:
-    """LitServe sends the pickle of an exception; nobody loads it."""
+async def test_a_request_is_told_how_long_it_was_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until its batch was collected."""
+    exchange, told = _Exchange(), list[dict[str, Any]]()
+
+    def encode(_: Probabilities, context: dict[str, Any]) -> Response:
+        told.append(context)
+        return Response()
+
+    monkeypatch.setattr(exchange.transport, "_encode", encode)
+    async with exchange.receiving() as received:
+        slot = exchange.put("a")
+        queued_at_s = exchange.table.queued_at_s(slot)
+        exchange.table.take(1)
+        stages = replace(_stages(), began_s=queued_at_s + 0.75)
+        exchange.transport.answer([slot], np.ones((1, 1), np.float32), stages)
+        await _next(received)
+        [context] = told
+        assert [stage.duration_s for stage in context["stages"]] == pytest.approx([0.002, 0.75, 0.001, 0.003])
+
+
+async def test_a_prediction_that_failed_is_a_500_that_tells_nothing() -> None:
+    """With the stage that the request has passed."""
     exchange = _Exchange()
     async with exchange.receiving() as received:
         slot = exchange.put("a")
         exchange.table.take(1)
-        exchange.send(slot, answer, LitAPIStatus.ERROR)
+        exchange.transport.fail([slot])
         uid, response = await _next(received)
         assert (uid, response.status_code) == ("a", 500)
         assert bytes(response.body) == b'{"detail": "the prediction failed"}'
         assert response.headers["server-timing"] == "decode;dur=2.000;cpu=1.000;end=1000000000.000000"
+
+
+async def test_an_answer_that_cannot_be_encoded_is_a_500_and_costs_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the error, its client doesn't."""
+    exchange = _Exchange()
+    async with exchange.receiving() as received:
+        slots = [exchange.put(uid) for uid in "abc"]
+        exchange.table.take(9)
+        exchange.transport.answer(slots, np.array([[1], [13], [2]], np.float32), _stages())
+        answers = dict([await _next(received) for _ in slots])
+        assert {uid: (answer.status_code, bytes(answer.body)) for uid, answer in answers.items()} == {
+            "a": (200, b"1"),
+            "b": (500, b'{"detail": "the prediction failed"}'),
+            "c": (200, b"2"),
+        }
+        assert "ZeroDivisionError: secret" in caplog.text
+
+
+async def test_an_answer_wakes_the_http_processes_that_wait_for_it_and_no_other() -> None:
+    exchange = _Exchange()
+    slots = [exchange.put("a"), exchange.put("b")]
+    exchange.table.take(9)
+    exchange.transport.answer(slots, np.zeros((2, 1), np.float32), _stages())
+    wakeups = [reader for reader, _ in exchange.transport._wakeups]
+    assert wakeups[1].recv(4096) == b"\0", "one byte for all that it waits for"
+    with pytest.raises(BlockingIOError):
+        wakeups[0].recv(4096, socket.MSG_DONTWAIT)
 
 
 async def test_what_a_dead_worker_had_is_told_to_come_again() -> None:
@@ -155,13 +213,13 @@ async def test_what_a_worker_answered_before_it_ended_is_its_answer(monkeypatch:
 
     async with exchange.receiving() as received:
         slot = exchange.put("a")
-        monkeypatch.setattr(exchange.table, "answered", lambda _: [])
-        exchange.send(slot, Response("answer"))
+        monkeypatch.setattr(exchange.table, "fetch", lambda _: [])
+        exchange.answer(slot, 7)
         monkeypatch.setattr(exchange.table, "taken", taken_just_before)
         await _until(lambda: looks > 1)
         monkeypatch.undo()
         uid, response = await _next(received)
-        assert (uid, response.status_code, bytes(response.body)) == ("a", 200, b"answer")
+        assert (uid, response.status_code, bytes(response.body)) == ("a", 200, b"7")
 
 
 async def test_past_its_deadline_a_request_is_answered_and_not_predicted() -> None:
@@ -182,8 +240,8 @@ async def test_an_answer_that_comes_too_late_is_dropped() -> None:
         assert exchange.table.take(9) == [slot]
         assert (await _next(received))[1].status_code == 504
         assert exchange.table.taken(1) == [(slot, os.getpid())]
-        exchange.send(slot, Response("late"))
-        await _until(lambda: not exchange.table.taken(1) and not exchange.table.answered(1))
+        exchange.answer(slot, 7)
+        await _until(lambda: exchange.table.arrive(1) == slot)
         assert received.empty()
 
 
@@ -209,8 +267,8 @@ async def test_a_slot_that_gets_another_request_while_a_client_is_asked_for_is_l
     class Leaving(_Client):
         async def is_disconnected(self) -> bool:
             [taken] = exchange.table.take(1)
-            exchange.send(taken, Response("first"))
-            await _until(lambda: not exchange.table.answered(1))
+            exchange.answer(taken, 1)
+            await _until(lambda: (exchange.table._states == 0).all())
             exchange.put("second")
             was_asked.set()
             return True
@@ -220,10 +278,10 @@ async def test_a_slot_that_gets_another_request_while_a_client_is_asked_for_is_l
         exchange.table._queued_at_s[slot] -= 2.0
         await asyncio.wait_for(was_asked.wait(), 30)
         assert exchange.table.take(9) == [slot]
-        exchange.send(slot, Response("second"))
+        exchange.answer(slot, 2)
         assert [(uid, response.body) for uid, response in [await _next(received), await _next(received)]] == [
-            ("first", b"first"),
-            ("second", b"second"),
+            ("first", b"1"),
+            ("second", b"2"),
         ]
 
 
@@ -233,9 +291,9 @@ async def test_an_answer_is_found_without_its_wakeup() -> None:
     async with exchange.receiving() as received:
         slot = exchange.put("a")
         exchange.table.take(1)
-        exchange.table.answer(slot, b"\xc8\x00\x00\x00\x00\x00quiet")
+        exchange.table.answer([slot], np.ones((1, 1), np.float32), _stages())
         uid, response = await _next(received)
-        assert (uid, response.status_code, bytes(response.body)) == ("a", 200, b"quiet")
+        assert (uid, response.status_code, bytes(response.body)) == ("a", 200, b"1")
 
 
 async def test_more_wakeups_than_a_socket_holds_block_nobody() -> None:
@@ -244,7 +302,7 @@ async def test_more_wakeups_than_a_socket_holds_block_nobody() -> None:
     slot = exchange.put("a")
     exchange.table.take(1)
     for _ in range(5_000):
-        exchange.send(slot, Response("answer"))
+        exchange.answer(slot, 1)
     async with exchange.receiving() as received:
         assert (await _next(received))[0] == "a"
 

@@ -38,8 +38,15 @@ def test_there_is_room_for_the_longest_reason() -> None:
 
 def test_why_a_worker_cannot_load_the_model_is_told_to_the_main_process() -> None:
     """In its words, and shortened where they are many."""
-    shared = WorkerDetails()
+    shared, long = WorkerDetails(), WorkerDetails()
     shared.tell_failure("no such engine")
     assert shared.read() == {"failure": "no such engine"}
-    shared.tell_failure("😀 " * 5_000)
-    assert str(shared.read()["failure"]).endswith("[...]")
+    long.tell_failure("😀 " * 5_000)
+    assert str(long.read()["failure"]).endswith("[...]")
+
+
+def test_a_worker_that_cannot_be_replaced_hides_nothing_of_those_that_run() -> None:
+    shared = WorkerDetails()
+    shared.tell({"engine": "openvino"})
+    shared.tell_failure("the GPU is lost")
+    assert shared.read() == {"engine": "openvino"}

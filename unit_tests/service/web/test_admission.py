@@ -4,11 +4,13 @@ import asyncio
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
 from starlette.types import Receive, Scope, Send
 
+from service.transport.capacity import Capacity
 from service.web.admission import Admission
 from unit_tests.builders.repository import ROOT
 
@@ -35,7 +37,16 @@ class _Application:
 
 
 def _client(application: _Application, *, max_requests: int = 2, api_key: str = "") -> AsyncClient:
-    app = Admission(application, "/predict", max_requests, api_key)
+    return _client_of(application, Capacity(max_requests, 1), api_key=api_key)
+
+
+def _client_of(application: _Application, capacity: Capacity, process: int = 0, api_key: str = "") -> AsyncClient:
+    """Of the HTTP process with that number."""
+    admission = Admission(application, "/predict", capacity, api_key)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await admission({**scope, "app": SimpleNamespace(response_queue_id=process)}, receive, send)
+
     return AsyncClient(transport=ASGITransport(app), base_url="http://test")
 
 
@@ -60,6 +71,21 @@ async def test_what_does_not_fit_in_is_told_to_come_again(fit: int) -> None:
         application.go_on.set()
         assert [response.status_code for response in await asyncio.gather(*inside)] == [200] * fit
         assert (await client.post("/predict")).status_code == 200
+
+
+async def test_the_bound_is_that_of_all_http_processes_together() -> None:
+    """Also where all requests are in one of them, since connections are never spread quite evenly."""
+    one, other, capacity = _Application(), _Application(), Capacity(4, processes=2)
+    async with _client_of(one, capacity, 0) as first, _client_of(other, capacity, 1) as second:
+        inside = [*await _fill(first, one, 3), *await _fill(second, other, 1)]
+        assert [(await client.post("/predict")).status_code for client in (first, second)] == [503, 503]
+        other.go_on.set()
+        await asyncio.wait([inside[-1]])
+        inside.append(asyncio.create_task(first.post("/predict")))
+        while one.inside < 4:
+            await asyncio.sleep(0)
+        one.go_on.set()
+        assert [response.status_code for response in await asyncio.gather(*inside)] == [200] * 5
 
 
 async def test_one_that_fails_or_leaves_makes_room() -> None:
