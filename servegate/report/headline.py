@@ -15,7 +15,9 @@ def headline(document: Mapping[str, Any]) -> str:
     verdict, missing = document["verdict"], len(document["not_measured"])
     judged = [cell for cell in document["cells"] if cell["status"] != "informs"]
     groups = [_count("groups", document["groups"], verdict)] if document["groups"] else []
-    parts = [*groups, _count("cells", judged, verdict), *([f"{missing} not measured"] if missing else [])]
+    beside = [figure for figure in document["figures"] if figure["status"] != "not judged"]
+    figures = [_count("figures", beside, verdict)] if beside else []
+    parts = [*groups, *figures, _count("cells", judged, verdict), *([f"{missing} not measured"] if missing else [])]
     return f"{verdict}: {', '.join(parts)}"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from servegate.judging.figures.kinds import write_change
 from servegate.report.changes import find_scale, list_rows
 from servegate.report.figures import FIGURES, short
 from servegate.report.headline import describe_run, headline, write_command
@@ -74,17 +75,18 @@ def _make_figure_columns(figure: Mapping[str, Any]) -> tuple[Column, ...]:
     """The columns of a figure's row: each figure has its own units."""
 
     def show_value(value: float) -> str:
-        return f"{value / figure['value_scale']:.3g} {figure['value_unit']}"
+        shown = value / figure["value_scale"]
+        return f"{shown:.0f} {figure['value_unit']}" if abs(shown) >= 100 else f"{shown:.2f} {figure['value_unit']}"
 
     def show_change(change: float) -> str:
-        return f"{change / figure['scale']:+.3g} {figure['unit']}"
+        return write_change(change / figure["scale"], figure["unit"])
 
     return (
-        Column("now", "head", show_value),
-        Column("base", "base", show_value),
         Column("change", "change.estimate", show_change),
         Column("95 % from", "change.low", show_change),
         Column("to", "change.high", show_change),
+        Column("now", "head", show_value),
+        Column("base", "base", show_value),
         Column("excluded", "excluded", show_change),
         Column("margin", "margin", show_change),
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from servegate.findings.wording import enumerate_names, quote
+from servegate.judging.figures.kinds import write_change
 from servegate.report.figures import short
 from servegate.report.headline import describe_run, headline, write_command
 from servegate.report.older_documents import complete
@@ -80,8 +81,10 @@ def _change(change: Mapping[str, float] | None) -> str:
 def _change_of_figure(figure: Mapping[str, Any]) -> str:
     if figure["change"] is None:
         return ""
-    estimate, low, high = (figure["change"][name] / figure["scale"] for name in ("estimate", "low", "high"))
-    return f"{estimate:+.3g} {figure['unit']} [{low:+.3g}, {high:+.3g}]"
+    estimate, low, high = (
+        write_change(figure["change"][name] / figure["scale"], figure["unit"]) for name in ("estimate", "low", "high")
+    )
+    return f"{estimate} [{low}, {high}]"
 
 
 def _number(value: float | None) -> str:

@@ -47,11 +47,12 @@ class FigureKind:
 
     def write(self, change: float) -> str:
         """Write a change that is given in the scale of the values, as in `+4.2 %`."""
-        return f"{change / self.scale:+.3g} {self.unit}"
+        return write_change(change / self.scale, self.unit)
 
-    def write_value(self, value: float) -> str:
-        """Write a value, as in `812 MB`."""
-        return f"{value / self.value_scale:.3g} {self.value_unit}"
+
+def write_change(change: float, unit: str) -> str:
+    """Write a change with its sign and a digit after the point where it isn't zero, as in `+4.2 %`."""
+    return f"{round(change, 1) + 0.0:+g} {unit}"
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,8 @@ def test_groups_stand_above_their_cells_and_a_finding_is_told_once() -> None:
 def test_what_was_judged_beside_throughput_has_a_row_and_a_reason_where_it_fails() -> None:
     figures = [make_figure(), make_figure(GROWTH, Status.REGRESSED, (20_000.0, 18_000.0, 22_000.0), reason="it keeps")]
     text = render_summary(document(RESULTS[:2], figures=figures))
-    assert "| `api start` | +1 % [-2, +4] | PASS | | | |" in text.splitlines()
-    assert "| `api growth` | +20 KB [+18, +22] | **REGRESSED** | | | |" in text.splitlines()
+    assert "| `api start` | +1 % [-2 %, +4 %] | PASS | | | |" in text.splitlines()
+    assert "| `api growth` | +20 KB [+18 KB, +22 KB] | **REGRESSED** | | | |" in text.splitlines()
     assert text.count("<details>") == 1
     assert "<code>api growth</code> REGRESSED: it keeps" in text
 
