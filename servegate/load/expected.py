@@ -89,11 +89,7 @@ class Lines:
 
     def find_wrong(self, body: bytes) -> str | None:
         """As `Expected` has it."""
-        lines = [line.strip() for line in body.decode(errors="replace").splitlines()]
-        said = [
-            _parse(line.removeprefix(_DATA).strip()) for line in lines if line and not line.startswith(_EVENT_FIELDS)
-        ]
-        return difference(list(self.documents), said, self.tolerance)
+        return difference(list(self.documents), read_lines(body), self.tolerance)
 
     def to_json(self) -> dict[str, object]:
         """As `Expected` has it."""
@@ -140,6 +136,12 @@ def parse_expected(document: dict[str, Any]) -> Expected:
     if "raw" in document:
         return Raw(base64.b64decode(document["raw"]))
     return Checked(getattr(importlib.import_module(document["module"]), document["function"]))
+
+
+def read_lines(body: bytes) -> list[object]:
+    """The documents of a stream, as `Lines` has them."""
+    lines = [line.strip() for line in body.decode(errors="replace").splitlines()]
+    return [_parse(line.removeprefix(_DATA).strip()) for line in lines if line and not line.startswith(_EVENT_FIELDS)]
 
 
 def _parse(line: str) -> object:

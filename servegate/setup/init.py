@@ -11,9 +11,10 @@ from servegate.options.values import cells
 from servegate.records import Checkout
 from servegate.setup import texts
 from servegate.setup.action import find_action
+from servegate.setup.answers import Exchange, ask_twice
 from servegate.setup.ini_file import IniFile
 from servegate.setup.project import Project, choose_server, find_servers, look_at
-from servegate.setup.requests import Exchange, GivenRequest, ask_twice, match_paths, parse_json
+from servegate.setup.requests import GivenRequest, match_paths, parse_json
 from servegate.setup.server_code import Endpoint
 from servegate.storage.git import run_git
 
@@ -76,14 +77,7 @@ def run_init(root: Path, options: InitOptions, tell: Callable[[str], None]) -> N
 def _write_tests(project: Project, options: InitOptions, tell: Callable[[str], None]) -> None:
     _check_concurrencies(options.concurrencies)
     tell(f"{project.server} starts the service: {' '.join(project.command)}")
-    guarded = [endpoint for endpoint in project.code.endpoints if not (endpoint.is_stream or endpoint.takes_form)]
-    for endpoint in project.code.endpoints:
-        if endpoint not in guarded:
-            what = "answers in pieces" if endpoint.is_stream else "takes a form"
-            tell(f"left out POST {endpoint.path}: it {what}; `python -m pydoc servegate.api` shows what Workload sends")
-    if not guarded:
-        raise SetupError(f"{project.server} has no endpoint that takes JSON or raw bytes and answers once")
-    exchanges = _exchange(project, guarded, options, tell)
+    exchanges = _exchange(project, options, tell)
     groups = texts.name_groups(exchanges)
     tests = project.root / _PERF_TESTS / "test_service.py"
     tests.parent.mkdir()
@@ -102,43 +96,47 @@ def _check_concurrencies(text: str) -> None:
         raise SetupError(f"--concurrency={text!r}: must be different whole numbers above 0, as in 1,8") from None
 
 
-def _exchange(
-    project: Project, endpoints: Sequence[Endpoint], options: InitOptions, tell: Callable[[str], None]
-) -> list[Exchange]:
+def _exchange(project: Project, options: InitOptions, tell: Callable[[str], None]) -> list[Exchange]:
     """The request and the right answer of each endpoint; what isn't given is asked, of a person or of the service."""
+    endpoints = project.code.endpoints
     requests = match_paths(options.requests, endpoints, "--request")
     expected = match_paths(options.expected, endpoints, "--expected")
     given = [
-        GivenRequest.parse(requests.get(endpoint.path) or _ask_request(endpoint, options), endpoint.path, project.root)
+        GivenRequest.parse(requests.get(endpoint.path) or _ask_request(endpoint, options), endpoint, project.root)
         for endpoint in endpoints
     ]
     service = HttpService(project.command, environment=project.environment, health_path=project.code.health_path)
     tell("starting it once, to see its answers …")
     with service.process(Checkout.working_tree(project.root)) as server:
         answered = [ask_twice(server.url, request, project.root) for request in given]
-    return [_confirm(exchange, expected, options, tell) for exchange in answered]
+    return [_confirm(exchange, body, expected, options, tell) for exchange, body in answered]
 
 
 def _ask_request(endpoint: Endpoint, options: InitOptions) -> str:
-    example = "{" + ", ".join(f'"{key}": …' for key in endpoint.keys) + "}" if endpoint.keys else "a JSON document"
+    if endpoint.takes_form:
+        example = f"@FILE for the form's field {endpoint.form_field!r}"
+    else:
+        keys = "{" + ", ".join(f'"{key}": …' for key in endpoint.keys) + "}"
+        example = f"{keys if endpoint.keys else 'a JSON document'}, or @FILE for the bytes of a file"
     if options.question is None:
         raise SetupError(
-            f"which request does POST {endpoint.path} take? Give one with a known right answer, {example} or the bytes "
-            f"of a file: servegate init --request '{endpoint.path}=…'    (as JSON, or @FILE)"
+            f"which request does POST {endpoint.path} take? Give one with a known right answer ({example}): "
+            f"servegate init --request '{endpoint.path}=…'"
         )
-    return options.question(f"A request for POST {endpoint.path} ({example}, or @FILE for the bytes of a file): ")
+    return options.question(f"A request for POST {endpoint.path} ({example}): ")
 
 
 def _confirm(
-    exchange: Exchange, expected: Mapping[str, str], options: InitOptions, tell: Callable[[str], None]
+    exchange: Exchange, body: bytes, expected: Mapping[str, str], options: InitOptions, tell: Callable[[str], None]
 ) -> Exchange:
-    """The exchange, if its answer is the right one."""
+    """The exchange, if its answer, which has this body, is the right one."""
     path = exchange.request.path
     if path in expected:
-        right = Exchange(exchange.request, parse_json(expected[path], f"the answer of POST {path}"))
-        right.require(exchange.expected)
+        document = parse_json(expected[path], f"the answer of POST {path}")
+        right = Exchange.of_document(exchange.request, document)
+        right.require(body)
         return right
-    tell(f"POST {path} answers {texts.literal(exchange.expected)}")
+    tell(f"POST {path} answers {body.decode(errors='replace').strip()}")
     if options.question is None:
         tell("    that is taken for the right answer from now on: look at it once")
     elif options.question("Is that the right answer? [Y/n] ").strip().lower().startswith("n"):

@@ -1,10 +1,9 @@
 """What stands in the way of a measurement on this machine and in this project, each with what to do about it."""
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-import psutil
 
 from servegate.errors import CheckoutError
 from servegate.setup.collected import Collected
@@ -12,6 +11,7 @@ from servegate.setup.project import find_carried, read_code
 from servegate.setup.server_code import imported_modules, read_texts
 from servegate.storage.commits import has_path
 from servegate.storage.git import run_git
+from servegate.telemetry.outside_load import read_cpu
 
 _WATCHED_S = 1.0
 # A core's share that other programs may use unmentioned.
@@ -26,7 +26,7 @@ def find_obstacles(collected: Collected) -> list[str]:
     root, project = settings.root, settings.project
     tests = [path.relative_to(root) for path in settings.files.paths if path.is_relative_to(root)]
     return [
-        *find_load(psutil.cpu_count() or 1),
+        *find_load(),
         *find_machine_limits(Path("/sys")),
         *find_proxy(os.environ),
         *find_in_repository(root, {"service": [Path(project.service)], "performance tests": tests}),
@@ -34,12 +34,14 @@ def find_obstacles(collected: Collected) -> list[str]:
     ]
 
 
-def find_load(cores: int) -> Iterator[str]:
+def find_load() -> Iterator[str]:
     """Watch for a moment what others use."""
-    busy = psutil.cpu_percent(_WATCHED_S) / 100 * cores
+    before = read_cpu()
+    time.sleep(_WATCHED_S)
+    busy = read_cpu().outside_cores_since(before)
     if busy > _QUIET_CORES:
         yield (
-            f"other programs use {busy:.1f} of {cores} cores now: end them, or measure when they are done; "
+            f"other programs use {busy:.1f} cores now: end them, or measure when they are done; "
             "the promise above holds for a machine that is as busy as now"
         )
 

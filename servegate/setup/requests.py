@@ -1,53 +1,54 @@
-"""The request that each endpoint is sent, and the answer that the service gives to it."""
+"""The request that each endpoint is sent, as a user gives it."""
 
-import http.client
 import json
-import math
 import mimetypes
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from servegate.errors import SetupError
-from servegate.load.expected import difference
 from servegate.load.workload import Workload
 from servegate.setup.server_code import Endpoint
-
-_TIMEOUT_S = 60.0
-# A proxy of the environment has no business between us and 127.0.0.1.
-_open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 @dataclass(frozen=True)
 class GivenRequest:
-    """What an endpoint is sent: a JSON document, or a file's bytes.
+    """What an endpoint is sent: a JSON document, or a file.
 
     Attributes
     ----------
     file:
         From the project's root; None for a document.
+    field:
+        The form's field that the file is uploaded in; None for the file's bytes alone.
+    is_stream:
+        Whether the answer comes in pieces.
     """
 
     path: str
     document: object = None
     file: str | None = None
+    field: str | None = None
+    is_stream: bool = False
 
     @classmethod
-    def parse(cls, text: str, path: str, root: Path) -> "GivenRequest":
+    def parse(cls, text: str, endpoint: Endpoint, root: Path) -> "GivenRequest":
         """Read `{"text": "I love it."}` or `@photo.jpg`.
 
         Raises
         ------
         SetupError
-            When it is neither, or the file isn't there.
+            When it is neither, when the file isn't there, or when the endpoint takes nothing but a file.
         """
-        if text.startswith("@"):
-            if not (root / text[1:]).is_file():
-                raise SetupError(f"the request {text!r} for POST {path}: there is no file {text[1:]} in {root}")
-            return cls(path, file=text[1:])
-        return cls(path, document=parse_json(text, f"the request for POST {path}"))
+        path = endpoint.path
+        if not text.startswith("@"):
+            if endpoint.takes_form:
+                raise SetupError(f"POST {path} takes an uploaded file: give one of the project, as {path}=@photo.jpg")
+            document = parse_json(text, f"the request for POST {path}")
+            return cls(path, document=document, is_stream=endpoint.is_stream)
+        if not (root / text[1:]).is_file():
+            raise SetupError(f"the request {text!r} for POST {path}: there is no file {text[1:]} in {root}")
+        return cls(path, file=text[1:], field=endpoint.form_field, is_stream=endpoint.is_stream)
 
     @property
     def content_type(self) -> str:
@@ -56,41 +57,20 @@ class GivenRequest:
             return "application/json"
         return mimetypes.guess_type(self.file)[0] or "application/octet-stream"
 
+    @property
+    def file_name(self) -> str:
+        """The file's name without its folders."""
+        return PurePosixPath(self.file or "").name
+
     def workload(self, root: Path, expected: object) -> Workload:
         """The request as servegate sends it."""
         if self.file is None:
             return Workload.from_json(self.path, self.document, expected=expected)
         body = (root / self.file).read_bytes()
+        if self.field is not None:
+            upload = {self.field: (self.file_name, body, self.content_type)}
+            return Workload.multipart(self.path, upload, expected=expected)
         return Workload(self.path, body, {"Content-Type": self.content_type}, expected=expected)
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """A request and its right answer."""
-
-    request: GivenRequest
-    expected: object
-
-    @property
-    def tolerance(self) -> float:
-        """How far a number of an answer may lie from the expected one.
-
-        It is a hundredth to a thousandth of the largest number that has a fraction; without one 0.
-        """
-        largest = max((abs(number) for number in _fractions(self.expected)), default=0.0)
-        return float(f"1e{math.floor(math.log10(largest)) - 2}") if largest else 0.0
-
-    def require(self, answer: object) -> None:
-        """Compare another answer to the request with the right one.
-
-        Raises
-        ------
-        SetupError
-            When it is another one.
-        """
-        wrong = difference(self.expected, answer, self.tolerance)
-        if wrong is not None:
-            raise SetupError(f"POST {self.request.path}: {wrong}")
 
 
 def parse_json(text: str, what: str) -> object:
@@ -129,59 +109,3 @@ def match_paths(given: Sequence[str], endpoints: Sequence[Endpoint], option: str
             )
         found[path] = value
     return found
-
-
-def ask(url: str, workload: Workload) -> object:
-    """Send a request once, and return the JSON document that answers it.
-
-    Raises
-    ------
-    SetupError
-        For any other answer.
-    """
-    where = f"POST {workload.path}"
-    request = urllib.request.Request(url + workload.path, workload.body, dict(workload.headers))
-    try:
-        with _open_url(request, timeout=_TIMEOUT_S) as response:
-            body = response.read()
-    except urllib.error.HTTPError as error:
-        said = error.read()[:300].decode(errors="replace")
-        raise SetupError(f"{where} answered with status {error.code}: {said}") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise SetupError(f"{where} was not answered: {error}") from None
-    try:
-        answer: object = json.loads(body)
-    except ValueError:
-        raise SetupError(
-            f"{where} answered something else than JSON: {body[:100]!r}; servegate compares JSON answers, "
-            "so this endpoint can't be guarded"
-        ) from None
-    return answer
-
-
-def ask_twice(url: str, request: GivenRequest, root: Path) -> Exchange:
-    """Ask an endpoint, and check that it gives the same answer again.
-
-    Raises
-    ------
-    SetupError
-        When it doesn't, or as `ask`.
-    """
-    workload = request.workload(root, expected=None)
-    exchange = Exchange(request, ask(url, workload))
-    other = difference(exchange.expected, ask(url, workload), exchange.tolerance)
-    if other is not None:
-        raise SetupError(
-            f"POST {request.path} gave two different answers to one request: {other}. servegate compares each answer "
-            "with the right one: fix the seed (or a temperature of 0), or leave out what changes, as a time or an id"
-        )
-    return exchange
-
-
-def _fractions(document: object) -> Iterator[float]:
-    """The numbers of a document that have a fraction, or could."""
-    if isinstance(document, float) and math.isfinite(document):
-        yield document
-    elif isinstance(document, dict | list):
-        for item in document.values() if isinstance(document, dict) else document:
-            yield from _fractions(item)

@@ -30,7 +30,7 @@ class GroupPairs:
     figures:
         Pair by pair, the figures of the group's cells, in their order.
     overhead_s:
-        Seconds that a pair takes besides its cells: both start and stop.
+        Seconds that a pair takes besides its cells: both start and stop. Groups of one service share them.
     """
 
     cells: Sequence[Cell]
@@ -59,6 +59,11 @@ class GroupPairs:
         """Seconds that each cell takes in a pair."""
         seconds: Floats = np.mean([[figure.seconds for figure in pair] for pair in self.figures], axis=0)
         return seconds
+
+    @property
+    def pair_s(self) -> float:
+        """Seconds that a pair takes."""
+        return self.overhead_s + float(self.cell_s.sum())
 
     @property
     def spread(self) -> float:
@@ -124,7 +129,7 @@ def promise(policy: Policy, groups: Sequence[GroupPairs], *, least_pairs: int, b
     rng = np.random.default_rng(_SEED)
     quick, calm_passed = simulate(policy, groups, calm, rng)
     slow, noisy_passed = simulate(policy, groups, noisy, rng)
-    least = least_pairs * sum(group.overhead_s + group.cell_s.sum() for group in groups) / 60
+    least = least_pairs * sum(group.pair_s for group in groups) / 60
     budget = budget_s / 60
     return Promise(
         excluded=max(policy.of_group(group.cells[0].group).excluded for group in groups),

@@ -11,6 +11,8 @@ _PORT_VARIABLE = re.compile(r"([A-Z0-9]+_)*PORT")
 # They make the option --port of a function's parameter.
 _MAKE_OPTIONS = frozenset({"fire", "jsonargparse", "tyro", "typer"})
 _UPLOAD = "UploadFile"
+# The name of LitServe's parameter, and so of a form's only field.
+_BODY = "request"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,13 @@ class Endpoint:
     keys: tuple[str, ...] = ()
     is_stream: bool = False
     takes_form: bool = False
+
+    @property
+    def form_field(self) -> str | None:
+        """The field of the form that the file belongs in; None where no form is taken."""
+        if not self.takes_form:
+            return None
+        return self.keys[0] if self.keys else _BODY
 
 
 @dataclass(frozen=True)

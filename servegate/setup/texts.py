@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from keyword import iskeyword
 
+from servegate.load.expected import Json, Lines, Text
+from servegate.setup.answers import Exchange
 from servegate.setup.project import Project
-from servegate.setup.requests import Exchange
 
 _WIDTH = 120
+# Names that the file uses itself.
+_TAKEN = frozenset({"pytest", "service"})
 # Of this version of GitHub's own action; a tag may be moved, a commit can't.
 _CHECKOUT = "actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2"
 
@@ -15,13 +19,13 @@ _TESTS = '''\
 {imports}
 import pytest
 
-from servegate.api import HttpService, HttpTarget, Workload
+from servegate.api import {names}
 
 service = HttpService({service})
 {targets}
 
 
-@pytest.mark.perf_target({names})
+@pytest.mark.perf_target({groups})
 def test_service(perf_cell):
     perf_cell.check()
 '''
@@ -69,7 +73,8 @@ def name_groups(exchanges: Sequence[Exchange]) -> Mapping[str, Exchange]:
     for exchange in exchanges:
         words = re.findall(r"[a-z0-9]+", exchange.request.path.lower())
         name = "_".join(words[-1:]) or "api"
-        names[name if name not in names and name[0].isalpha() else "_".join(["api", *words])] = exchange
+        is_free = name[0].isalpha() and name not in {*names, *_TAKEN} and not iskeyword(name)
+        names[name if is_free else "_".join(["api", *words])] = exchange
     return names
 
 
@@ -81,24 +86,28 @@ def performance_tests(project: Project, groups: Mapping[str, Exchange]) -> str:
     if project.code.health_path != "/health":
         service.append(f"health_path={literal(project.code.health_path)}")
     needs_path = any(exchange.request.file is not None for exchange in groups.values())
+    answers = {type(found.expected).__name__ for found in groups.values() if not isinstance(found.expected, Json)}
     return _TESTS.format(
         imports="\nfrom pathlib import Path\n" if needs_path else "",
         service=", ".join(service),
         targets="\n".join(_target(name, exchange) for name, exchange in groups.items()),
-        names=", ".join(groups),
+        groups=", ".join(groups),
+        names=", ".join(sorted(["HttpService", "HttpTarget", "Workload", *answers])),
     )
 
 
 def _target(name: str, exchange: Exchange) -> str:
     request = exchange.request
-    path, expected = literal(request.path), f"expected={literal(exchange.expected)}"
+    path = literal(request.path)
+    body = f"(Path(__file__).parent.parent / {literal(request.file)}).read_bytes()"
     if request.file is None:
         make, sent = "Workload.from_json", [path, literal(request.document)]
+    elif request.field is not None:
+        upload = f"({literal(request.file_name)}, {body}, {literal(request.content_type)})"
+        make, sent = "Workload.multipart", [path, f"{{{literal(request.field)}: {upload}}}"]
     else:
-        content_type = literal({"Content-Type": request.content_type})
-        body = f"(Path(__file__).parent.parent / {literal(request.file)}).read_bytes()"
-        make, sent = "Workload", [path, body, content_type]
-    arguments = [*sent, expected, *([f"tolerance={exchange.tolerance:g}"] if exchange.tolerance else [])]
+        make, sent = "Workload", [path, body, literal({"Content-Type": request.content_type})]
+    arguments = [*sent, *_expected(exchange.expected)]
     workload = f"{make}({', '.join(arguments)})"
     line = f'{name} = HttpTarget("{name}", service, {workload})'
     if len(line) <= _WIDTH:
@@ -109,6 +118,18 @@ def _target(name: str, exchange: Exchange) -> str:
         lines = "".join(f"        {argument},\n" for argument in arguments)
         workload = f"{make}(\n{lines}    )"
     return f'{name} = HttpTarget(\n    "{name}",\n    service,\n    {workload},\n)'
+
+
+def _expected(answer: Json | Lines | Text) -> list[str]:
+    """The arguments that name the right answer."""
+    match answer:
+        case Json(document, tolerance):
+            return [f"expected={literal(document)}", *([f"tolerance={tolerance:g}"] if tolerance else [])]
+        case Lines(documents, tolerance):
+            within = f", tolerance={tolerance:g}" if tolerance else ""
+            return [f"expected=Lines({literal(list(documents))}{within})"]
+        case Text(text):
+            return [f"expected=Text({literal(text)})"]
 
 
 def literal(value: object) -> str:

@@ -9,11 +9,15 @@ from unit_tests.builders.repository import ROOT
 from unit_tests.builders.tiny_project import git
 
 EXAMPLES = ROOT / "examples"
-# A request with a known right answer, as a user would give it to `servegate init`.
+# Requests with a known right answer, as a user would give them to `servegate init`.
 WRITTEN_BY_INIT = {
-    "getting_started": '{"input": 4.0}',
-    "src_layout": '/words={"text": "a review is a review"}',
-    "own_weights": '{"pixels": [0, 80, 80, 0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200, 0]}',
+    "getting_started": ['{"input": 4.0}'],
+    "src_layout": [
+        '/words={"text": "a review is a review"}',
+        "/upload=@review.txt",
+        '/summary={"text": "a great film with a boring end"}',
+    ],
+    "own_weights": ['{"pixels": [0, 80, 80, 0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200, 0]}'],
 }
 
 

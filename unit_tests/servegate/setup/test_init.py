@@ -28,7 +28,7 @@ def init(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("name", NEEDS_LITSERVE)
 def test_it_writes_the_files_of_the_example(name: str, tmp_path: Path) -> None:
     folder = copy_unguarded(name, tmp_path / "project")
-    result = init(folder, "--request", WRITTEN_BY_INIT[name])
+    result = init(folder, *(f"--request={request}" for request in WRITTEN_BY_INIT[name]))
     assert result.returncode == 0, result.stdout + result.stderr
     written = git(folder, "ls-files", "--modified", "--others", "--exclude-standard").splitlines()
     assert "perf_tests/test_service.py" in written
@@ -117,11 +117,18 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({})
 
     def do_POST(self):
-        text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"]
-        self.answer({"score": len(text) / 10})
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/words":
+            self.send(b'{"word": "good"}\\n{"word": "film"}\\n')
+        elif self.path == "/upload":
+            self.send(b"%d lines" % body.count(b"a line"))
+        else:
+            self.answer({"score": len(json.loads(body)["text"]) / 10})
 
     def answer(self, document):
-        body = json.dumps(document).encode()
+        self.send(json.dumps(document).encode())
+
+    def send(self, body):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -178,6 +185,39 @@ def test_a_person_who_says_no_gets_nothing_written(answering: Path) -> None:
     with pytest.raises(SetupError, match="nothing was written"):
         run_init(answering, InitOptions(question=answer('{"text": "a"}', '{"text": "b"}', "no")), lambda _: None)
     assert git(answering, "ls-files", "--others", "--exclude=__pycache__") == before
+
+
+def test_a_form_and_a_stream_are_guarded_too(answering: Path) -> None:
+    """The field's name comes from the code; a text and a stream are compared as what they are."""
+    (answering / "server.py").write_text(
+        "import os\n"
+        "import litserve as ls\n"
+        "class Upload(ls.LitAPI):\n"
+        "    def decode_request(self, request): return request['photo'].file.read()\n"
+        "class Words(ls.LitAPI):\n"
+        "    def decode_request(self, request): return request['text']\n"
+        "server = ls.LitServer([Upload(api_path='/upload'), Words(api_path='/words', stream=True)])\n"
+        "server.run(port=int(os.environ['PORT']), generate_client_file=False)\n"
+    )
+    (answering / "lines.txt").write_text("a line\na line\n")
+    result = init(answering, "--request=/upload=@lines.txt", '--request=/words={"text": "good film"}')
+    assert result.returncode == 0, result.stderr
+    tests = (answering / "perf_tests" / "test_service.py").read_text()
+    assert "from servegate.api import HttpService, HttpTarget, Lines, Text, Workload\n" in tests
+    body = '(Path(__file__).parent.parent / "lines.txt").read_bytes()'
+    assert f'{{"photo": ("lines.txt", {body}, "text/plain")}},' in tests
+    assert 'expected=Text("2 lines"),' in tests
+    assert 'expected=Lines([{"word": "good"}, {"word": "film"}])' in tests
+    compile(tests, "test_service.py", "exec")
+
+
+def test_a_form_takes_a_file(answering: Path) -> None:
+    (answering / "server.py").write_text(
+        (answering / "server.py").read_text().replace("request['text']", "request['photo'].file.read()")
+    )
+    result = init(answering, '--request=/rank={"text": "bad"}', "--request=/v1/score=@server.py")
+    assert result.returncode == 2
+    assert "POST /rank takes an uploaded file: give one of the project, as /rank=@photo.jpg" in result.stderr
 
 
 def test_an_answer_that_was_given_is_held_against_the_service(answering: Path) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from servegate.setup import obstacles
 from servegate.setup.obstacles import find_in_code, find_in_repository, find_load, find_machine_limits, find_proxy
+from servegate.telemetry.outside_load import CpuReading
 from unit_tests.builders.tiny_project import git
 
 
@@ -26,12 +28,13 @@ def test_the_machine(tmp_path: Path, file: str, text: str, told: str | None) -> 
     assert [sentence[: len(told or "")] for sentence in found] == ([told] if told else [])
 
 
-def test_load_of_others_is_told_in_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("psutil.cpu_percent", lambda _: 75.0)
-    (told,) = find_load(cores=4)
-    assert told.startswith("other programs use 3.0 of 4 cores now")
-    monkeypatch.setattr("psutil.cpu_percent", lambda _: 2.0)
-    assert not list(find_load(cores=4))
+@pytest.mark.parametrize(("machine_s", "told"), [(13.5, "other programs use 3.0 cores now"), (10.6, None)])
+def test_load_of_others_is_told_in_cores(monkeypatch: pytest.MonkeyPatch, machine_s: float, told: str | None) -> None:
+    """Of the CPU time that the machine has spent in a second, our own processes had half a second."""
+    readings = [CpuReading(0.0, 10.0, 1.0), CpuReading(1.0, machine_s, 1.5)]
+    monkeypatch.setattr(obstacles, "read_cpu", lambda: readings.pop(0))
+    monkeypatch.setattr(obstacles, "_WATCHED_S", 0.0)
+    assert [sentence[: len(told or "")] for sentence in find_load()] == ([told] if told else [])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""A few pairs of fresh processes of identical code: the working tree beside itself, measured as a comparison does."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from servegate.errors import ServegateError, SetupError
+from servegate.judging.figures.kinds import TAIL
+from servegate.judging.pairs import PairFigure
+from servegate.measure.fresh_pairs import FreshPairs
+from servegate.measure.side_by_side import join_plans, plan_pair, share_processes
+from servegate.records import Cell
+from servegate.setup.collected import Collected
+from servegate.setup.resolution import GroupPairs
+from servegate.storage.arms import open_twins
+from servegate.storage.carried import advise_to_carry
+
+_LEAST_PAIRS, _MOST_PAIRS = 3, 8
+_ENOUGH_S = 60.0
+
+
+def measure_identical(
+    collected: Collected, watch: Callable[[], AbstractContextManager[None]], tell: Callable[[str], None]
+) -> list[GroupPairs]:
+    """Measure at least three pairs, and more while a minute isn't over.
+
+    Parameters
+    ----------
+    watch:
+        As in `FreshPairs`.
+    tell:
+        Takes a line for the user.
+
+    Raises
+    ------
+    SetupError
+        When an answer was wrong under load.
+    ServegateError
+        When the processes don't start; where they miss a file, the message names `perf_carry`.
+    """
+    settings = collected.settings
+    takes_turns = {target.name: TAIL in target.figures for target, _ in collected.targets}
+    figures: dict[str, list[Mapping[Cell, PairFigure]]] = {name: [] for name in takes_turns}
+    overhead_s = dict.fromkeys(takes_turns, 0.0)
+    start_s = time.monotonic()
+    with open_twins(settings.root, carried=settings.project.carried) as arms:
+        pairs = FreshPairs(arms.base, arms.head, settings.judging.schedule, watch=watch)
+        number = 0
+        while number < _LEAST_PAIRS or (number < _MOST_PAIRS and time.monotonic() - start_s < _ENOUGH_S):
+            number += 1
+            for target, groups in share_processes(collected.targets):
+                tell(f"{', '.join(groups)}: pair {number} of identical code …")
+                plans = [plan_pair(cells, (), cells, takes_turns=takes_turns[name]) for name, cells in groups.items()]
+                pair_start_s = time.monotonic()
+                try:
+                    measured = pairs.measure(target, join_plans(filter(None, plans)))
+                except ServegateError as error:
+                    raise advise_to_carry(error) from None
+                _require_right(measured.figures)
+                spent_s = time.monotonic() - pair_start_s - sum(part.seconds for part in measured.figures.values())
+                for name, cells in groups.items():
+                    figures[name].append({cell: measured.figures[cell] for cell in cells})
+                    overhead_s[name] += max(0.0, spent_s) / len(groups)
+    return [
+        GroupPairs(cells, _in_order(figures[target.name], cells), overhead_s[target.name] / number)
+        for target, cells in collected.targets
+    ]
+
+
+def _in_order(pairs: Sequence[Mapping[Cell, PairFigure]], cells: Sequence[Cell]) -> list[list[PairFigure]]:
+    return [[pair[cell] for cell in cells] for pair in pairs]
+
+
+def _require_right(figures: Mapping[Cell, PairFigure]) -> None:
+    for cell, figure in figures.items():
+        wrong = [*figure.head.failures, *figure.base.failures]
+        if wrong:
+            raise SetupError(f"under the load of {cell} an answer was wrong: {wrong[0]}")
