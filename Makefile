@@ -9,7 +9,7 @@ LOCKS := requirements.lock requirements-gate.lock requirements-dev.lock
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow test-browser test-wheel soak fuzz overload kills mutants perf perf-quick perf-plain compare-engines profile screenshots calibrate accept serve check lock
+.PHONY: help setup test test-slow test-browser test-wheel soak fuzz overload kills mutants perf perf-quick perf-plain compare-engines profile gpu-check screenshots calibrate accept serve check lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -66,6 +66,9 @@ compare-engines: $(READY) ## the built-in load client and Locust on the same ser
 
 profile: $(READY) ## where the time of a request goes, by stage and by process
 	$(BIN)/python -m tools.profile_request $(ARGS)
+
+gpu-check: $(READY) ## what this machine's GPU does with the service, in ten minutes; docs/gpu.md
+	$(BIN)/python -m tools.gpu_check $(ARGS)
 
 screenshots: $(READY) ## pictures of the last run's report, by Chromium, into docs/images
 	$(BIN)/python -m tools.screenshots $(ARGS)

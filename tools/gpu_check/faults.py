@@ -1,0 +1,105 @@
+"""What only a GPU can show: queued work of a stopped process, and a worker whose device is lost."""
+
+import io
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import requests
+import torch
+from PIL import Image
+
+from perf_tests.photos import cat_jpeg
+from servegate.processes.server import ServerProcess
+from tools.gpu_check.steps import CannotRunError, Row
+from tools.stress.server_processes import server_command, workers_of
+
+_ROOT = Path(__file__).parents[2]
+_STOPPED_S = 3.0
+# Queues some seconds of work and says so; says how long the rest took once it goes on.
+_QUEUE = """
+import sys, time, torch
+a = torch.randn(8192, 8192, device="cuda")
+a @ a
+torch.cuda.synchronize()
+start = time.perf_counter()
+a @ a
+torch.cuda.synchronize()
+for _ in range(int(2.0 / (time.perf_counter() - start))):
+    a @ a
+print("queued", flush=True)
+sys.stdin.readline()
+start = time.perf_counter()
+torch.cuda.synchronize()
+print(time.perf_counter() - start, flush=True)
+"""
+# Appended to a copy of the service: a photo that is all magenta fails an assertion on the device.
+_ASSERTION = """
+
+def _with_assertion(predict):
+    def check(self, images, **options):
+        if (images[:, ::16, ::16] == (255, 0, 255)).all(axis=(1, 2, 3)).any():
+            torch._assert_async(torch.zeros(1, device=self._device))
+        return predict(self, images, **options)
+
+    return check
+
+
+Classifier.predict = _with_assertion(Classifier.predict)
+"""
+
+
+def rows() -> Iterator[Row]:
+    """One for each fault."""
+    if not torch.cuda.is_available():
+        raise CannotRunError("there is no GPU that torch can use")
+    yield _stopped()
+    yield from _device_lost()
+
+
+def _stopped() -> Row:
+    """Stop a process for longer than its queued work takes; what is left of that afterwards didn't run meanwhile."""
+    command = [sys.executable, "-c", _QUEUE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdin is not None
+        assert job.stdout is not None
+        job.stdout.readline()
+        job.send_signal(signal.SIGSTOP)
+        time.sleep(_STOPPED_S)
+        job.send_signal(signal.SIGCONT)
+        job.stdin.write("\n")
+        job.stdin.flush()
+        left_s = float(job.stdout.readline())
+    return {"queued s of a process stopped for 3 s": 2.0, "left afterwards s": left_s, "it ran on": left_s < 1.0}
+
+
+def _device_lost() -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(_ROOT / "service", Path(folder) / "service", ignore=shutil.ignore_patterns("__pycache__"))
+        with (Path(folder) / "service/model/classifier.py").open("a") as source:
+            source.write(_ASSERTION)
+        command = server_command("--workers-per-device", "1", "--device", "cuda")
+        with ServerProcess(command, cwd=Path(folder), env={"PYTHONPATH": folder}, ready_deadline_s=50) as server:
+            [before] = workers_of(server.process.pid)
+            magenta = io.BytesIO()
+            Image.new("RGB", (224, 224), (255, 0, 255)).save(magenta, "PNG")
+            start_s = time.monotonic()
+            status = _post(server.url, magenta.getvalue()).status_code
+            while (answer := _post(server.url, cat_jpeg())).status_code != 200 and time.monotonic() < start_s + 40:
+                time.sleep(0.2)
+            yield {
+                "status of the photo that fails": status,
+                "status of the next": answer.status_code,
+                "seconds to that": time.monotonic() - start_s,
+                "the worker was replaced": before not in workers_of(server.process.pid),
+            }
+
+
+def _post(url: str, photo: bytes) -> requests.Response:
+    headers = {"content-type": "application/octet-stream"}
+    return requests.post(f"{url}/predict", data=photo, headers=headers, timeout=60)

@@ -1,0 +1,110 @@
+"""Milliseconds a batch of the model alone: engines, precisions, CUDA graphs, padding against splitting, copies."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
+
+import numpy as np
+import torch
+
+from perf_tests.photos import cat_jpeg
+from service.images import ImageReader
+from service.model.classifier import Classifier, default_precision
+from service.model.compiled import split_sizes
+from service.model.errors import ModelError
+from service.model.network import ImageNetwork
+from service.model.weights import load_model
+from service.settings import Precision, Settings, load_settings
+from tools.gpu_check.steps import Row
+
+_SECONDS = 0.4  # of each measurement
+_EXPECTED_CAT, _TOLERANCE = 0.9962, 0.02
+
+
+def rows() -> Iterator[Row]:
+    """One for each engine, precision and size, then one for each comparison."""
+    torch.set_grad_enabled(False)
+    settings = load_settings([], "gpu-check")
+    kind = settings.resolved_device
+    sizes = (1, 8, 64, 256) if kind == "cuda" else (1, 8)
+    precisions: tuple[Precision, ...] = ("bfloat16", "float16") if kind == "cuda" else (default_precision(kind),)
+    for precision in precisions:
+        for engine in ("eager", "inductor"):
+            yield from _of_engine(settings, engine, precision, sizes)
+    yield from _copies(kind, sizes)
+    if kind == "cuda":
+        yield from _graphs(settings, precisions[0], sizes)
+    else:
+        yield {"CUDA graphs": "not here: there is no GPU"}
+
+
+def _of_engine(settings: Settings, engine: str, precision: Precision, sizes: tuple[int, ...]) -> Iterator[Row]:
+    of = {"engine": engine, "precision": precision}
+    try:
+        chosen = settings.model_copy(update={"engine": engine, "precision": precision})
+        classifier = Classifier.from_settings(chosen, settings.resolved_device)
+    except ModelError as error:
+        yield {**of, "could not be had": str(error)}
+        return
+    photo = np.stack([ImageReader().read(cat_jpeg())])
+    cat = float(classifier.predict(photo)[0, classifier.labels.index("Cat")])
+    yield {**of, "P(cat)": cat, "right": abs(cat - _EXPECTED_CAT) <= _TOLERANCE}
+    for size in sizes:
+        images = np.repeat(photo, size, axis=0)
+        yield {**of, "batch": size, "ms": 1e3 * _seconds(partial(classifier.predict, images))}
+    if engine == "inductor" and sizes[-1] > 63:
+        yield from _filled(classifier, np.repeat(photo, 63, axis=0))
+
+
+def _filled(classifier: Classifier, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Iterator[Row]:
+    """Compute 63 images in one forward pass of 64, and in passes that are exactly full."""
+    parts = np.split(images, np.cumsum(split_sizes(len(images), (64, 32, 16, 8, 4, 2, 1)))[:-1])
+    yield {"63 images": "filled up to 64", "ms": 1e3 * _seconds(lambda: classifier.predict(images))}
+    yield {
+        "63 images": f"split into {len(parts)}",
+        "ms": 1e3 * _seconds(lambda: [classifier.predict(part) for part in parts]),
+    }
+
+
+def _copies(kind: str, sizes: tuple[int, ...]) -> Iterator[Row]:
+    for size in sizes:
+        images = torch.zeros((size, 224, 224, 3), dtype=torch.uint8)
+        if kind == "cpu":
+            yield {"copy of a batch": size, "ms": 1e3 * _seconds(images.clone)}
+            continue
+        pinned = images.pin_memory()
+        yield {
+            "copy of a batch to the GPU": size,
+            "pageable ms": 1e3 * _seconds(partial(images.to, "cuda")),
+            "pinned ms": 1e3 * _seconds(partial(pinned.to, "cuda", non_blocking=True)),
+            "into pinned ms": 1e3 * _seconds(partial(pinned.copy_, images)),
+        }
+
+
+def _graphs(settings: Settings, precision: Precision, sizes: tuple[int, ...]) -> Iterator[Row]:
+    network = ImageNetwork(load_model(settings), precision, torch.device("cuda"))
+    for size in sizes:
+        images = torch.zeros((size, 224, 224, 3), dtype=torch.uint8, device="cuda")
+        for _ in range(3):
+            network(images)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            network(images)
+        yield {"CUDA graph of eager": size, "precision": precision, "ms": 1e3 * _seconds(graph.replay)}
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """The median of the calls in some time, the device synchronised."""
+    synchronize: Callable[[], object] = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
+    for _ in range(2):
+        work()
+    synchronize()
+    taken, end_s = list[float](), time.monotonic() + _SECONDS
+    while time.monotonic() < end_s:
+        start_s = time.perf_counter()
+        work()
+        synchronize()
+        taken.append(time.perf_counter() - start_s)
+    return median(taken)
