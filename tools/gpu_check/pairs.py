@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from perf_tests.targets import API
+from servegate.measure.targets import PausableTarget
 from servegate.records import Cell, Checkout
 from tools.calibration.slowdowns import Slowdown
 from tools.gpu_check.steps import Row
@@ -28,14 +29,15 @@ def rows() -> Iterator[Row]:
     """One for each pair and each length of burst."""
     for name, slowdown in (("identical", None), (f"predict {_SHARE:.0%} slower", Slowdown("predict", _SHARE))):
         with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-            arms = []
+            arms: list[PausableTarget] = []
             for arm in ("base", "head"):
                 copy = Path(folder) / arm
                 shutil.copytree(_ROOT / "service", copy / "service", ignore=shutil.ignore_patterns("__pycache__"))
                 if slowdown is not None and arm == "head":
                     slowdown.inject(copy)
                 launched = running.enter_context(API.launch(Checkout(arm, copy, sys.executable)))
-                arms.append(launched.wait_until_ready())
+                launched.wait_until_ready()
+                arms.append(launched.open())
             for burst_s, count in _BURSTS_S.items():
                 loads = [arm.start_load(_CELL) for arm in arms]
                 for turn in range(count):
