@@ -94,7 +94,13 @@ class SideBySide:
                 plans: dict[str, PairPlan] = {}
                 for group, cells in groups.items():
                     suspected, takes_turns = figures.open_kinds(group), TAIL in figures.kinds(group)
-                    plan = plan_pair(judge.open_cells(group), suspected, cells, takes_turns=takes_turns)
+                    plan = plan_pair(
+                        judge.open_cells(group),
+                        suspected,
+                        cells,
+                        takes_turns=takes_turns,
+                        is_early=pair <= figure_policy.first_pairs,
+                    )
                     if plan is not None:
                         plans[group] = plan
                 if not plans:
@@ -157,6 +163,7 @@ def plan_pair(
     cells: Sequence[Cell],
     *,
     takes_turns: bool,
+    is_early: bool,
 ) -> PairPlan | None:
     """What the next pair of a group must show; None if nothing.
 
@@ -170,13 +177,15 @@ def plan_pair(
         All of the group: a figure is of all its cells together.
     takes_turns:
         Whether late requests are judged; else there is no need for turns.
+    is_early:
+        Whether figures have not been looked at; from then on only one that is suspected needs turns.
     """
     if not open_cells and not suspected:
         return None
     for_bursts, for_turns = ({COST}, {TAIL, GROWTH}) if takes_turns else ({COST, GROWTH}, set())
     return PairPlan(
         bursts=open_cells if for_bursts.isdisjoint(suspected) else cells,
-        turns=() if not takes_turns else open_cells if for_turns.isdisjoint(suspected) else cells,
+        turns=cells if not for_turns.isdisjoint(suspected) else open_cells if takes_turns and is_early else (),
     )
 
 

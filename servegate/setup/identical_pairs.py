@@ -50,7 +50,10 @@ def measure_identical(
             number += 1
             for target, groups in share_processes(collected.targets):
                 tell(f"{', '.join(groups)}: pair {number} of identical code …")
-                plans = [plan_pair(cells, (), cells, takes_turns=takes_turns[name]) for name, cells in groups.items()]
+                plans = [
+                    plan_pair(cells, (), cells, takes_turns=takes_turns[name], is_early=True)
+                    for name, cells in groups.items()
+                ]
                 pair_start_s = time.monotonic()
                 try:
                     measured = pairs.measure(target, join_plans(filter(None, plans)))

@@ -192,12 +192,19 @@ class TestRecordedNoise:
         noise = RecordedNoise.from_pairs([replace(recorded, cells=slow)], JUDGED_CELLS, replace(SCHEDULE, blocks=4))
         assert noise.times.cell_s == pytest.approx([60 - 8 * 0.8, 60 - 8 * 0.3, 60 - 8 * 0.3])
 
-    def test_turns_that_older_records_lack_are_added_where_something_waits(self) -> None:
+    def test_turns_count_up_to_the_first_look_and_are_no_part_of_a_cells_time(self) -> None:
+        """Older records lack them; the two API cells take them."""
         (recorded,) = make_pairs(1)
         taken = replace(recorded, figures={"api tail": (1.5, 1.6)})
-        for pair, turns_s in ((recorded, 4 * 0.75), (taken, 0.0)):
+        for pair, turns_s in ((recorded, 0.0), (taken, 4 * 0.75)):
             noise = RecordedNoise.from_pairs([pair], JUDGED_CELLS, replace(SCHEDULE, turn_s=0.75))
-            assert noise.times.cell_s == pytest.approx([CELL_S, CELL_S + turns_s, CELL_S + turns_s])
+            assert noise.times.cell_s == pytest.approx([CELL_S, CELL_S - turns_s, CELL_S - turns_s])
+            assert noise.times.turns_s == 2 * 4 * 0.75
+        without, with_turns = (
+            simulate_runs(POLICY, replace(noise, times=replace(noise.times, turns_s=turns_s)), {}, 1, generator)
+            for turns_s, generator in ((0.0, np.random.default_rng(0)), (6.0, np.random.default_rng(0)))
+        )
+        assert with_turns.minutes[0] - without.minutes[0] == pytest.approx(POLICY.looks[0] * 6.0 / 60)
 
     def test_drawn_pairs_keep_the_correlation_between_cells(self) -> None:
         common = np.random.default_rng(1).standard_normal((40, 1, 1)) * 0.03

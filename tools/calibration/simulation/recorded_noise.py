@@ -88,17 +88,18 @@ def _pair_times(pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Sc
             cell.group: float(np.median([pair.cells[str(cell)].start_seconds for pair in pairs])) for cell in cells
         },
         cell_s=[float(np.median([_cell_seconds(pair, cell, schedule) for pair in pairs])) for cell in cells],
+        turns_s=_TURNS * schedule.turn_s * sum(not isinstance(TARGETS[cell.group], WorkerTarget) for cell in cells),
     )
 
 
 def _cell_seconds(pair: PairRecord, cell: Cell, schedule: Schedule) -> float:
-    """Seconds of a cell without the bursts that are left out, and with the turns that older records lack.
+    """Seconds of a cell without its turns, which older records lack, and without the bursts that are left out.
 
     A worker takes no turns, and its burst holds one batch at least.
     """
     recorded, burst_s, turns_s = pair.cells[str(cell)], pair.burst_s, 0.0
     if isinstance(TARGETS[cell.group], WorkerTarget):
         burst_s = max(burst_s, int(cell.value) / float(np.median((recorded.base_per_s, recorded.head_per_s))))
-    elif not pair.figures:
+    elif pair.figures:
         turns_s = _TURNS * schedule.turn_s
-    return recorded.seconds - (pair.blocks - schedule.blocks) * _BURSTS_OF_A_BLOCK * burst_s + turns_s
+    return recorded.seconds - (pair.blocks - schedule.blocks) * _BURSTS_OF_A_BLOCK * burst_s - turns_s

@@ -29,11 +29,14 @@ class PairTimes:
     start_s:
         Seconds that the starts of a group's processes take.
     cell_s:
-        Seconds of each cell, in their order.
+        Seconds of each cell's bursts, in their order.
+    turns_s:
+        Seconds of all turns, which a pair has up to the first look.
     """
 
     start_s: Mapping[str, float]
     cell_s: Sequence[float]
+    turns_s: float = 0.0
 
 
 class Noise(Protocol):
@@ -87,7 +90,7 @@ def simulate_runs(
     log_ratios = log_ratios + np.array([effects.get(cell, 0.0) for cell in noise.cells])
     test = SequentialTest(policy, noise.cells, runs=(runs,))
     group_of_cell = np.array([test.group_names.index(cell.group) for cell in noise.cells])
-    seconds, before = np.zeros(runs), 0
+    seconds, before = np.full(runs, policy.looks[0] * noise.times.turns_s), 0
     for look in policy.looks:
         seconds += (look - before) * _pair_seconds(test, group_of_cell, noise.times)
         test.look(log_ratios[:, :look], variances[:, :look])

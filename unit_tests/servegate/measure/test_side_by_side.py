@@ -105,28 +105,35 @@ def test_a_group_that_can_not_be_measured_leaves_the_other_to_be_judged(
 
 
 @pytest.mark.parametrize(
-    ("open_cells", "suspected", "takes_turns", "bursts", "turns"),
+    ("open_cells", "suspected", "takes_turns", "is_early", "bursts", "turns"),
     [
-        ([CELL], [], True, [CELL], [CELL]),
-        ([CELL], [], False, [CELL], []),
-        ([], [START], True, [], []),
-        ([], [TAIL], True, [], [CELL, QUIET]),
-        ([], [GROWTH], True, [], [CELL, QUIET]),
-        ([], [GROWTH], False, [CELL, QUIET], []),
-        ([], [COST], True, [CELL, QUIET], []),
-        ([CELL], [COST, MEMORY], True, [CELL, QUIET], [CELL]),
+        ([CELL], [], True, True, [CELL], [CELL]),
+        ([CELL], [], True, False, [CELL], []),
+        ([CELL], [], False, True, [CELL], []),
+        ([], [START], True, False, [], []),
+        ([], [TAIL], True, False, [], [CELL, QUIET]),
+        ([], [GROWTH], True, False, [], [CELL, QUIET]),
+        ([], [GROWTH], False, False, [CELL, QUIET], []),
+        ([], [COST], True, False, [CELL, QUIET], []),
+        ([CELL], [COST, MEMORY], True, False, [CELL, QUIET], []),
+        ([CELL], [TAIL], True, False, [CELL], [CELL, QUIET]),
     ],
 )
 def test_a_pair_loads_what_is_open_and_what_a_figure_needs(
-    open_cells: list[Cell], suspected: list[FigureKind], takes_turns: bool, bursts: list[Cell], turns: list[Cell]
+    open_cells: list[Cell],
+    suspected: list[FigureKind],
+    takes_turns: bool,
+    is_early: bool,
+    bursts: list[Cell],
+    turns: list[Cell],
 ) -> None:
-    plan = plan_pair(open_cells, suspected, [CELL, QUIET], takes_turns=takes_turns)
+    plan = plan_pair(open_cells, suspected, [CELL, QUIET], takes_turns=takes_turns, is_early=is_early)
     assert plan is not None
     assert (list(plan.bursts), list(plan.turns)) == (bursts, turns)
 
 
 def test_nothing_open_needs_no_pair() -> None:
-    assert plan_pair([], [], [CELL], takes_turns=True) is None
+    assert plan_pair([], [], [CELL], takes_turns=True, is_early=True) is None
 
 
 def test_targets_of_one_service_share_its_processes() -> None:
