@@ -8,20 +8,20 @@ from servegate.judging.figures.result import FigureResult
 from servegate.records import Status
 
 
-def describe_figures(figures: Sequence[FigureResult], slower: Collection[str], status: Status) -> list[str]:
+def describe_figures(figures: Sequence[FigureResult], told: Collection[str], status: Status) -> list[str]:
     """Write a clause for each figure that has a verdict, as in "`api` takes 35 % longer to start [31, 39]".
 
     Parameters
     ----------
-    slower:
-        The groups whose throughput changed: what they cost changed with it, which is no finding of its own.
+    told:
+        The groups whose throughput says it already: what they cost changed with it, which is no finding of its own.
     status:
         REGRESSED, ALLOWED, IMPROVED or INCONCLUSIVE.
     """
     found = [
         result
         for result in figures
-        if result.verdict.status is status and not (result.figure.kind is COST and result.figure.group in slower)
+        if result.verdict.status is status and not (result.figure.kind is COST and result.figure.group in told)
     ]
     if status is Status.ALLOWED:
         return [f"{_describe_change(result)}, {first_line(result.verdict.reason)}" for result in found]

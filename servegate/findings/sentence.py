@@ -52,10 +52,17 @@ def describe_findings(
     unclear = find_subjects(groups, cells, Status.INCONCLUSIVE)
     # Only cells and figures have tests that can fail.
     passed = not (of_cells | of_figures) & set(failing)
-    changed = {result.cell.group for subject in regressed + allowed + improved for result in subject.cells}
+    slower, faster = (
+        {result.cell.group for subject in subjects for result in subject.cells} for subjects in (regressed, improved)
+    )
     more, allowed_more, less, perhaps_more = (
-        describe_figures(figures, changed, status)
-        for status in (Status.REGRESSED, Status.ALLOWED, Status.IMPROVED, Status.INCONCLUSIVE)
+        describe_figures(figures, told, status)
+        for status, told in (
+            (Status.REGRESSED, slower),
+            (Status.ALLOWED, slower),
+            (Status.IMPROVED, faster),
+            (Status.INCONCLUSIVE, slower),
+        )
     )
     clauses = [
         describe_arms(arms),

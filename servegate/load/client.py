@@ -152,8 +152,10 @@ class _Load:
             if self._stopping.is_set():
                 return
             self._in_flight += 1
-            await self._requester.send(time.monotonic())
-            self._in_flight -= 1
+            try:
+                await self._requester.send(time.monotonic())
+            finally:
+                self._in_flight -= 1
 
 
 class _Cpu:

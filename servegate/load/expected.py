@@ -117,8 +117,11 @@ class Checked:
             )
 
     def find_wrong(self, body: bytes) -> str | None:
-        """As `Expected` has it."""
-        return self.function(body)
+        """As `Expected` has it; a function that fails finds the answer wrong."""
+        try:
+            return self.function(body)
+        except Exception as error:
+            return f"{self.function.__qualname__} failed on it: {error!r}"
 
     def to_json(self) -> dict[str, object]:
         """As `Expected` has it."""
@@ -140,7 +143,7 @@ def parse_expected(document: dict[str, Any]) -> Expected:
 
 def read_lines(body: bytes) -> list[object]:
     """The documents of a stream, as `Lines` has them."""
-    lines = [line.strip() for line in body.decode(errors="replace").splitlines()]
+    lines = [line.strip() for line in body.decode(errors="replace").split("\n")]
     return [_parse(line.removeprefix(_DATA).strip()) for line in lines if line and not line.startswith(_EVENT_FIELDS)]
 
 

@@ -13,7 +13,9 @@ _open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 def is_answered_rightly(url: str, workload: Workload) -> bool:
     """Send a request once. What goes wrong shows again when the service is measured, and counts there."""
-    request = urllib.request.Request(url + workload.path, workload.body, dict(workload.headers), method=workload.method)
+    # As the load client sends it; urllib would say that the body is a form.
+    headers = {"Content-Type": "application/octet-stream", **workload.headers}
+    request = urllib.request.Request(url + workload.path, workload.body, headers, method=workload.method)
     try:
         with _open_url(request, timeout=_TIMEOUT_S) as response:
             return wrong_answer(workload, response.status, response.read()) is None

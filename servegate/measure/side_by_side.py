@@ -84,6 +84,7 @@ class SideBySide:
         shared = share_processes(targets)
         errors: dict[str, ServegateError] = {}
         reports: list[PairReport] = []
+        most_pairs = max(policy.looks[-1], figure_policy.looks[-1])
         start_s = self.clock_s()
         for pair in itertools.count(1):
             pair_start_s = self.clock_s()
@@ -109,10 +110,12 @@ class SideBySide:
                     measured = self.pairs.measure(target, join_plans(plans.values()), f"{here}: {', '.join(plans)}")
                     reports.append(measured.report)
                     judge.add(measured.figures, fallback=measured.report.fallback)
-                    for group in plans:
+                    # A process that runs otherwise than intended has figures of something else.
+                    for group in plans if measured.report.fallback is None else ():
                         figures.add(group, measured.processes, measured.samples)
                 except ServegateError as error:
-                    for group in groups:
+                    # Groups that share the processes and are decided keep their verdicts.
+                    for group in plans:
                         errors[group] = error
                         judge.drop(group)
                         figures.drop(group)
@@ -122,11 +125,12 @@ class SideBySide:
             if pair in policy.looks or (last and pair < policy.looks[-1]):
                 judge.look(last=last)
                 for _, cells in targets:
-                    if judge.is_slower(cells[0].group):
+                    if judge.is_slower(cells[0].group) and cells[0].group not in figure_policy.allowed_groups:
                         figures.leave_to_throughput(cells[0].group)
             if last:
                 judge.close()
-            if is_late or not (judge.is_any_open or figures.is_any_open):
+            # A figure that is suspected and has no values any more, as after a wrong answer, would never be closed.
+            if is_late or pair >= most_pairs or not (judge.is_any_open or figures.is_any_open):
                 break
         cells_compared = {cell: found for cell, found in judge.compared_cells().items() if cell.group not in errors}
         return Compared(cells_compared, judge.compared_groups(), errors, reports, figures.results())

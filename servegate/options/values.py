@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
-from servegate.judging.figures.kinds import FIGURE_KINDS
+from servegate.judging.figures.kinds import FIGURE_KINDS, MEMORY, START
 from servegate.judging.figures.policy import DEFAULT_MARGINS
 
 
@@ -88,10 +88,17 @@ def figures(text: str) -> dict[str, float | None]:
     for part in text.split():
         name, _, margin = part.partition("=")
         where, _, kind = name.rpartition(".")
-        if kind not in names or not margin or not re.fullmatch(r"[^\s=.\[\]]*(\[[^\s=\[\]]+\])?", where):
+        if (
+            kind not in names
+            or not margin
+            or name.startswith(".")
+            or not re.fullmatch(r"[^\s=.\[\]]*(\[[^\s=\[\]]+\])?", where)
+        ):
             raise ValueError(
                 f"{part!r} must look like cost=8, api.tail=off or api[64].cost=off, with {', '.join(names)}"
             )
+        if "[" in where and kind in (MEMORY.name, START.name):
+            raise ValueError(f"{part!r}: {kind} is of the group's processes, and no cell is a part of it")
         if "[" in where and margin != "off":
             raise ValueError(f"{part!r}: a figure is of a group; one cell can only be left out, with off")
         margins[name] = None if margin == "off" else number(1e-9, 1e9)(margin)

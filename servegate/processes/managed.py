@@ -41,6 +41,7 @@ class ManagedProcess:
         self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], name: str, pipes: bool = False
     ) -> None:
         self.name = name
+        self._is_stopping = False
         self._log = ProcessLog(guard().folder)
         pipe = subprocess.PIPE if pipes else None
         try:
@@ -167,8 +168,9 @@ class ManagedProcess:
         raise self.error(f"ended with status {self._process.wait()}")
 
     def pause(self) -> None:
-        """Stop it and its children where they stand, so that they take no CPU; nothing if it has ended."""
-        self._signal_group(signal.SIGSTOP)
+        """Stop it and its children where they stand, so that they take no CPU; nothing if it has ended or is to end."""
+        if not self._is_stopping:
+            self._signal_group(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on after `pause`; nothing if it has ended."""
@@ -176,6 +178,7 @@ class ManagedProcess:
 
     def stop(self, grace_s: float = 30.0) -> None:
         """Ask it to end (SIGTERM to it alone), wait, then kill what is left of its group. Can be called again."""
+        self._is_stopping = True
         try:
             if self.returncode is None:
                 # A paused process first goes on: a signal that waits for it may be taken by a thread that can't act.

@@ -10,7 +10,8 @@ from servegate.errors import CheckoutError, NothingToCompareError, ReferenceChec
 from servegate.findings.sentence import describe_findings
 from servegate.judging.arms import PairReport, collect_details, find_fallback
 from servegate.judging.cell_result import CellResult
-from servegate.judging.figures.kinds import GroupFigure
+from servegate.judging.figures.kinds import COST, GroupFigure
+from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.policy import Policy
@@ -39,6 +40,8 @@ from servegate.telemetry.outside_load import OutsideLoad
 
 _FAILING = frozenset({Status.REGRESSED, Status.INVALID, Status.BASE_FAILED})
 _FAILING_STRICT = _FAILING | {Status.INCONCLUSIVE, Status.NO_BASELINE}
+# A cell that has one of these has nothing to say of its group's figures.
+_NO_FIGURES = frozenset({Status.INVALID, Status.BASE_FAILED, Status.INCONCLUSIVE})
 # The run ends at once with these, whatever else is to be measured.
 _ENDS_THE_RUN = (KeyboardInterrupt, SystemExit, pytest.exit.Exception)
 
@@ -70,8 +73,8 @@ class Gate:
         Called with a line of text whenever something new begins.
     targets:
         The targets of the collected tests, in the order of their groups.
-    selected:
-        The cells whose tests were collected.
+    selected, selected_figures:
+        The cells and the figures whose tests were collected.
     results:
         The result of each cell that was measured.
     groups:
@@ -94,6 +97,7 @@ class Gate:
     reference: str | None = None
     targets: Sequence[MeasurementTarget] = ()
     selected: Sequence[Cell] = ()
+    selected_figures: Sequence[GroupFigure] = ()
     results: dict[Cell, CellResult] = field(default_factory=dict)
     groups: list[GroupResult] = field(default_factory=list)
     figures: dict[GroupFigure, FigureResult] = field(default_factory=dict)
@@ -119,10 +123,25 @@ class Gate:
     def judge(self, target: MeasurementTarget, figure: GroupFigure, get_fixture: GetFixture) -> FigureResult:
         """The verdict on a figure of a target's group; the first call measures, and errors are raised, as in `measure`.
 
-        A figure without a verdict wasn't compared, as where the base has no service.
+        A figure without a verdict wasn't compared, as where the base has no service. Where a cell of its group fails,
+        as after a wrong answer, the figure has the cell's verdict: it says nothing of a service that doesn't work.
         """
         self._require(target, get_fixture, is_measured=bool(self._results_of(target)))
-        return self.figures.get(figure) or FigureResult(figure, Verdict(Status.NOT_JUDGED, "nothing was compared"), 0.0)
+        found = self.figures.get(figure) or FigureResult(
+            figure, Verdict(Status.NOT_JUDGED, "nothing was compared"), 0.0
+        )
+        if found.verdict.status is Status.NOT_JUDGED:
+            unjudged = [result for result in self._results_of(target) if result.verdict.status in _NO_FIGURES]
+            failed = next((result for result in unjudged if result.verdict.status in self.failing), None)
+            if failed is not None:
+                reason = f"{failed.cell} {failed.verdict.status}: {failed.verdict.reason}"
+                found = replace(found, verdict=Verdict(failed.verdict.status, reason))
+        return found
+
+    def begin(self) -> None:
+        """Count the time budget, and what others use of the machine, from now on."""
+        self.outside = OutsideLoad()
+        self._start_s = time.monotonic()
 
     def _require(self, target: MeasurementTarget, get_fixture: GetFixture, *, is_measured: bool) -> None:
         if not is_measured and target.name not in self._errors:
@@ -154,6 +173,29 @@ class Gate:
     def policy(self) -> Policy:
         """The judge's policy for the throughput of what this run judges."""
         return self.settings.judging.policy(groups=self._judged_groups, cells=max(1, len(self._judged)))
+
+    @property
+    def _figure_policy(self) -> FigurePolicy:
+        """The judge's policy for the figures that have a test in this run; no other one is judged."""
+        policy = self.settings.judging.figure_policy(groups=self._judged_groups)
+        without = {
+            f"{target.name}.{kind.name}": None
+            for target in self.targets
+            for kind in target.figures
+            if GroupFigure(target.name, kind) not in self.selected_figures
+        }
+        allowed = [one for one in self.allowances.values() if any(one.name == target.name for target in self.targets)]
+        # What may lose a share of its throughput may cost as much more as that alone makes.
+        dearer = {
+            f"{one.name}.{COST.name}": max(margin, 100 * one.limit / (100 - one.limit))
+            for one in allowed
+            if (margin := policy.margin_in_unit(COST, one.name)) is not None
+        }
+        return replace(
+            policy,
+            margins={**policy.margins, **dearer, **without},
+            allowed_groups=frozenset(one.name for one in allowed),
+        )
 
     @property
     def _judged(self) -> list[Cell]:
@@ -283,12 +325,11 @@ class Gate:
         end_s = self._start_s + self.settings.judging.budget_s
         chosen = [(target, [cell for cell in cells if cell.group == target.name]) for target in targets]
         try:
-            figure_policy = self.settings.judging.figure_policy(groups=self._judged_groups)
             return put_beside(
                 self.settings,
                 reference,
                 chosen,
-                (self.policy, figure_policy),
+                (self.policy, self._figure_policy),
                 end_s,
                 self.progress,
                 self.outside.watch,

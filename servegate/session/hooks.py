@@ -160,6 +160,7 @@ class SessionHooks:
         alone = groups.keys() - {cell.group for cell in selected}
         selected += [cell for cell in self._cells.values() if isinstance(cell, Cell) and cell.group in alone]
         self.session.gate.selected = selected
+        self.session.gate.selected_figures = [figure for figure in owners if isinstance(figure, GroupFigure)]
         self.session.gate.targets = [self._targets[group] for group in groups]
         for target in self.session.gate.targets:
             if (

@@ -82,6 +82,8 @@ class GateSession:
         claim = claim_machine(command, self.settings.root, waits=measuring.waits, progress=self.gate.progress)
         if claim is not None:
             self._config.add_cleanup(claim.release)
+        # Another run may have had the machine for long.
+        self.gate.begin()
 
     def _find_baseline(self) -> Baseline | None:
         root, judging, project = self.settings.root, self.settings.judging, self.settings.project

@@ -32,7 +32,7 @@ class IniFile:
         """The file that pytest reads in a project, or the one that it should get."""
         for place, (name, section) in enumerate(_PLACES):
             file = root / name
-            if file.is_file() and (place < _COUNT_WITHOUT_SECTION or section in _lines(file)):
+            if file.is_file() and (place < _COUNT_WITHOUT_SECTION or _find(section, _lines(file)) is not None):
                 return cls(file, section)
         if (root / "pyproject.toml").is_file():
             return cls(root / "pyproject.toml", "[tool.pytest.ini_options]")
@@ -51,22 +51,31 @@ class IniFile:
         if not added:
             return ()
         lines = _lines(self.path) if self.path.exists() else []
-        if self.section in lines:
-            place = lines.index(self.section) + 1
-        else:
+        found = _find(self.section, lines)
+        if found is None:
             lines += ["", self.section] if lines else [self.section]
-            place = len(lines)
+        place = len(lines) if found is None else found + 1
         lines[place:place] = added
         self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return added
 
     def _section_lines(self) -> list[str]:
         lines = _lines(self.path) if self.path.exists() else []
-        if self.section not in lines:
+        found = _find(self.section, lines)
+        if found is None:
             return []
-        rest = lines[lines.index(self.section) + 1 :]
+        rest = lines[found + 1 :]
         end = next((place for place, line in enumerate(rest) if line.startswith("[")), len(rest))
         return rest[:end]
+
+
+def _find(section: str, lines: Sequence[str]) -> int | None:
+    """The line that begins a section, whatever spaces and comments it has; a second one would make TOML invalid."""
+    for place, line in enumerate(lines):
+        header = re.fullmatch(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?", line)
+        if header is not None and f"[{header[1]}]" == section:
+            return place
+    return None
 
 
 def _as_toml(value: str | list[str]) -> str:

@@ -149,8 +149,8 @@ def _ignore(root: Path, project: Project | None, tell: Callable[[str], None]) ->
     names = ["perf-report/", "__pycache__/"]
     # LitServe writes it at each start, and a baseline is accepted only without changes.
     if project is not None and project.code.writes_client and not _is_tracked(root, "client.py"):
-        names.append("client.py")
-    missing = [name for name in names if not _is_ignored(root, name)]
+        names.append("/client.py")
+    missing = [name for name in names if not _is_ignored(root, name.removeprefix("/"))]
     if not missing:
         return
     file = root / ".gitignore"
@@ -194,10 +194,12 @@ def _write_workflow(root: Path, project: Project | None, named: str | None, tell
 
 def _main_branch(root: Path) -> str:
     """The branch that pull requests go to, as far as the clone knows."""
-    try:
-        return run_git(root, "symbolic-ref", "--short", "refs/remotes/origin/HEAD").removeprefix("origin/")
-    except CheckoutError:
-        return "main"
+    for reference in ("refs/remotes/origin/HEAD", "HEAD"):
+        try:
+            return run_git(root, "symbolic-ref", "--short", reference).removeprefix("origin/")
+        except CheckoutError:
+            continue
+    return "main"
 
 
 def question_of_terminal() -> Callable[[str], str] | None:

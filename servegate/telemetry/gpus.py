@@ -131,17 +131,22 @@ def _nvml() -> Iterator[bool]:
 
 
 def _visible_gpus() -> Iterator[Gpu]:
+    """As CUDA takes the variable: what stands behind an entry that names nothing, or a part of a GPU, is hidden."""
+    gpus = [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    entries = None if visible is None else [entry.strip() for entry in visible.split(",") if entry.strip()]
-    for index in range(pynvml.nvmlDeviceGetCount()):
-        gpu = _gpu(pynvml.nvmlDeviceGetHandleByIndex(index))
-        if entries is None or any(
-            entry == str(index) if entry.isdecimal() else gpu.uuid.startswith(entry) for entry in entries
-        ):
-            yield gpu
-    for entry in entries or ():
+    if visible is None:
+        yield from gpus
+        return
+    seen: set[int] = set()
+    for entry in filter(None, map(str.strip, visible.split(","))):
         if entry.startswith("MIG-"):
             yield _gpu(pynvml.nvmlDeviceGetHandleByUUID(entry))
+            return
+        named = [int(entry)] if entry.isdecimal() else [n for n, gpu in enumerate(gpus) if gpu.uuid.startswith(entry)]
+        if not named or named[0] >= len(gpus) or named[0] in seen:
+            return
+        seen.add(named[0])
+        yield gpus[named[0]]
 
 
 def _gpu(handle: Any) -> Gpu:

@@ -32,7 +32,7 @@ _RETRY_S = 0.05
 class ConnectionDealer(threading.Thread):
     """A thread of the main process that accepts connections, and the way to the HTTP processes.
 
-    It is made before they are forked, and started afterwards.
+    It listens just before they are forked, and is started afterwards.
 
     Parameters
     ----------
@@ -42,9 +42,8 @@ class ConnectionDealer(threading.Thread):
 
     def __init__(self, processes: int) -> None:
         super().__init__(name="dealer", daemon=True)
-        self._channels = [socket.socketpair() for _ in range(processes)]
-        for end in chain.from_iterable(self._channels):
-            weakref.finalize(self, end.close)
+        self._processes = processes
+        self._channels: list[tuple[socket.socket, socket.socket]] = []
         # The main process counts what it has dealt, each HTTP process what it has closed.
         self._dealt = np.zeros(processes, np.int64)
         self._closed = SharedArrays({"closed": ((processes,), np.int64)})["closed"]
@@ -52,8 +51,15 @@ class ConnectionDealer(threading.Thread):
         self._process = 0
 
     def listen_on(self, listener: socket.socket) -> None:
-        """Say where connections will come from. The HTTP processes close what they inherit of it."""
+        """Say where connections will come from, and open the channels. The HTTP processes close what they inherit.
+
+        No other process may inherit a channel, as one that LitServe forks before: it would hold it open, and
+        connections would be dealt to an HTTP process that has ended.
+        """
         self._listener = listener
+        self._channels = [socket.socketpair() for _ in range(self._processes)]
+        for end in chain.from_iterable(self._channels):
+            weakref.finalize(self, end.close)
 
     # The main process calls these.
 
@@ -171,6 +177,8 @@ class DealtServer:
 
     def close(self) -> None:
         """Take no more connections. Clients whose connections wait in the channel are cut off."""
+        for task in self._starting:
+            task.cancel()
         if self._channel.fileno() >= 0:
             self._loop.remove_reader(self._channel)
             self._channel.close()

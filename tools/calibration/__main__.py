@@ -28,7 +28,7 @@ from tools.calibration.gate_settings import ask_gate
 from tools.calibration.live import RUNS, record_run, usable_runs
 from tools.calibration.page import write_page
 from tools.calibration.pairs import PAIRS, append_pair, usable_pairs
-from tools.calibration.record import KINDS, record_pair
+from tools.calibration.record import KINDS, is_current, record_pair
 from tools.calibration.simulation.conditions import CELLS, GROUPS, certify_conditions
 
 _ROOT = Path(__file__).parents[2]
@@ -108,7 +108,10 @@ def _certify_conditions(records: Path) -> None:
 def _certify(folder: Path) -> None:
     settings, cells = ask_gate(_ROOT)
     judging = settings.judging
-    pairs, runs = usable_pairs(folder / PAIRS, judging.schedule, cells), usable_runs(folder / RUNS, cells)
+    pairs = [
+        pair for pair in usable_pairs(folder / PAIRS, judging.schedule, cells) if is_current(pair.kind, pair.digest)
+    ]
+    runs = [run for run in usable_runs(folder / RUNS, cells) if is_current(run.kind, run.digest)]
     if sum(pair.kind == "same" for pair in pairs) < _LEAST_PAIRS:
         _say(f"no certificate of {folder.name} yet: it needs {_LEAST_PAIRS} pairs of identical code at least")
         return

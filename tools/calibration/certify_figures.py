@@ -1,17 +1,19 @@
 """The certificate's part on figures beside throughput: false alarms of identical code, and faults of known kind."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
+from servegate.judging.figures.kinds import FigureKind
 from servegate.judging.figures.policy import FigurePolicy
+from servegate.judging.figures.values import as_change, difference
 from servegate.records import Status
 from tools.calibration.faults import FAULTS
 from tools.calibration.pairs import PairRecord
 from tools.calibration.shares import limit_share
-from tools.calibration.simulation.figures import FigureOutcomes, simulate_figures
+from tools.calibration.simulation.figures import FigureOutcomes, parse_figure, simulate_figures
 
 # Fewer pairs of a kind are no sample of what fresh processes show.
 _LEAST_PAIRS = 4
@@ -29,7 +31,7 @@ def certify_figures(
     runs:
         For each kind.
     """
-    usable = {kind: _with_figures(pairs) for kind, pairs in by_kind.items()}
+    usable = {kind: _with_figures([_only_judged(pair, policy) for pair in pairs]) for kind, pairs in by_kind.items()}
     usable = {kind: pairs for kind, pairs in usable.items() if len(pairs) >= _LEAST_PAIRS}
     if "same" not in usable:
         return None
@@ -52,10 +54,26 @@ def certify_figures(
     }
 
 
+def _only_judged(pair: PairRecord, policy: FigurePolicy) -> PairRecord:
+    """Leave out the figures that the gate doesn't judge: a record may have them, and a live run hasn't."""
+    return replace(
+        pair,
+        figures={
+            name: values
+            for name, values in pair.figures.items()
+            if policy.margin_of((figure := parse_figure(name)).kind, figure.group) is not None
+        },
+    )
+
+
 def _with_figures(pairs: Sequence[PairRecord]) -> list[PairRecord]:
     """The newest pairs that have the same figures."""
     names = next((pair.figures.keys() for pair in reversed(pairs) if pair.figures), None)
     return [pair for pair in pairs if names is not None and pair.figures.keys() == names]
+
+
+def _median_change(kind: FigureKind, pairs: Sequence[PairRecord], name: str) -> float:
+    return as_change(kind, float(np.median([difference(kind, *pair.figures[name]) for pair in pairs])))
 
 
 def _describe(pairs: Sequence[PairRecord], name: str, outcomes: FigureOutcomes) -> dict[str, Any]:
@@ -80,7 +98,6 @@ def _describe_fault(kind: str, pairs: Sequence[PairRecord], outcomes: FigureOutc
         },
         "median_pairs": float(np.median(outcomes.pairs)),
         "change": {
-            name: float(f"{np.median([pair.figures[name][1] / pair.figures[name][0] - 1 for pair in pairs]):.3g}")
-            for name in meant
+            name: parse_figure(name).kind.write(_median_change(parse_figure(name).kind, pairs, name)) for name in meant
         },
     }

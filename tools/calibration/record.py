@@ -28,6 +28,12 @@ KINDS: dict[str, Slowdown | Fault | None] = {
 TARGETS: dict[str, MeasurementTarget] = {target.name: target for target in (MODEL, API, PHOTO)}
 
 
+def is_current(kind: str, digest: str) -> bool:
+    """Whether a record is of what is injected under its name today; those from before digests were noted count."""
+    injected = KINDS.get(kind)
+    return not digest or (injected is not None and injected.digest == digest)
+
+
 @contextmanager
 def export_arms(root: Path, injected: Slowdown | Fault | None) -> Iterator[tuple[Checkout, Checkout]]:
     """Base and head as a run of the gate makes them; the head gets what is injected."""

@@ -25,6 +25,8 @@ class FigurePolicy:
     looks:
         Numbers of pairs of fresh processes at which figures are tested; a figure's error probability is shared out
         evenly among them.
+    allowed_groups:
+        Groups whose throughput may fall: what they cost is judged all the same, and not left to their throughput.
     first_pairs:
         The number of pairs from which on a figure that lies beyond its margin keeps the run going to its next look.
     """
@@ -33,12 +35,17 @@ class FigurePolicy:
     error_level: float = 0.01
     groups: int = 1
     looks: tuple[int, ...] = (8, 12)
+    allowed_groups: frozenset[str] = frozenset()
     first_pairs: int = 4
 
     def margin_of(self, kind: FigureKind, group: str) -> float | None:
         """The margin of a group's figure as a share or in natural units; None where it isn't judged."""
-        margin = self.margins.get(f"{group}.{kind.name}", self.margins[kind.name])
+        margin = self.margin_in_unit(kind, group)
         return None if margin is None else margin * kind.scale
+
+    def margin_in_unit(self, kind: FigureKind, group: str) -> float | None:
+        """The margin of a group's figure in the figure's unit; None where it isn't judged."""
+        return self.margins.get(f"{group}.{kind.name}", self.margins[kind.name])
 
     def counts(self, kind: FigureKind, cell: Cell) -> bool:
         """Whether a cell is part of its group's figure."""

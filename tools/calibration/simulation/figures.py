@@ -53,7 +53,7 @@ def simulate_figures(
     is_identical:
         Whether base and head ran the same code: which is which is then drawn, too.
     """
-    figures = [_parse(name) for name in pairs[0].figures]
+    figures = [parse_figure(name) for name in pairs[0].figures]
     statuses, lengths = [], []
     for _ in range(runs):
         judge = FigureJudge(policy, _by_group(figures))
@@ -71,7 +71,8 @@ def simulate_figures(
     return FigureOutcomes(statuses, lengths)
 
 
-def _parse(name: str) -> GroupFigure:
+def parse_figure(name: str) -> GroupFigure:
+    """Read a figure's name, as in `api tail`."""
     group, _, kind = name.rpartition(" ")
     return GroupFigure(group, _KINDS[kind])
 

@@ -294,3 +294,11 @@ def test_a_figure_that_may_have_grown_says_why_it_is_not_known_and_what_helps() 
 def test_where_every_figure_passes_no_change_was_found() -> None:
     figures = [make_figure(START, PASS, (0.01, -0.02, 0.04))]
     assert describe([make_group("api")], [make_cell("api")], figures=figures).startswith("No change found: ")
+
+
+def test_what_a_faster_group_costs_more_is_told() -> None:
+    """Its throughput says the opposite."""
+    groups = [make_group("api", IMPROVED, (0.1, 0.09, 0.11))]
+    cells = [make_cell("api", 1, IMPROVED, (0.1, 0.0, 0.2))]
+    said = describe(groups, cells, figures=[make_figure(COST, REGRESSED, (0.5, 0.48, 0.52))])
+    assert said.startswith("`api` uses 50 % more CPU time a unit [48.0, 52.0]; `api` gains 9.0 to 11.0 %")

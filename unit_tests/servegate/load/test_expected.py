@@ -141,3 +141,15 @@ def test_server_sent_events_are_lines() -> None:
 def test_a_function_that_no_module_has_is_refused(function: Any) -> None:
     with pytest.raises(ValueError, match="not a lambda or a function within another"):
         Checked(function)
+
+
+def fail_on(body: bytes) -> str | None:
+    raise KeyError(body.decode())
+
+
+def test_a_function_that_fails_finds_the_answer_wrong() -> None:
+    assert Checked(fail_on).find_wrong(b"score") == "fail_on failed on it: KeyError('score')"
+
+
+def test_a_line_may_hold_what_unicode_takes_for_the_end_of_one() -> None:
+    assert Lines([{"t": "a\u2028b"}, {"t": "c"}]).find_wrong('{"t": "a\u2028b"}\r\n{"t": "c"}\r\n'.encode()) is None

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -182,3 +183,45 @@ def test_each_pairs_details_are_kept_by_arm() -> None:
     arms = FakeArms({"base": 100.0, "head": 100.0}, details=details)
     compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(2,)), FigurePolicy(), budget_s=60.0)
     assert [{"base": pair.base.details, "head": pair.head.details} for pair in compared.reports] == [details] * 2
+
+
+def test_a_group_that_shares_processes_keeps_its_verdict_when_they_fail_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`api` is decided at the first look; then what `photo` still needs can't be measured."""
+    service, right = HttpService(["serve"]), Workload("/predict", b"", expected=None)
+    targets = [
+        (HttpTarget("api", service, right), [QUIET]),
+        (HttpTarget("photo", service, {"small": right}), [Cell("photo", "kind", "small")]),
+    ]
+    noisy = itertools.chain([0.2, -0.2, 0.2, -0.2])
+    ratios = {QUIET: itertools.repeat(-0.5), targets[1][1][0]: noisy}
+    measure_with(monkeypatch, ratios, error=None)
+    original = FreshPairs.measure
+
+    def fail_later(self: FreshPairs, target: Launchable, plan: PairPlan, here: str) -> MeasuredPair:
+        if QUIET not in plan.cells:
+            raise ProcessError("it died")
+        return original(self, target, plan, here)
+
+    monkeypatch.setattr(FreshPairs, "measure", fail_later)
+    compared = side_by_side().compare(targets, Policy(groups=2, cells=2, looks=(4, 8)), FigurePolicy(), budget_s=60.0)
+    assert list(compared.errors) == ["photo"]
+    assert compared.cells[QUIET].verdict.status is Status.REGRESSED
+
+
+def test_a_suspected_figure_without_values_does_not_keep_a_run_going_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start is beyond its margin; from the fifth pair on no process tells how long it took."""
+    arms = FakeArms({"base": 100.0, "head": 100.0}, figures=[START])
+    arms.records = {"base": ProcessRecord(6.0, None), "head": ProcessRecord(9.0, None)}
+    original, pairs = FreshPairs.measure, itertools.count(1)
+
+    def forget(self: FreshPairs, target: Launchable, plan: PairPlan, here: str) -> MeasuredPair:
+        measured = original(self, target, plan, here)
+        silent = ProcessRecord(None, None)
+        return replace(measured, processes=(silent, silent)) if next(pairs) > 4 else measured
+
+    monkeypatch.setattr(FreshPairs, "measure", forget)
+    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(4,)), FigurePolicy(), budget_s=1e9)
+    assert next(pairs) == FigurePolicy().looks[-1] + 1
+    assert compared.figures[0].verdict.status is Status.INCONCLUSIVE

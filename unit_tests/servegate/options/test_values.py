@@ -43,6 +43,8 @@ def test_figures_have_their_own_margins_unless_others_are_set() -> None:
         ("cost=0", "must lie in"),
         ("cost=nan", "must lie in"),
         ("api[64].cost=8", "one cell can only be left out, with off"),
+        ("api[64].start=off", "start is of the group's processes, and no cell is a part of it"),
+        (".cost=8", "must look like"),
     ],
 )
 def test_a_wrong_figure_is_refused(text: str, why: str) -> None:

@@ -1,6 +1,6 @@
 """What the stored baseline can't clear is compared side by side with its commit before anybody is accused."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from servegate.errors import NothingToCompareError, ProcessError, ServegateError
+from servegate.errors import ProcessError, ServegateError
 from servegate.judging.figures.kinds import START, GroupFigure
 from servegate.measure.targets import Conditions
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample, Status, Verdict
@@ -326,6 +326,7 @@ def test_a_figure_is_judged_beside_throughput_and_keeps_the_run_going_alone(
         reference="HEAD",
         targets=[service],
         selected=[API_1, API_8],
+        selected_figures=[GroupFigure("api", START)],
     )
     server: Any = SessionServer(service.events)
     figure = GroupFigure("api", START)
@@ -338,9 +339,54 @@ def test_a_figure_is_judged_beside_throughput_and_keeps_the_run_going_alone(
 
 def test_without_a_comparison_a_figure_has_no_verdict(project: Path) -> None:
     """As where the base has no service: its cells say so."""
-    service = Service({}, error=NothingToCompareError("the commit has no service"))
+    service = Service({})
     service.figures = (START,)
-    settings = judging(replace(SETTINGS, root=project), versus="HEAD")
+    elsewhere = replace(SETTINGS.project, service="nowhere")
+    settings = judging(replace(SETTINGS, root=project, project=elsewhere), versus="HEAD")
     gate = Gate(settings, None, progress=lambda _: None, reference="HEAD", targets=[service], selected=[API_1])
     server: Any = SessionServer(service.events)
     assert gate.judge(service, GroupFigure("api", START), lambda _: server).verdict.status is Status.NOT_JUDGED
+
+
+def make_gate_of(service: Service, root: Path, figures: Sequence[GroupFigure]) -> Gate:
+    return Gate(
+        judging(replace(SETTINGS, root=root), versus="HEAD"),
+        None,
+        progress=lambda _: None,
+        reference="HEAD",
+        targets=[service],
+        selected=[API_1],
+        selected_figures=figures,
+    )
+
+
+def test_a_figure_whose_test_was_not_collected_is_not_judged(project: Path) -> None:
+    """Nothing could fail for it, and no run goes on for it."""
+    service = Service({}, {"base": 100.0, "head": 100.0})
+    service.figures, service.start_s = (START,), {"base": 6.0, "head": 9.0}
+    gate = make_gate_of(service, project, ())
+    server: Any = SessionServer(service.events)
+    gate.measure(service, API_1, lambda _: server)
+    assert gate.figures == {}
+    assert service.events.count("compared head") == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "wrong_arm", "status"),
+    [
+        (ProcessError("it does not start"), "", Status.BASE_FAILED),
+        (None, "head", Status.INVALID),
+    ],
+)
+def test_a_figure_of_a_group_that_fails_fails_with_it(
+    project: Path, error: ServegateError | None, wrong_arm: str, status: Status
+) -> None:
+    """Its test may be the only one that was collected."""
+    service = Service({}, {"base": 100.0, "head": 100.0}, error=error)
+    service.figures, service.wrong_arm = (START,), wrong_arm
+    figure = GroupFigure("api", START)
+    gate = make_gate_of(service, project, [figure])
+    server: Any = SessionServer(service.events)
+    verdict = gate.judge(service, figure, lambda _: server).verdict
+    assert verdict.status is status
+    assert verdict.reason.startswith(f"api[concurrency=1] {status}: ")

@@ -22,6 +22,7 @@ from servegate.setup.ini_file import IniFile
         ({"setup.cfg": "[metadata]\n[tool:pytest]\naddopts = -v\n"}, "setup.cfg"),
         ({"pytest.toml": "[pytest]\n", "pytest.ini": "[pytest]\n"}, "pytest.toml"),
         ({"pyproject.toml": "[tool.pytest]\n"}, "pyproject.toml"),
+        ({"pyproject.toml": "[ tool.pytest.ini_options ]  # of the tests\n"}, "pyproject.toml"),
         ({"pytest.ini": "# empty\n", "tox.ini": "[pytest]\n"}, "pytest.ini"),
     ],
 )
