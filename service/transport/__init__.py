@@ -33,7 +33,7 @@ Processes (`WorkerSupervisor`, `ConnectionDealer`, `service.app`):
 11. `LitServer._monitor_workers` switches LitServe's own monitoring off.
 12. `LitServer.inference_workers` lists the workers' processes by number, and
     `launch_single_inference_worker(lit_api, number)` starts one anew.
-13. `run` forks the HTTP processes from its own thread and calls them `LitServer-<number>`. They have
+13. `run` forks the HTTP processes from its own thread, and `_start_server` returns them by number. They have
     `uvicorn_graceful_timeout` seconds to drain, and get the keyword arguments of `run` that LitServe doesn't know, for
     uvicorn.
 14. `run` drains on KeyboardInterrupt: it ends the HTTP processes first and then the workers. It raises RuntimeError

@@ -32,6 +32,8 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
         The requests in flight.
     dealer:
         Deals connections to the HTTP processes.
+    http_processes:
+        Those that were started; none before that.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
         super().__init__(api, **options)
         self.table = table
         self.dealer = ConnectionDealer(api_processes)
+        self.http_processes: tuple[Any, ...] = ()
         self._details = details
         self._table_transport = TableTransport(table, api_processes, api.encode_response)
         # `WorkerSupervisor` does this instead.
@@ -78,6 +81,7 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
         [listener] = sockets
         self.dealer.listen_on(listener)
         started: dict[int, Any] = super()._start_server(port, processes, log_level, [self.dealer], kind, **options)
+        self.http_processes = tuple(started.values())
         self.dealer.start()
         return started
 

@@ -1,7 +1,6 @@
 """WorkerSupervisor: replaces a worker that ends or hangs, and stops the server when an HTTP process ends."""
 
 import logging
-import multiprocessing
 import os
 import signal
 import threading
@@ -15,7 +14,6 @@ from service.transport.request_table import RequestTable
 _LOG = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.1
 _LONGEST_PAUSE_S = 30.0
-_HTTP_PROCESS = "LitServer-"  # how LitServe's names of them begin
 
 
 class WorkerSupervisor(threading.Thread):
@@ -45,7 +43,6 @@ class WorkerSupervisor(threading.Thread):
         self._is_stopping = False
         self._has_ended = threading.Event()
         self._is_up = False
-        self._http_processes = 0
         self._silent: dict[int, tuple[int, float]] = {}
         self._restarts: Counter[int] = Counter()
         self._restart_at_s: dict[int, float] = {}
@@ -84,10 +81,8 @@ class WorkerSupervisor(threading.Thread):
             elif self._hangs(worker, passed_s):
                 _LOG.error("worker %d has not come back from a batch for %g s: killed", worker, self._worker_timeout_s)
                 process.kill()
-        http_processes = sum(child.name.startswith(_HTTP_PROCESS) for child in multiprocessing.active_children())
-        if http_processes < self._http_processes:
+        if not all(process.is_alive() for process in self._server.http_processes):
             self._fail("an HTTP process has ended")
-        self._http_processes = http_processes
 
     def _hangs(self, worker: int, passed_s: float) -> bool:
         heartbeats = self._table.heartbeats(worker)
