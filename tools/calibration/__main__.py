@@ -10,9 +10,11 @@ import json
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 from servegate.errors import ServegateError
+from servegate.session.machine_claim import claim_machine
 from servegate.storage.commits import identify, require_clean
 from servegate.telemetry.machine import read_fingerprint
 from tools.calibration.attribution import (
@@ -23,10 +25,10 @@ from tools.calibration.attribution import (
     record_attribution,
 )
 from tools.calibration.attribution import KIND as ATTRIBUTION
-from tools.calibration.certify import certify
+from tools.calibration.certificate.certify import certify
+from tools.calibration.certificate.page import write_page
 from tools.calibration.gate_settings import ask_gate
 from tools.calibration.live import RUNS, record_run, usable_runs
-from tools.calibration.page import write_page
 from tools.calibration.pairs import PAIRS, append_pair, usable_pairs
 from tools.calibration.record import KINDS, is_current, record_pair
 from tools.calibration.simulation.conditions import CELLS, GROUPS, certify_conditions
@@ -61,7 +63,8 @@ def main(arguments: list[str]) -> int:
                 _certify(path.parent)
         else:
             folder = records / read_fingerprint((), {}).machine_class
-            _record(folder, options.kinds, options.budget_min * 60)
+            with claim_machine("make calibrate", _ROOT, waits=True, progress=_say) or nullcontext():
+                _record(folder, options.kinds, options.budget_min * 60)
             _certify(folder)
     except ServegateError as error:
         print(error, file=sys.stderr)

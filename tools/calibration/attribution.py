@@ -12,10 +12,10 @@ from typing import Any
 from servegate.judging.stages import PartsOfPair, compare_stages, describe_stages, stages_that_moved
 from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
 from servegate.records import Cell, StageTime
+from tools.calibration.certificate.shares import interval_of
+from tools.calibration.injections.slowdowns import Slowdown
 from tools.calibration.lines import append_line, read_lines
 from tools.calibration.record import TARGETS, export_arms
-from tools.calibration.shares import interval_of
-from tools.calibration.slowdowns import Slowdown
 
 ATTRIBUTIONS = "attributions.jsonl"
 KIND = "attribution"

@@ -1,4 +1,4 @@
-"""Live whole runs of the gate: pytest in a clone of this repository, unchanged or with a slowdown in its files."""
+"""Live whole runs of the gate: pytest in a clone of this repository, unchanged or with an injection in its files."""
 
 import json
 import subprocess
@@ -89,9 +89,9 @@ def record_run(folder: Path, root: Path, kind: str, settings: Settings, progress
     with tempfile.TemporaryDirectory(prefix="servegate-live-") as temporary:
         clone, report = Path(temporary) / "clone", Path(temporary) / "benchmark.json"
         subprocess.run(["git", "clone", "--quiet", str(root), str(clone)], check=True)
-        slowdown = KINDS[kind]
-        if slowdown is not None:
-            slowdown.inject(clone)
+        injected = KINDS[kind]
+        if injected is not None:
+            injected.inject(clone)
         start_s = time.monotonic()
         command = [sys.executable, "-m", "pytest", "perf_tests", "--perf-versus", "HEAD", "--perf-strict"]
         result = subprocess.run(
@@ -108,7 +108,7 @@ def record_run(folder: Path, root: Path, kind: str, settings: Settings, progress
     verdicts = {figure["cell"]: figure["verdict"] for figure in figures}
     sentence = document.get("sentence", "")
     beside = {figure["figure"]: figure["status"] for figure in document["figures"]}
-    digest = "" if slowdown is None else slowdown.digest
+    digest = "" if injected is None else injected.digest
     record = RunRecord(kind, tree, began, round(minutes, 1), result.returncode, verdicts, sentence, beside, digest)
     append_line(folder / RUNS, asdict(record))
     schedule = settings.judging.schedule

@@ -1,4 +1,4 @@
-"""Record pairs of fresh processes: identical code, and slowdowns of known place and size."""
+"""Record pairs of fresh processes: identical code, and code with an injection."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,12 +14,13 @@ from servegate.measure.targets import MeasurementTarget
 from servegate.records import Cell, Checkout, ProcessRecord, Sample
 from servegate.storage.arms import open_arms
 from servegate.storage.environments import EnvironmentRecipe
-from tools.calibration.faults import FAULTS, Fault
+from tools.calibration.injections.faults import FAULTS
+from tools.calibration.injections.injection import Injection
+from tools.calibration.injections.slowdowns import Slowdown
 from tools.calibration.pairs import CellPair, PairRecord
-from tools.calibration.slowdowns import Slowdown
 
 # A stage's share of a request differs; so does how much of it overlaps. What a slowdown costs a cell is measured.
-KINDS: dict[str, Slowdown | Fault | None] = {
+KINDS: dict[str, Injection | None] = {
     "same": None,
     "predict+4%": Slowdown("predict", 0.04),
     "decode+25%": Slowdown("decode", 0.25),
@@ -35,7 +36,7 @@ def is_current(kind: str, digest: str) -> bool:
 
 
 @contextmanager
-def export_arms(root: Path, injected: Slowdown | Fault | None) -> Iterator[tuple[Checkout, Checkout]]:
+def export_arms(root: Path, injected: Injection | None) -> Iterator[tuple[Checkout, Checkout]]:
     """Base and head as a run of the gate makes them; the head gets what is injected."""
     with open_arms(root, "HEAD", EnvironmentRecipe("", is_shared=True)) as arms:
         if injected is not None:

@@ -16,7 +16,7 @@ from statistics import fmean, stdev
 from perf_tests.targets import API
 from servegate.measure.targets import PausableTarget
 from servegate.records import Cell, Checkout
-from tools.calibration.slowdowns import Slowdown
+from tools.calibration.injections.slowdowns import Slowdown
 from tools.gpu_check.steps import Row
 
 _ROOT = Path(__file__).parents[2]

@@ -26,16 +26,16 @@ from tools.calibration.attribution import (
     certify_attributions,
     read_attributions,
 )
-from tools.calibration.certify import certify
+from tools.calibration.certificate.certify import certify
+from tools.calibration.certificate.measured import describe_bias
+from tools.calibration.certificate.page import write_page
+from tools.calibration.certificate.stock_rules import RETRIED, red_runs
 from tools.calibration.lines import append_line
 from tools.calibration.live import SCHEMA as RUN_SCHEMA
 from tools.calibration.live import RunRecord, first_pairs, usable_runs
-from tools.calibration.measured import describe_bias
-from tools.calibration.page import write_page
 from tools.calibration.pairs import SCHEMA, append_pair, read_pairs, usable_pairs
 from tools.calibration.simulation.conditions import CELLS as SYNTHETIC_CELLS
 from tools.calibration.simulation.conditions import GROUPS, certify_conditions
-from tools.calibration.stock_rules import RETRIED, red_runs
 from unit_tests.builders.repository import ROOT
 from unit_tests.builders.runs.recorded_pairs import CELLS, JUDGED_CELLS, SCHEDULE, keep_api_cells, make_pairs
 from unit_tests.builders.runs.samples import make_sample

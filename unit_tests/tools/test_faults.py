@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from perf_tests.targets import API, MODEL, PHOTO
-from tools.calibration.faults import FAULTS, Fault
+from tools.calibration.injections.faults import FAULTS, Fault
 from unit_tests.builders.repository import ROOT
 
 ITS_FIGURES = {f"{target.name} {kind.name}" for target in (API, MODEL, PHOTO) for kind in target.figures}

@@ -11,7 +11,7 @@ from servegate.judging.estimators import Floats
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
 from servegate.records import Cell, Status
-from tools.calibration.shares import interval_of, limit_share
+from tools.calibration.certificate.shares import interval_of, limit_share
 from tools.calibration.simulation.conditions import CELLS as SYNTHETIC_CELLS
 from tools.calibration.simulation.conditions import CONDITIONS, GROUPS, PLACES, SHAPES, Condition, certify_conditions
 from tools.calibration.simulation.recorded_noise import RecordedNoise

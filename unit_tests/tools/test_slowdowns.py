@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tools.calibration.slowdowns import STAGES, Slowdown
+from tools.calibration.injections.slowdowns import STAGES, Slowdown
 from unit_tests.builders.repository import ROOT
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from servegate.judging.estimators import Floats
 from servegate.judging.policy import Policy
 from servegate.records import Cell, Status
-from tools.calibration.shares import limit_share
+from tools.calibration.certificate.shares import limit_share
 from tools.calibration.simulation.simulate import PairTimes, simulate_runs
 
 GROUPS = ("one", "two")

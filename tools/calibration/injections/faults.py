@@ -3,14 +3,15 @@
 As with `slowdowns.py`, the product has no hooks for them: each is code appended to one of the copy's files.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+
+from tools.calibration.injections.injection import digest_of
 
 _READER, _CLASSIFIER = "service/images/reader.py", "service/model/classifier.py"
 _OF_SERVER = ("api", "photo")
 
-# In each, `work` is what the fault is put around.
+# The fault is put around `work`.
 _AROUND = """
 
 def _disturbed(work):
@@ -62,7 +63,7 @@ class Fault:
     file:
         Of the project.
     code:
-        What is appended.
+        The text that is appended.
     groups:
         Groups of cells that it may reach.
     figures:
@@ -76,8 +77,8 @@ class Fault:
 
     @property
     def digest(self) -> str:
-        """Tells this fault from another of the same name in an older record."""
-        return hashlib.sha256(f"{self.file}\n{self.code}".encode()).hexdigest()[:12]
+        """As `Injection` has it."""
+        return digest_of(f"{self.file}\n{self.code}")
 
     def inject(self, folder: Path) -> None:
         """Append it to its file in a copy of the project."""

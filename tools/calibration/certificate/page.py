@@ -19,7 +19,7 @@ def write_page(path: Path, certificate: Mapping[str, Any], synthetic: Mapping[st
     """
     page = render_html(
         "certificate.html",
-        "tools.calibration",
+        "tools.calibration.certificate",
         certificate=certificate,
         injected_cells=_collect_keys(certificate["injected"]),
         stock_kinds=_collect_keys(certificate["stock_rules"]),

@@ -10,17 +10,17 @@ from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.policy import Policy
 from servegate.measure.fresh_pairs import Schedule
 from servegate.records import Cell, Status
-from tools.calibration.certify_figures import certify_figures
-from tools.calibration.live import RunRecord
-from tools.calibration.measured import (
+from tools.calibration.certificate.figures import certify_figures
+from tools.calibration.certificate.measured import (
     describe_bias,
     describe_effect,
     describe_live,
     describe_noise,
     describe_stock_rules,
 )
+from tools.calibration.certificate.shares import limit_share
+from tools.calibration.live import RunRecord
 from tools.calibration.pairs import PairRecord, common_cells
-from tools.calibration.shares import limit_share
 from tools.calibration.simulation.recorded_noise import RecordedNoise
 from tools.calibration.simulation.simulate import Outcomes, Statuses, simulate_runs
 

@@ -8,9 +8,10 @@ forward pass of 70 ms that is interrupted for 250 would otherwise be slowed by f
 CPU time, which a thread that waits for a GPU spends, too: by CUDA's default it spins.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+
+from tools.calibration.injections.injection import digest_of
 
 # A stage's file and function, and the clock of whoever works in it: the calling thread, or the model's threads.
 _STAGES = {
@@ -82,8 +83,8 @@ class Slowdown:
 
     @property
     def digest(self) -> str:
-        """Tells this slowdown from another of the same name in an older record."""
-        return hashlib.sha256(f"{_CODE}\n{self}".encode()).hexdigest()[:12]
+        """As `Injection` has it."""
+        return digest_of(f"{_CODE}\n{self}")
 
     def inject(self, folder: Path) -> None:
         """Append it to the stage's file in a copy of the project."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from servegate.judging.figures.policy import DEFAULT_MARGINS, FigurePolicy
 from servegate.records import Status
-from tools.calibration.certify_figures import certify_figures
+from tools.calibration.certificate.figures import certify_figures
 from tools.calibration.pairs import PairRecord
 from tools.calibration.simulation.figures import simulate_figures
 

@@ -10,9 +10,9 @@ from servegate.judging.figures.kinds import FigureKind
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.values import as_change, difference
 from servegate.records import Status
-from tools.calibration.faults import FAULTS
+from tools.calibration.certificate.shares import limit_share
+from tools.calibration.injections.faults import FAULTS
 from tools.calibration.pairs import PairRecord
-from tools.calibration.shares import limit_share
 from tools.calibration.simulation.figures import FigureOutcomes, parse_figure, simulate_figures
 
 # Fewer pairs of a kind are no sample of what fresh processes show.

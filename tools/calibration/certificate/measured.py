@@ -10,10 +10,10 @@ import numpy as np
 
 from servegate.judging.estimators import paired_mean
 from servegate.judging.sequential import pool_cells
+from tools.calibration.certificate.shares import interval_of
+from tools.calibration.certificate.stock_rules import red_runs
 from tools.calibration.live import RunRecord
 from tools.calibration.pairs import PairRecord
-from tools.calibration.shares import interval_of
-from tools.calibration.stock_rules import red_runs
 
 # A constant difference between the arms of identical code that the gate can bear: no pair averages it out.
 _BIAS_BORNE = 0.003
