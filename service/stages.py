@@ -104,7 +104,7 @@ class BatchStages:
         times = [(stage.duration_s, stage.cpu_s or 0.0, stage.ended_at_s) for stage in (self.batch, self.predict)]
         return [self.began_s, self.began_at_s, self.batch.shared, *times[0], *times[1]]
 
-    def of_request(self, queued_at_s: float) -> list[StageTimer]:
+    def list_for_request(self, queued_at_s: float) -> list[StageTimer]:
         """List a request's stages in the worker.
 
         Parameters

@@ -62,7 +62,7 @@ def _respond_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Response
     assert len(rows) == len(images)
     read = BatchStages.from_numbers(stages.to_numbers())
     return [
-        api.encode_response(row, {"stages": read.of_request(queued_s)})
+        api.encode_response(row, {"stages": read.list_for_request(queued_s)})
         for row, queued_s in zip(rows, queued_at_s, strict=True)
     ]
 
