@@ -197,7 +197,7 @@ def test_a_worker_whose_device_is_lost_ends(device_works: bool, exitcode: int) -
 def test_only_a_worker_that_computes_on_the_cpu_steps_back(
     device: str, steps_back: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A GPU would wait for whoever decodes."""
+    """A GPU would wait for the processes that decode."""
     calls: list[None] = []
     monkeypatch.setattr(service.api, "_step_back", lambda: calls.append(None))
     monkeypatch.setattr(signal, "signal", lambda *_: None)

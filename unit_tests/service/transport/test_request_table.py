@@ -194,7 +194,7 @@ def test_the_answers_of_a_batch_come_out_as_they_went_in() -> None:
 
 
 def test_an_answer_that_is_fetched_stays_as_it_is() -> None:
-    """Whoever gets its slot next writes there."""
+    """The next request in its slot has its answer written there."""
     table = _table(slots=1)
     [slot] = table.take(len(_queue(table, 1)))
     _answer(table, [slot], 1)
