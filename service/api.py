@@ -26,7 +26,7 @@ from service.web.image_request import ImageFromRequest
 _LOG = logging.getLogger(__name__)
 # Where workers compute on the CPU, the HTTP process must come first under full load: its work is short, and all
 # requests wait for it. Without this, a refusal at ten times the load takes seconds instead of milliseconds. A worker
-# that feeds a GPU must not wait for those that decode.
+# that feeds a GPU must not wait for the processes that decode.
 _WORKER_NICENESS = 10
 
 

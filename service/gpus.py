@@ -73,7 +73,10 @@ def _nvml() -> Iterator[bool]:
 
 
 def _visible_gpus() -> Iterator[Any]:
-    """As CUDA takes the variable: what stands behind an entry that names nothing, or a part of a GPU, is hidden."""
+    """Read the variable as CUDA does: an entry that names no GPU, or a part of one, hides all entries after it.
+
+    `servegate.telemetry.gpus` has the same reading of it: servegate and the service never import each other.
+    """
     gpus = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:

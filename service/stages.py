@@ -63,14 +63,14 @@ class StageTimer:
 class BatchStages:
     """The stages that all requests of a batch share.
 
-    A worker writes them as numbers, once for a batch; the HTTP process makes the header of each request of them.
+    A worker writes them as numbers, once for a batch; the HTTP process makes each request's header from them.
 
     Attributes
     ----------
     began_s, began_at_s:
         `time.monotonic()` and the Unix time when the worker had collected the batch.
     batch, predict:
-        Copying the images together, and predicting them.
+        The timers of copying the images together and of predicting them.
     """
 
     began_s: float
@@ -79,10 +79,11 @@ class BatchStages:
     predict: StageTimer
 
     NUMBERS: ClassVar[int] = 9
+    """How many numbers `to_numbers` writes."""
 
     @classmethod
     def begin(cls, requests: int) -> "BatchStages":
-        """Of a batch that has just been collected."""
+        """Make the stages of a batch that has just been collected."""
         batch, predict = StageTimer("batch", shared=requests), StageTimer("predict", shared=requests)
         return cls(time.monotonic(), time.time(), batch, predict)
 
@@ -103,7 +104,7 @@ class BatchStages:
         times = [(stage.duration_s, stage.cpu_s or 0.0, stage.ended_at_s) for stage in (self.batch, self.predict)]
         return [self.began_s, self.began_at_s, self.batch.shared, *times[0], *times[1]]
 
-    def of_request(self, queued_at_s: float) -> list[StageTimer]:
+    def list_for_request(self, queued_at_s: float) -> list[StageTimer]:
         """List a request's stages in the worker.
 
         Parameters

@@ -3,8 +3,6 @@
 LitServe's first example has its port in the code, `server.run(port=8000)`, and so has many a server that grew from it.
 """
 
-from collections.abc import Iterator
-
 import psutil
 
 from servegate.processes.health import answers_200
@@ -19,9 +17,10 @@ _PORT_IN_USE = "address already in use"
 def find_elsewhere(pid: int, port: int, health_path: str) -> str | None:
     """Say that a server is ready on another port than the one that it was given; None while nothing shows it.
 
-    A port that answers 200 at every path, as one for metrics alone may do, shows nothing.
+    A port that answers 200 at every path, as one for metrics alone may do, shows nothing. One for management may answer
+    at the health path before the server opens its own, so the caller must look again.
     """
-    ports = set(_list_listening(pid))
+    ports = _list_listening(pid)
     if port in ports:
         return None
     for other in sorted(ports):
@@ -32,8 +31,8 @@ def find_elsewhere(pid: int, port: int, health_path: str) -> str | None:
 
 
 def explain_silence(pid: int, port: int, log: str) -> str:
-    """Half a sentence about a server that has not become ready; empty where nothing is known."""
-    ports = set(_list_listening(pid))
+    """Write half a sentence about a server that has not become ready; empty where nothing is known."""
+    ports = _list_listening(pid)
     if ports and port not in ports:
         return f": it listens on port {', '.join(map(str, sorted(ports)))}, but was given port {port}; {_ADVICE}"
     if port not in ports and _PORT_IN_USE in log.lower():
@@ -41,16 +40,18 @@ def explain_silence(pid: int, port: int, log: str) -> str:
     return ""
 
 
-def _list_listening(pid: int) -> Iterator[int]:
-    """The TCP ports that a process and its children listen on."""
+def _list_listening(pid: int) -> set[int]:
+    """List the TCP ports that a process and its children listen on."""
+    ports: set[int] = set()
     try:
         root = psutil.Process(pid)
         processes = [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
-        return
+        return ports
     for process in processes:
         try:
             connections = process.net_connections(kind="tcp")
         except psutil.Error:
             continue  # it has ended, or is another user's
-        yield from (connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN)
+        ports.update(connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN)
+    return ports

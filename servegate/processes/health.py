@@ -3,12 +3,12 @@
 import http.client
 import urllib.request
 
-# A proxy of the environment has no business between us and 127.0.0.1.
+# A proxy that the environment names must not stand between us and 127.0.0.1.
 _open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def answers_200(url: str) -> bool:
-    """Whether it does now; a server that isn't listening yet, or answers 503, may do so later."""
+    """Tell whether the server answers 200 now; one that isn't listening yet, or answers 503, may do so later."""
     try:
         with _open_url(url, timeout=5) as response:
             return bool(response.status == 200)

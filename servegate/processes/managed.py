@@ -16,8 +16,11 @@ from servegate.processes.health import answers_200
 from servegate.processes.log import ProcessLog
 
 _POLL_S = 0.05
-# So often a process that isn't ready is asked why: that goes through its children's sockets.
-_EXPLAIN_S = 2.0
+# Look for an obstacle only so often: a look goes through the sockets of all the children.
+_LOOK_EVERY_S = 2.0
+# A server may open a port for its management long before its own. Only an obstacle that every look of this time has
+# seen ends the wait.
+_OBSTACLE_LASTS_S = 30.0
 
 
 class ManagedProcess:
@@ -104,28 +107,28 @@ class ManagedProcess:
         Parameters
         ----------
         find_obstacle:
-            Says from time to time why the process will never answer there; None while it may.
+            Says why the process will not answer there; None while nothing shows that. Called from time to time.
         explain_silence:
             Says half a sentence when it has ended or the deadline has passed.
 
         Raises
         ------
         ProcessError
-            When the process ends first, there is an obstacle, or the deadline passes.
+            When the process ends first, an obstacle lasts, or the deadline passes.
         """
-        start_s = time.monotonic()
-        explained_s = start_s
+        start_s = looked_s = clear_s = time.monotonic()
         while time.monotonic() < start_s + deadline_s:
             if self.returncode is not None:
                 raise self.error(f"ended with status {self.returncode} before it was ready{explain_silence()}")
             self.check_healthy("before it was ready")
             if answers_200(url):
                 return
-            if time.monotonic() >= explained_s + _EXPLAIN_S:
-                obstacle = find_obstacle()
-                if obstacle is not None:
+            if time.monotonic() >= looked_s + _LOOK_EVERY_S:
+                obstacle, looked_s = find_obstacle(), time.monotonic()
+                if obstacle is None:
+                    clear_s = looked_s
+                elif looked_s >= clear_s + _OBSTACLE_LASTS_S:
                     raise self.error(obstacle)
-                explained_s = time.monotonic()
             time.sleep(_POLL_S)
         raise self.error(f"was not ready within {deadline_s:g} s ({url}){explain_silence()}")
 

@@ -131,7 +131,10 @@ def _nvml() -> Iterator[bool]:
 
 
 def _visible_gpus() -> Iterator[Gpu]:
-    """As CUDA takes the variable: what stands behind an entry that names nothing, or a part of a GPU, is hidden."""
+    """Read CUDA_VISIBLE_DEVICES as CUDA does: an entry that names no GPU, or a part of one, hides all entries after it.
+
+    The service of this repository has the same reading of it: servegate and the service never import each other.
+    """
     gpus = [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:

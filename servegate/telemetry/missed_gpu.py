@@ -1,4 +1,4 @@
-"""A process on the CPU of a machine with a GPU: the machine's class has the GPU, so its figures belong to no class."""
+"""Tell of a process that runs on the CPU of a machine with a GPU: no class of machine has such figures."""
 
 from collections.abc import Mapping
 

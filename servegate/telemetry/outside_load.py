@@ -23,11 +23,11 @@ class CpuReading:
     Attributes
     ----------
     at_s:
-        On the monotonic clock.
+        The time of the reading on the monotonic clock.
     machine_s:
-        Of the cores that this process may use.
+        CPU-seconds of the cores that this process may use.
     own_s:
-        Of this process and everything that it started, whether it has ended or not.
+        CPU-seconds of this process and of all that it has started, ended ones included.
     """
 
     at_s: float
@@ -35,7 +35,7 @@ class CpuReading:
     own_s: float
 
     def outside_cores_since(self, earlier: "CpuReading") -> float:
-        """CPU-seconds a second that neither we nor our processes used."""
+        """Compute the CPU-seconds a second that neither we nor our processes used."""
         elapsed_s = self.at_s - earlier.at_s
         outside_s = (self.machine_s - earlier.machine_s) - (self.own_s - earlier.own_s)
         return max(0.0, outside_s / elapsed_s)
@@ -47,12 +47,12 @@ def read_cpu() -> CpuReading:
 
 
 class OutsideLoad:
-    """What others used from its beginning to the first measurement, and then while cells were measured."""
+    """Measures the CPU time of others: from its start to the first measurement, and then during each measurement."""
 
     def __init__(self) -> None:
         self._began = read_cpu()
         self._before_cores: float | None = None
-        # Seconds and cores in use by others, for each time that was watched.
+        # For each `watch`: its seconds, and the cores that others used meanwhile.
         self._watched: list[tuple[float, float]] = []
 
     @contextmanager
@@ -71,7 +71,7 @@ class OutsideLoad:
 
     @property
     def found(self) -> MachineLoad | None:
-        """The load so far; None where nothing was watched for long enough."""
+        """The load so far; None while no `watch` has lasted long enough."""
         if not self._watched:
             return None
         seconds = sum(duration_s for duration_s, _ in self._watched)
@@ -104,6 +104,6 @@ def _read_own_s() -> float:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
             continue
-        # Of children that have ended, their parent has the time once it has waited for them.
+        # A parent has the time of its ended children once it has waited for them.
         total_s += times.user + times.system + times.children_user + times.children_system
     return total_s

@@ -13,7 +13,7 @@ import psutil
 from servegate.telemetry.gauges import GAUGES
 from servegate.telemetry.gpus import Gpu, GpuReading, open_gpus, read_gpu
 
-# What multiprocessing starts by a line of code. LitServe's inference workers are spawned.
+# The names of processes that multiprocessing starts with `python -c`. LitServe spawns its inference workers.
 _OF_MULTIPROCESSING = {
     "multiprocessing.spawn": "worker",
     "multiprocessing.forkserver": "fork server",

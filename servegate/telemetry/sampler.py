@@ -141,6 +141,6 @@ def _combine_gpus(gpus: Sequence[GpuUse]) -> GpuUse:
 
 
 def _lasting(reasons: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Those that a tenth of the moments has at least: a GPU that is near its limit touches it now and then."""
+    """Return the reasons of at least a tenth of the moments: a GPU near its limit touches it now and then."""
     moments = Counter(reason for moment in reasons for reason in set(moment))
     return tuple(reason for reason, count in moments.items() if count >= _LASTING_SHARE * len(reasons))

@@ -64,7 +64,7 @@ class CompiledNetwork:
     def _padded(self, images: Tensor) -> Tensor:
         """Compute the logits of some images in one forward pass, of the smallest size that they fit in."""
         size = padded_size(len(images), self.sizes)
-        # What they are filled up with doesn't matter: no image of a batch changes another one's logits.
+        # Any image may fill the batch up: no image of a batch changes another one's logits.
         filling = images[:1].expand(size - len(images), -1, -1, -1)
         return self._usual[size](torch.cat([images, filling]))[: len(images)]
 

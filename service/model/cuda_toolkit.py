@@ -1,4 +1,4 @@
-"""What compiling for a GPU needs beside torch: CUDA's headers, and a libcuda.so to link with.
+"""Find CUDA for the compilers of a GPU's code: its headers, and a libcuda.so to link with.
 
 torch looks for an installed toolkit. Where there is none, the packages that torch itself needs have nearly all of it,
 in a folder of their own; two small packages have the rest.

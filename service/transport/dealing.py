@@ -23,16 +23,16 @@ from service.transport.shared_arrays import SharedArrays
 
 _LOG = logging.getLogger(__name__)
 _BACKLOG = 2048  # as uvicorn has it
-# Descriptors that an HTTP process takes before it goes on with the requests that it has, and closes those connections
-# that are too many: few of the files that it keeps for other things.
+# Descriptors that an HTTP process takes in a row. Then it goes on with its requests, and closes the connections beyond
+# its limit: until then they use files that it keeps for other things.
 _AT_A_TIME = 8
 _RETRY_S = 0.05
 
 
 class ConnectionDealer(threading.Thread):
-    """A thread of the main process that accepts connections, and the way to the HTTP processes.
+    """A thread of the main process that accepts connections, with a channel to each HTTP process.
 
-    It listens just before they are forked, and is started afterwards.
+    The channels are opened just before the HTTP processes are forked; the thread starts afterwards.
 
     Parameters
     ----------
@@ -51,10 +51,10 @@ class ConnectionDealer(threading.Thread):
         self._process = 0
 
     def listen_on(self, listener: socket.socket) -> None:
-        """Say where connections will come from, and open the channels. The HTTP processes close what they inherit.
+        """Take the socket that connections will come from, and open the channels.
 
-        No other process may inherit a channel, as one that LitServe forks before: it would hold it open, and
-        connections would be dealt to an HTTP process that has ended.
+        Call it just before the HTTP processes are forked. A process that LitServe forks earlier would inherit the
+        channels and hold them open, so connections would be dealt to an HTTP process that has ended.
         """
         self._listener = listener
         self._channels = [socket.socketpair() for _ in range(self._processes)]
@@ -107,7 +107,7 @@ class ConnectionDealer(threading.Thread):
     # An HTTP process calls these.
 
     def become(self, process: int) -> None:
-        """Keep this HTTP process's way alone, of all that it has inherited."""
+        """Make this process the HTTP process of that number: close the listener and all channels but its own."""
         self._process = process
         self._listener.close()
         for number, (mine, theirs) in enumerate(self._channels):
@@ -134,7 +134,7 @@ class ConnectionDealer(threading.Thread):
 
 
 class DealtServer:
-    """What uvicorn takes for the server on its socket: connections come from the main process instead."""
+    """Stands in for the asyncio server that uvicorn expects on its socket; the main process passes the connections."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class DealtServer:
                 byte, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
             except BlockingIOError:
                 return
-            if not byte:  # the main process has ended, and this process will
+            if not byte:  # the main process has ended, and this process will end, too
                 self.close()
                 return
             if not descriptors:  # there was no file for it, so the kernel has closed the connection
@@ -190,7 +190,7 @@ class DealtServer:
 class DealtLoop(uvloop.Loop):
     """An HTTP process's event loop, whose server gets the connections that the main process deals to it.
 
-    uvicorn makes it, given its name, and asks it for a server on each of the sockets that LitServe passes.
+    uvicorn makes the loop, given its name, and asks it for a server on each of the sockets that LitServe passes.
     """
 
     async def create_server(  # type: ignore[override]  # the one way in which uvicorn calls it

@@ -79,6 +79,7 @@ class RequestTable:
                 "open": ((processes,), np.int8),
                 "workers": ((MAX_WORKERS,), np.int8),
                 "heartbeats": ((MAX_WORKERS,), np.int64),
+                "batches": ((MAX_WORKERS,), np.int64),
             }
         )
         self._taking = ProcessLock()
@@ -89,7 +90,8 @@ class RequestTable:
         shared = self._shared
         self._states, self._owners, self._queued_at_s = shared["states"], shared["owners"], shared["queued_at_s"]
         self._images, self._probabilities, self._stages = shared["images"], shared["probabilities"], shared["stages"]
-        self._open, self._workers, self._heartbeats = shared["open"], shared["workers"], shared["heartbeats"]
+        self._open, self._workers = shared["open"], shared["workers"]
+        self._heartbeats, self._batches = shared["heartbeats"], shared["batches"]
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickling an array would copy the memory that it shows.
@@ -219,6 +221,8 @@ class RequestTable:
 
     def collect(self, worker: int) -> None:
         """Note that the worker collects its next batch. This is its heartbeat."""
+        if self._workers[worker] == _BUSY:
+            self._batches[worker] += 1
         self._heartbeats[worker] += 1
         self._workers[worker] = _COLLECTING
 
@@ -239,6 +243,7 @@ class RequestTable:
     def leave(self, worker: int) -> None:
         """Note that the worker has ended."""
         self._workers[worker] = _ABSENT
+        self._batches[worker] = 0
 
     def _publish(self, slots: int | Sequence[int], state: int) -> None:
         # The lock call is a memory barrier: no core sees the new state before the data that it describes.
@@ -274,3 +279,7 @@ class RequestTable:
     def heartbeats(self, worker: int) -> int | None:
         """How often the worker has begun to collect a batch; None if it has ended, or has not begun yet."""
         return int(self._heartbeats[worker]) if self._workers[worker] != _ABSENT else None
+
+    def batches(self, worker: int) -> int:
+        """How many batches the worker has come back from since it started; read it before `leave`."""
+        return int(self._batches[worker])

@@ -88,7 +88,6 @@ class WorkerSupervisor(threading.Thread):
         heartbeats = self._table.heartbeats(worker)
         if heartbeats is None:
             return False
-        self._restarts[worker] = 0
         before, silent_s = self._silent.get(worker, (heartbeats, 0.0))
         silent_s = silent_s + passed_s if heartbeats == before else 0.0
         self._silent[worker] = heartbeats, silent_s
@@ -104,9 +103,11 @@ class WorkerSupervisor(threading.Thread):
             return
         now_s = time.monotonic()
         if worker not in self._restart_at_s:
+            if self._table.batches(worker):
+                self._restarts[worker] = 0
             self._table.leave(worker)
             self._silent.pop(worker, None)
-            # A worker is replaced at once. If the new one ends before its first batch, the next starts ever later.
+            # A worker is replaced at once. If the new one ends without having finished a batch, the next starts later.
             pause_s = min(_LONGEST_PAUSE_S, 2.0 ** self._restarts[worker] - 1)
             self._restarts[worker] += 1
             self._restart_at_s[worker] = now_s + pause_s

@@ -145,7 +145,7 @@ class TableTransport(MessageTransport):  # type: ignore[misc]  # litserve ships 
 
     def _respond(self, answer: Answer, decoding: StageTimer) -> Response:
         if answer.probabilities is not None:
-            stages = BatchStages.from_numbers(answer.stages).of_request(answer.queued_at_s)
+            stages = BatchStages.from_numbers(answer.stages).list_for_request(answer.queued_at_s)
             metrics.observe_stage(stages[0])
             try:
                 return self._encode(answer.probabilities, {"stages": [decoding, *stages]})

@@ -1,1 +1,1 @@
-"""What a machine with a GPU does with the service, in ten minutes: `make gpu-check`."""
+"""Checks and measures the service on a machine with a GPU, in ten minutes: `make gpu-check`."""

@@ -1,4 +1,4 @@
-"""What a machine with a GPU does with the service, in ten minutes: `make gpu-check`.
+"""Checks and measures the service on a machine with a GPU, in ten minutes: `make gpu-check`.
 
 Each step runs in a process of its own, with a time limit of its own; one that fails or can't run costs no other. The
 rows of all steps are printed, and written as JSON. It needs neither git nor OpenVINO nor a network. docs/gpu.md says
@@ -7,11 +7,13 @@ how to run it on a rented machine.
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tools.gpu_check.steps import STEPS, CannotRunError, Row, Step
@@ -21,7 +23,7 @@ _MODULE = "tools.gpu_check"
 
 
 def run_step(step: Step) -> dict[str, object]:
-    """Run a step in a process of its own, and collect what it says."""
+    """Run a step in a process of its own, and report its outcome, its rows and the log of a failure."""
     start_s = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", _MODULE, "--here", step.name],
@@ -32,23 +34,19 @@ def run_step(step: Step) -> dict[str, object]:
         errors="replace",
         start_new_session=True,
     )
-    late = threading.Event()
-
-    def end() -> None:
-        late.set()
-        _kill_group(process)
-
-    timer = threading.Timer(step.limit_s, end)
-    timer.start()
+    is_late = False
     try:
+        output, log = process.communicate(timeout=step.limit_s)
+    except subprocess.TimeoutExpired:
+        is_late = True
+        _kill_group(process)
         output, log = process.communicate()
     finally:
-        timer.cancel()
-        _kill_group(process)  # what it may have left behind
+        _kill_group(process)  # it may have left processes behind
     rows = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     cannot = [str(row["cannot run"]) for row in rows if "cannot run" in row]
     outcome = (
-        f"ended after its limit of {step.limit_s:g} s" if late.is_set()
+        f"ended after its limit of {step.limit_s:g} s" if is_late
         else f"could not run: {cannot[0]}" if cannot
         else "done" if process.returncode == 0
         else f"failed with status {process.returncode}"
@@ -64,7 +62,8 @@ def run_step(step: Step) -> dict[str, object]:
 
 def _kill_group(process: "subprocess.Popen[str]") -> None:
     """Kill a step with all that it has started; it leads a session of its own."""
-    subprocess.run(["kill", "-KILL", "--", f"-{process.pid}"], check=False, stderr=subprocess.DEVNULL)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def table(report: dict[str, object]) -> list[str]:
@@ -78,7 +77,7 @@ def table(report: dict[str, object]) -> list[str]:
 
 
 def _text(value: object) -> str:
-    """Write a value; of several lines, which the JSON has whole, the last."""
+    """Write a value; the last line of several, which the JSON has whole."""
     lines = (f"{value:.3g}" if isinstance(value, float) else str(value)).strip().splitlines()
     return lines[-1] if lines else ""
 

@@ -19,7 +19,7 @@ _LIMIT_S = 125.0
 
 
 def rows() -> Iterator[Row]:
-    """One for each size, the largest first."""
+    """Yield a row for each size, the largest first."""
     settings = load_settings(["--engine", "inductor"], "gpu-check")
     device = torch.device(settings.resolved_device)
     if device.type == "cuda":

@@ -13,12 +13,12 @@ from service.images import ImageReader
 from service.settings import usable_cores
 from tools.gpu_check.steps import Row
 
-_PHOTOS = 200  # of each worker
+_PHOTOS = 200  # for each thread or process
 _SECONDS = 1.0
 
 
 def rows() -> Iterator[Row]:
-    """One for each number of threads and processes, one for each batch of nvJPEG."""
+    """Yield a row for each number of threads and processes, then one for each batch of nvJPEG."""
     cores = usable_cores()
     for count in sorted({1, max(1, cores // 2), cores}):
         with ThreadPoolExecutor(count) as threads:

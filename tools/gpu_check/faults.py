@@ -1,4 +1,4 @@
-"""What only a GPU can show: queued work of a stopped process, and a worker whose device is lost."""
+"""Two faults that need a GPU: the queued work of a stopped process runs on, and a worker loses its device."""
 
 import io
 import shutil
@@ -21,7 +21,7 @@ from tools.stress.server_processes import server_command, workers_of
 
 _ROOT = Path(__file__).parents[2]
 _STOPPED_S = 3.0
-# Queues some seconds of work and says so; says how long the rest took once it goes on.
+# This program queues two seconds of work and says so. When it goes on, it says how long the rest of the work takes.
 _QUEUE = """
 import sys, time, torch
 a = torch.randn(8192, 8192, device="cuda")
@@ -38,7 +38,7 @@ start = time.perf_counter()
 torch.cuda.synchronize()
 print(time.perf_counter() - start, flush=True)
 """
-# Appended to a copy of the service: a photo that is all magenta fails an assertion on the device.
+# Code for a copy of the service: with it, a photo that is all magenta fails an assertion on the device.
 _ASSERTION = """
 
 def _with_assertion(predict):
@@ -55,15 +55,15 @@ Classifier.predict = _with_assertion(Classifier.predict)
 
 
 def rows() -> Iterator[Row]:
-    """One for each fault."""
+    """Yield a row for each fault."""
     if not torch.cuda.is_available():
         raise CannotRunError("there is no GPU that torch can use")
-    yield _stopped()
-    yield from _device_lost()
+    yield _stop_with_queued_work()
+    yield from _lose_device()
 
 
-def _stopped() -> Row:
-    """Stop a process for longer than its queued work takes; what is left of that afterwards didn't run meanwhile."""
+def _stop_with_queued_work() -> Row:
+    """Stop a process for longer than its queued work takes, and measure how much of the work is left afterwards."""
     command = [sys.executable, "-c", _QUEUE]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as job:
         assert job.stdin is not None
@@ -78,7 +78,7 @@ def _stopped() -> Row:
     return {"queued s of a process stopped for 3 s": 2.0, "left afterwards s": left_s, "it ran on": left_s < 1.0}
 
 
-def _device_lost() -> Iterator[Row]:
+def _lose_device() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(_ROOT / "service", Path(folder) / "service", ignore=shutil.ignore_patterns("__pycache__"))
         with (Path(folder) / "service/model/classifier.py").open("a") as source:

@@ -23,7 +23,7 @@ _EXPECTED_CAT, _TOLERANCE = 0.9962, 0.02
 
 
 def rows() -> Iterator[Row]:
-    """One for each engine, precision and size, then one for each comparison."""
+    """Yield a row for each engine, precision and size, then one for each comparison."""
     torch.set_grad_enabled(False)
     settings = load_settings([], "gpu-check")
     kind = settings.resolved_device
@@ -31,33 +31,33 @@ def rows() -> Iterator[Row]:
     precisions: tuple[Precision, ...] = ("bfloat16", "float16") if kind == "cuda" else (default_precision(kind),)
     for precision in precisions:
         for engine in ("eager", "inductor"):
-            yield from _of_engine(settings, engine, precision, sizes)
-    yield from _copies(kind, sizes)
+            yield from _measure_engine(settings, engine, precision, sizes)
+    yield from _measure_copies(kind, sizes)
     if kind == "cuda":
-        yield from _graphs(settings, precisions[0], sizes)
+        yield from _measure_graphs(settings, precisions[0], sizes)
     else:
         yield {"CUDA graphs": "not here: there is no GPU"}
 
 
-def _of_engine(settings: Settings, engine: str, precision: Precision, sizes: tuple[int, ...]) -> Iterator[Row]:
-    of = {"engine": engine, "precision": precision}
+def _measure_engine(settings: Settings, engine: str, precision: Precision, sizes: tuple[int, ...]) -> Iterator[Row]:
+    names = {"engine": engine, "precision": precision}
     try:
         chosen = settings.model_copy(update={"engine": engine, "precision": precision})
         classifier = Classifier.from_settings(chosen, settings.resolved_device)
     except ModelError as error:
-        yield {**of, "could not be had": str(error)}
+        yield {**names, "could not be had": str(error)}
         return
     photo = np.stack([ImageReader().read(cat_jpeg())])
     cat = float(classifier.predict(photo)[0, classifier.labels.index("Cat")])
-    yield {**of, "P(cat)": cat, "right": abs(cat - _EXPECTED_CAT) <= _TOLERANCE}
+    yield {**names, "P(cat)": cat, "right": abs(cat - _EXPECTED_CAT) <= _TOLERANCE}
     for size in sizes:
         images = np.repeat(photo, size, axis=0)
-        yield {**of, "batch": size, "ms": 1e3 * _seconds(partial(classifier.predict, images))}
+        yield {**names, "batch": size, "ms": 1e3 * _seconds(partial(classifier.predict, images))}
     if engine == "inductor" and sizes[-1] > 63:
-        yield from _filled(classifier, np.repeat(photo, 63, axis=0))
+        yield from _compare_padding(classifier, np.repeat(photo, 63, axis=0))
 
 
-def _filled(classifier: Classifier, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Iterator[Row]:
+def _compare_padding(classifier: Classifier, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Iterator[Row]:
     """Compute 63 images in one forward pass of 64, and in passes that are exactly full."""
     parts = np.split(images, np.cumsum(split_sizes(len(images), (64, 32, 16, 8, 4, 2, 1)))[:-1])
     yield {"63 images": "filled up to 64", "ms": 1e3 * _seconds(lambda: classifier.predict(images))}
@@ -67,7 +67,7 @@ def _filled(classifier: Classifier, images: np.ndarray[tuple[int, ...], np.dtype
     }
 
 
-def _copies(kind: str, sizes: tuple[int, ...]) -> Iterator[Row]:
+def _measure_copies(kind: str, sizes: tuple[int, ...]) -> Iterator[Row]:
     for size in sizes:
         images = torch.zeros((size, 224, 224, 3), dtype=torch.uint8)
         if kind == "cpu":
@@ -82,7 +82,7 @@ def _copies(kind: str, sizes: tuple[int, ...]) -> Iterator[Row]:
         }
 
 
-def _graphs(settings: Settings, precision: Precision, sizes: tuple[int, ...]) -> Iterator[Row]:
+def _measure_graphs(settings: Settings, precision: Precision, sizes: tuple[int, ...]) -> Iterator[Row]:
     network = ImageNetwork(load_model(settings), precision, torch.device("cuda"))
     for size in sizes:
         images = torch.zeros((size, 224, 224, 3), dtype=torch.uint8, device="cuda")

@@ -18,7 +18,7 @@ from service.model.cuda_toolkit import toolkit_environment
 from tools.gpu_check.steps import Row
 
 _CLOCKS = pynvml.NVML_CLOCK_SM
-# What NVML tells of a GPU; each may be refused.
+# Facts of a GPU and the calls that read them; NVML may refuse each.
 _FACTS: dict[str, Callable[[object], object]] = {
     "name": pynvml.nvmlDeviceGetName,
     "uuid": pynvml.nvmlDeviceGetUUID,
@@ -37,7 +37,7 @@ _FACTS: dict[str, Callable[[object], object]] = {
 
 
 def rows() -> Iterator[Row]:
-    """One row for the machine, one for each GPU, one for each thing that compiling needs."""
+    """Yield rows for the machine, for each GPU, and for each thing that compiling needs."""
     yield {
         "cores": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),

@@ -1,7 +1,7 @@
 """Two servers in turns, as a comparison side by side measures them: of identical code, and one slowed by 10 %.
 
-On a GPU a stopped server's queued kernels run on, in the other one's burst. What that costs shows as a log ratio that
-is smaller than the slowdown, and smaller in short bursts than in long ones.
+On a GPU, the queued kernels of a stopped server run on, in the other one's burst. The log ratio is then smaller than
+the slowdown, and smaller in short bursts than in long ones.
 """
 
 import shutil
@@ -22,11 +22,11 @@ from tools.gpu_check.steps import Row
 _ROOT = Path(__file__).parents[2]
 _SHARE = 0.1
 _CELL = Cell(API.name, API.parameter, 64)
-_BURSTS_S = {0.25: 10, 1.0: 4}  # seconds, and how many of each arm
+_BURSTS_S = {0.25: 10, 1.0: 4}  # the length of a burst, and how many each arm has
 
 
 def rows() -> Iterator[Row]:
-    """One for each pair and each length of burst."""
+    """Yield a row for each pair and each length of burst."""
     for name, slowdown in (("identical", None), (f"predict {_SHARE:.0%} slower", Slowdown("predict", _SHARE))):
         with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
             arms: list[PausableTarget] = []

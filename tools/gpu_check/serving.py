@@ -26,7 +26,7 @@ _EVERY_S = 0.05
 
 
 def rows() -> Iterator[Row]:
-    """One for each number of HTTP processes and each concurrency."""
+    """Yield a row for each number of HTTP processes and each concurrency."""
     for processes in sorted({1, max(1, usable_cores() // 4), max(2, usable_cores() // 2)}):
         command = server_command("--api-processes", str(processes), "--max-requests", "512")
         with (

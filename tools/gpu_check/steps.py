@@ -18,13 +18,13 @@ class Step:
     Attributes
     ----------
     name:
-        As `--only` has it.
+        Its name for `--only`.
     shows:
-        What its rows tell.
+        The contents of its rows, in a few words.
     limit_s:
-        Seconds after which it is ended; its rows up to then count.
+        Seconds after which it is ended; the report keeps its rows up to then.
     module:
-        Its function `rows` makes them.
+        The module whose function `rows` makes the rows.
     """
 
     name: str

@@ -62,7 +62,7 @@ def _respond_all(api: ImageClassifierAPI, images: list[Pixels]) -> list[Response
     assert len(rows) == len(images)
     read = BatchStages.from_numbers(stages.to_numbers())
     return [
-        api.encode_response(row, {"stages": read.of_request(queued_s)})
+        api.encode_response(row, {"stages": read.list_for_request(queued_s)})
         for row, queued_s in zip(rows, queued_at_s, strict=True)
     ]
 
@@ -197,7 +197,7 @@ def test_a_worker_whose_device_is_lost_ends(device_works: bool, exitcode: int) -
 def test_only_a_worker_that_computes_on_the_cpu_steps_back(
     device: str, steps_back: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A GPU would wait for whoever decodes."""
+    """A GPU would wait for the processes that decode."""
     calls: list[None] = []
     monkeypatch.setattr(service.api, "_step_back", lambda: calls.append(None))
     monkeypatch.setattr(signal, "signal", lambda *_: None)

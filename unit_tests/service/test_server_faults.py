@@ -241,7 +241,7 @@ def test_no_process_outlives_a_server_that_is_killed(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_without_its_http_process_the_server_ends(folder: Path) -> None:
-    """It would hold the port and answer nobody: status 1, and its log says why."""
+    """It would hold the port and answer no request: status 1, and its log says why."""
     with _started(folder, "--workers-per-device", "1") as server:
         process = server.process
         _http_process(server).kill()
@@ -269,7 +269,7 @@ def test_a_worker_that_is_killed_while_the_server_starts_ends_it(folder: Path) -
 
 
 def test_a_server_that_gets_no_worker_in_time_ends_and_says_so(folder: Path) -> None:
-    """LitServe would wait for ever, and so would who started it."""
+    """LitServe would wait for ever, and so would the process that started it."""
     server = _started(folder, "--workers-per-device", "1", "--start-timeout-s", "0.5")  # torch alone takes longer
     server.launch()
     try:

@@ -28,7 +28,7 @@ def test_a_batchs_stages_are_read_as_they_were_written() -> None:
     numbers = stages.to_numbers()
     assert len(numbers) == BatchStages.NUMBERS
     assert BatchStages.from_numbers(numbers) == stages
-    queue, batch, predict = stages.of_request(stages.began_s - 2.0)
+    queue, batch, predict = stages.list_for_request(stages.began_s - 2.0)
     assert (queue.stage, queue.cpu_s, queue.shared, queue.ended_at_s) == ("queue", None, 1, stages.began_at_s)
     assert queue.duration_s == pytest.approx(2.0)
     assert (batch.stage, predict.stage, predict.shared) == ("batch", "predict", 64)

@@ -1,4 +1,4 @@
-"""The check of a GPU runs what can run, says what can't, and ends in time."""
+"""The check of a GPU runs the steps that can run, says which can't, and ends in time."""
 
 import json
 from dataclasses import replace
@@ -42,7 +42,7 @@ def test_a_step_that_takes_too_long_is_ended() -> None:
 
 @pytest.mark.slow
 def test_the_whole_log_of_a_size_that_does_not_compile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the other sizes are tried all the same."""
+    """The other sizes are compiled all the same."""
     monkeypatch.setenv("CLASSIFIER_MODEL", "no_such_model")
     monkeypatch.setenv("CLASSIFIER_MICRO_BATCH_SIZE", "2")
     report = run_step(_BY_NAME["compile"])

@@ -71,8 +71,12 @@ def elsewhere(tmp_path: Path, *paths: str, deadline_s: float) -> ServerProcess:
     return ServerProcess(command, cwd=Path.cwd(), ready_deadline_s=deadline_s)
 
 
-def test_a_server_that_answers_on_a_port_of_its_own_is_told_so_at_once(tmp_path: Path) -> None:
-    """Long before the deadline, which would be a failure of this test."""
+def test_a_server_that_answers_on_a_port_of_its_own_is_told_so_before_the_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the port as soon as the obstacle has lasted; the deadline would be a failure of this test."""
+    monkeypatch.setattr(managed, "_LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(managed, "_OBSTACLE_LASTS_S", 1.0)
     server = elsewhere(tmp_path, "/health", deadline_s=600.0)
     with pytest.raises(ProcessError) as raised:
         server.start()
@@ -85,7 +89,7 @@ def test_a_port_that_may_be_for_something_else_is_told_when_the_time_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: tuple[str, ...]
 ) -> None:
     """A server may open a port for metrics long before it is ready."""
-    monkeypatch.setattr(managed, "_EXPLAIN_S", 0.1)
+    monkeypatch.setattr(managed, "_LOOK_EVERY_S", 0.1)
     server = elsewhere(tmp_path, *paths, deadline_s=2.0)
     with pytest.raises(ProcessError) as raised:
         server.start()
@@ -105,7 +109,8 @@ def test_a_server_whose_own_port_is_taken_is_told_so() -> None:
             server.start()
 
 
-# Listens on the port of argv[-1], where it answers 503 for a second and then 200, and on another, always ready.
+# Listens on a port that is always ready, and argv[1] seconds later on that of argv[-1]. There it answers 503 for a
+# second and then 200.
 TWO_PORTS = """
 import http.server, sys, threading, time
 
@@ -117,13 +122,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 other = http.server.HTTPServer(("127.0.0.1", 0), Handler)
 threading.Thread(target=other.serve_forever, daemon=True).start()
+time.sleep(float(sys.argv[1]))
 given, start_s = http.server.HTTPServer(("127.0.0.1", int(sys.argv[-1])), Handler), time.monotonic()
 given.serve_forever()
 """
 
 
-def test_a_server_that_has_another_port_besides_the_given_one_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(managed, "_EXPLAIN_S", 0.0)
-    command = [sys.executable, "-c", TWO_PORTS, "{port}"]
+@pytest.mark.parametrize("opens_after_s", ["0", "1"])
+def test_a_server_that_has_another_port_besides_the_given_one_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, opens_after_s: str
+) -> None:
+    """A port for management may be ready before the server opens its own."""
+    monkeypatch.setattr(managed, "_LOOK_EVERY_S", 0.0)
+    command = [sys.executable, "-c", TWO_PORTS, opens_after_s, "{port}"]
     with ServerProcess(command, cwd=Path.cwd(), ready_deadline_s=60.0) as server:
         assert server.process.returncode is None

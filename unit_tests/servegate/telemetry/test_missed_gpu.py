@@ -1,4 +1,4 @@
-"""What runs on the CPU of a machine with a GPU is told, so that it is judged INVALID."""
+"""A process on the CPU of a machine with a GPU is told of, so that its figures are judged INVALID."""
 
 import pytest
 

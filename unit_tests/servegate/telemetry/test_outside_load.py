@@ -1,4 +1,4 @@
-"""What others use of the machine is what it used, less what this process and its children did."""
+"""The load of others is what the machine used, less what this process and its children used."""
 
 import subprocess
 import sys
@@ -68,7 +68,7 @@ def test_the_time_before_the_first_cell_is_told_apart(readings: list[CpuReading]
         CpuReading(0.0, 0.0, 0.0),
         CpuReading(2.0, 3.0, 1.0),  # others 1.0 before
         CpuReading(6.0, 5.0, 2.0),  # 0.25 in the first cell's 4 s
-        CpuReading(20.0, 9.0, 2.0),  # nobody watched in between
+        CpuReading(20.0, 9.0, 2.0),  # no watch in between
         CpuReading(32.0, 21.0, 5.0),  # 0.75 in the second one's 12 s
     ]
     load = OutsideLoad()

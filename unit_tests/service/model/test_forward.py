@@ -235,7 +235,7 @@ def test_an_engine_that_was_asked_for_is_had_or_the_start_ends(
     prepare: Callable[[pytest.MonkeyPatch], None], reason: str, settings: Settings, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Whoever names an engine would take another's figures for its."""
+    """A user who names an engine would take the figures of another engine for its figures."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     prepare(monkeypatch)
     with pytest.raises(EngineError, match=r"^CLASSIFIER_ENGINE \(--engine\)=inductor can't run the model: ") as caught:
@@ -246,7 +246,7 @@ def test_an_engine_that_was_asked_for_is_had_or_the_start_ends(
 _WITHOUT_OPENVINO = """
 import importlib.metadata, json, sys
 
-sys.modules["openvino"] = None  # whoever imports it gets an ImportError
+sys.modules["openvino"] = None  # an import of it raises ImportError
 installed = importlib.metadata.version
 def version(name):
     if name == "openvino":

@@ -47,10 +47,10 @@ class _Dealt:
         self.servers: list[DealtServer] = []
 
     def serve(self, process: int) -> None:
-        """Let one of them begin."""
+        """Let one HTTP process begin to take connections."""
         _, channel = self.dealer._channels[process]
         make_protocol: Callable[[], _Echo] = lambda: _Echo(process, self.dealer)  # noqa: E731
-        # Of its own: the dealer closes the main process's when it starts.
+        # A copy for this HTTP process: the dealer closes the main process's end when it starts.
         own = channel.dup()
         self.servers.append(DealtServer(asyncio.get_running_loop(), make_protocol, None, own, lambda: None))
 
@@ -89,7 +89,7 @@ async def test_connections_that_come_together_are_spread_evenly(dealt: _Dealt) -
 
 
 async def test_a_process_whose_clients_have_left_gets_the_next_ones(dealt: _Dealt) -> None:
-    """It is not whose turn it is that counts, but who has fewest."""
+    """The process with the fewest connections gets the next one, whichever got the last."""
     asked = [await dealt.ask() for _ in range(12)]
     for process, writer in asked:
         if process == 2:
@@ -102,12 +102,12 @@ async def test_a_process_whose_clients_have_left_gets_the_next_ones(dealt: _Deal
         writer.close()
 
 
-async def test_a_process_that_takes_none_holds_nobody_up(dealt: _Dealt) -> None:
+async def test_a_process_that_takes_none_delays_no_connection(dealt: _Dealt) -> None:
     """Where its channel is full, the next one gets the connection."""
     mine, _ = dealt.dealer._channels[0]
     dealt.servers[0].close()
     stuck, dealt.dealer._channels[0] = mine, socket.socketpair()
-    mine, nobody_reads = dealt.dealer._channels[0]
+    mine, unread = dealt.dealer._channels[0]
     mine.setblocking(False)
     with suppress(BlockingIOError):
         while True:
@@ -116,7 +116,7 @@ async def test_a_process_that_takes_none_holds_nobody_up(dealt: _Dealt) -> None:
     assert [process for process, _ in asked] == [1, 2, 3]
     for _, writer in asked:
         writer.close()
-    for end in (stuck, mine, nobody_reads):
+    for end in (stuck, mine, unread):
         end.close()
 
 
@@ -179,7 +179,7 @@ async def test_connections_are_accepted_again_when_files_are_free(
 
 
 def test_an_http_process_keeps_no_way_but_its_own() -> None:
-    """Or a connection that waits for a process that has ended would be held open by the others."""
+    """The other processes would hold open a connection that waits for a process that has ended."""
     dealer = ConnectionDealer(3)
     dealer.listen_on(socket.create_server(("127.0.0.1", 0)))
     dealer.become(1)

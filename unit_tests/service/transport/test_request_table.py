@@ -194,7 +194,7 @@ def test_the_answers_of_a_batch_come_out_as_they_went_in() -> None:
 
 
 def test_an_answer_that_is_fetched_stays_as_it_is() -> None:
-    """Whoever gets its slot next writes there."""
+    """The next request in its slot has its answer written there."""
     table = _table(slots=1)
     [slot] = table.take(len(_queue(table, 1)))
     _answer(table, [slot], 1)
@@ -238,7 +238,7 @@ def test_the_table_is_open_while_one_http_process_is() -> None:
 
 
 def test_the_table_knows_what_each_worker_does() -> None:
-    """Free or busy, and how often it has come back for a batch."""
+    """Each worker is free or busy; its heartbeats count the batches that it began, `batches` those that it finished."""
     table = _table()
     assert not table.any_worker_present
     table.collect(0)
@@ -247,10 +247,12 @@ def test_the_table_knows_what_each_worker_does() -> None:
     table.work(0)
     assert (table.any_worker_present, table.free_workers, table.heartbeats(0)) == (True, 1, 1)
     table.collect(0)
-    assert (table.free_workers, table.heartbeats(0)) == (2, 2)
+    assert (table.free_workers, table.heartbeats(0), table.batches(0)) == (2, 2, 1)
+    table.collect(0)  # no request had come
+    assert (table.heartbeats(0), table.batches(0), table.batches(200)) == (3, 1, 0)
     table.leave(0)
     table.leave(200)
-    assert (table.any_worker_present, table.free_workers, table.heartbeats(0)) == (False, 0, None)
+    assert (table.any_worker_present, table.free_workers, table.heartbeats(0), table.batches(0)) == (False, 0, None, 0)
 
 
 def _answer_all_images(table: RequestTable) -> None:

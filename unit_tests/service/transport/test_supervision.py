@@ -1,0 +1,43 @@
+"""The supervisor replaces a worker at once, or after a pause that grows while no worker finishes a batch."""
+
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
+
+from service.transport import supervision
+from service.transport.request_table import RequestTable
+from service.transport.supervision import WorkerSupervisor
+
+
+class _Server:
+    """Its workers wait for a while, finish so many batches each, and have ended in the next one at the first look."""
+
+    lit_api = None
+    http_processes = ()
+
+    def __init__(self, table: RequestTable, finished: list[int]) -> None:
+        self._table, self._finished = table, iter(finished)
+        self.inference_workers = [self.launch_single_inference_worker(None, 0)]
+
+    def launch_single_inference_worker(self, api: None, worker: int) -> SimpleNamespace:
+        self._table.collect(worker)
+        self._table.wait(worker, 0.0)
+        for _ in range(next(self._finished, 0) + 1):
+            self._table.collect(worker)
+            self._table.work(worker)
+        return SimpleNamespace(is_alive=lambda: False, exitcode=-6)
+
+
+def test_a_worker_that_follows_one_without_a_finished_batch_starts_ever_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that ends in its first batch would otherwise be replaced without a pause for ever."""
+    clock_s = count(step=60)  # each look is later than the longest pause
+    monkeypatch.setattr(supervision, "time", SimpleNamespace(monotonic=lambda: float(next(clock_s))))
+    table = RequestTable(1, slots=1, processes=1, labels=2)
+    supervisor = WorkerSupervisor(_Server(table, [1, 0, 0, 0, 2, 0, 0]), table, 30.0, 30.0)
+    for _ in range(20):
+        supervisor._look(0.1)
+    pauses = [message.rpartition("a new one starts in ")[2] for message in caplog.messages]
+    assert pauses[:7] == ["0 s", "1 s", "3 s", "7 s", "0 s", "1 s", "3 s"]
