@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from servegate.cli import main
-from servegate.setup.project import look_at
+from servegate.setup.project import read_project
 from servegate.setup.texts import workflow
 from servegate.storage.history import append_run
 from unit_tests.builders.example_projects import commit_all, copy_example
@@ -182,7 +182,7 @@ class TestPage:
         git(tmp_path, "init", "--quiet")
         (tmp_path / "server.py").write_text("litserve.LitServer(Api()).run(port=os.environ['PORT'])\n")
         (tmp_path / "requirements.lock").touch()
-        project = look_at(tmp_path, PurePosixPath("server.py"))
+        project = read_project(tmp_path, PurePosixPath("server.py"))
         written = yaml.safe_load(workflow("OWNER/servegate@COMMIT", project, folder="", branch="main"))
         assert written == read_page()["performance"]
 

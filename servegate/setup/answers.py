@@ -27,7 +27,7 @@ class Exchange:
     expected: Json | Lines | Text
 
     @classmethod
-    def of_document(cls, request: GivenRequest, document: object) -> "Exchange":
+    def from_document(cls, request: GivenRequest, document: object) -> "Exchange":
         """The exchange whose right answer a user gave as JSON; of a stream it is the list of its documents."""
         tolerance = choose_tolerance(document)
         if request.is_stream:
@@ -36,7 +36,7 @@ class Exchange:
         return cls(request, Json(document, tolerance))
 
     @classmethod
-    def of_body(cls, request: GivenRequest, body: bytes) -> "Exchange":
+    def from_body(cls, request: GivenRequest, body: bytes) -> "Exchange":
         """The exchange whose answer has this body.
 
         Raises
@@ -45,9 +45,9 @@ class Exchange:
             When it is neither JSON nor a text.
         """
         if request.is_stream:
-            return cls.of_document(request, read_lines(body))
+            return cls.from_document(request, read_lines(body))
         try:
-            return cls.of_document(request, json.loads(body))
+            return cls.from_document(request, json.loads(body))
         except ValueError:
             pass  # a text, then
         try:
@@ -125,7 +125,7 @@ def ask_twice(url: str, request: GivenRequest, root: Path) -> tuple[Exchange, by
     """
     workload = request.workload(root, expected=None)
     body = ask(url, workload)
-    exchange = Exchange.of_body(request, body)
+    exchange = Exchange.from_body(request, body)
     other = exchange.expected.find_wrong(ask(url, workload))
     if other is not None:
         raise SetupError(

@@ -28,7 +28,7 @@ class IniFile:
     section: str
 
     @classmethod
-    def of(cls, root: Path) -> "IniFile":
+    def find(cls, root: Path) -> "IniFile":
         """The file that pytest reads in a project, or the one that it should get."""
         for place, (name, section) in enumerate(_PLACES):
             file = root / name
@@ -47,10 +47,11 @@ class IniFile:
     def add(self, values: Mapping[str, str | list[str]]) -> Sequence[str]:
         """Write the values that the section doesn't set yet, above those that it has. Returns their lines."""
         write = _as_toml if self.path.suffix == ".toml" else _as_ini
-        added = [f"{name} = {write(value)}" for name, value in values.items() if name not in self.keys]
+        present = self.keys
+        added = [f"{name} = {write(value)}" for name, value in values.items() if name not in present]
         if not added:
             return ()
-        lines = _lines(self.path) if self.path.exists() else []
+        lines = _lines(self.path)
         found = _find(self.section, lines)
         if found is None:
             lines += ["", self.section] if lines else [self.section]
@@ -60,7 +61,7 @@ class IniFile:
         return added
 
     def _section_lines(self) -> list[str]:
-        lines = _lines(self.path) if self.path.exists() else []
+        lines = _lines(self.path)
         found = _find(self.section, lines)
         if found is None:
             return []
@@ -87,4 +88,4 @@ def _as_ini(value: str | list[str]) -> str:
 
 
 def _lines(file: Path) -> list[str]:
-    return [line.rstrip() for line in file.read_text(encoding="utf-8").splitlines()]
+    return [line.rstrip() for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []

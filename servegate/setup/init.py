@@ -13,7 +13,7 @@ from servegate.setup import texts
 from servegate.setup.action import find_action
 from servegate.setup.answers import Exchange, ask_twice
 from servegate.setup.ini_file import IniFile
-from servegate.setup.project import Project, choose_server, find_servers, look_at
+from servegate.setup.project import Project, choose_server, find_servers, read_project
 from servegate.setup.requests import GivenRequest, match_paths, parse_json
 from servegate.setup.server_code import Endpoint
 from servegate.storage.git import run_git
@@ -62,12 +62,12 @@ def run_init(root: Path, options: InitOptions, tell: Callable[[str], None]) -> N
     ServegateError
         When something can't be seen or doesn't work; the message says which flag or change helps.
     """
-    if (root / _PERF_TESTS).exists() or "perf_cells" in IniFile.of(root).keys:
-        tell(f"kept {_PERF_TESTS}/ and {IniFile.of(root).path.name}: this project has performance tests")
+    if (root / _PERF_TESTS).exists() or "perf_cells" in IniFile.find(root).keys:
+        tell(f"kept {_PERF_TESTS}/ and {IniFile.find(root).path.name}: this project has performance tests")
         project = None
     else:
         server = PurePosixPath(options.server) if options.server else choose_server(find_servers(root))
-        project = look_at(root, server)
+        project = read_project(root, server)
         _write_tests(project, options, tell)
     _ignore(root, project, tell)
     _write_workflow(root, project, options.action, tell)
@@ -84,7 +84,7 @@ def _write_tests(project: Project, options: InitOptions, tell: Callable[[str], N
     tests.write_text(texts.performance_tests(project, groups), encoding="utf-8")
     tell(f"wrote {tests.relative_to(project.root)}")
     others = next((name for name in _OTHER_TESTS if (project.root / name).is_dir()), None)
-    ini = IniFile.of(project.root)
+    ini = IniFile.find(project.root)
     for line in ini.add(texts.ini_values(project, groups, options.concurrencies, others)):
         tell(f"wrote to {ini.path.name}: {line}")
 
@@ -133,7 +133,7 @@ def _confirm(
     path = exchange.request.path
     if path in expected:
         document = parse_json(expected[path], f"the answer of POST {path}")
-        right = Exchange.of_document(exchange.request, document)
+        right = Exchange.from_document(exchange.request, document)
         right.require(body)
         return right
     tell(f"POST {path} answers {body.decode(errors='replace').strip()}")

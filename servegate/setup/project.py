@@ -89,7 +89,7 @@ def find_servers(root: Path) -> list[PurePosixPath]:
     return [PurePosixPath(name.as_posix()) for name in running or servers]
 
 
-def look_at(root: Path, server: PurePosixPath) -> Project:
+def read_project(root: Path, server: PurePosixPath) -> Project:
     """Look at the project whose server is started by a file.
 
     Raises
