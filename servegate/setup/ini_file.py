@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 # In pytest's own order. A file of the first four counts even without its section.
@@ -41,8 +42,12 @@ class IniFile:
     @property
     def keys(self) -> frozenset[str]:
         """The names that the section sets."""
-        found = [re.match(r"\s*([\w-]+)\s*[=:]", line) for line in self._section_lines()]
-        return frozenset(match[1] for match in found if match)
+        lines = _lines(self.path)
+        place = _find(self.section, lines)
+        rest = [] if place is None else lines[place + 1 :]
+        section = takewhile(lambda line: not line.startswith("["), rest)
+        matches = [re.match(r"\s*([\w-]+)\s*[=:]", line) for line in section]
+        return frozenset(match[1] for match in matches if match)
 
     def add(self, values: Mapping[str, str | list[str]]) -> Sequence[str]:
         """Write the values that the section doesn't set yet, above those that it has. Returns their lines."""
@@ -59,15 +64,6 @@ class IniFile:
         lines[place:place] = added
         self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return added
-
-    def _section_lines(self) -> list[str]:
-        lines = _lines(self.path)
-        found = _find(self.section, lines)
-        if found is None:
-            return []
-        rest = lines[found + 1 :]
-        end = next((place for place, line in enumerate(rest) if line.startswith("[")), len(rest))
-        return rest[:end]
 
 
 def _find(section: str, lines: Sequence[str]) -> int | None:

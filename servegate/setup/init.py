@@ -1,6 +1,5 @@
 """`servegate init`: writes what a project needs to be guarded, and overwrites nothing."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -200,8 +199,3 @@ def _main_branch(root: Path) -> str:
         except CheckoutError:
             continue
     return "main"
-
-
-def question_of_terminal() -> Callable[[str], str] | None:
-    """`input`, where a person sits at a terminal."""
-    return input if sys.stdin.isatty() else None

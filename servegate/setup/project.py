@@ -100,13 +100,14 @@ def read_project(root: Path, server: PurePosixPath) -> Project:
     trees = read_code(root)
     if root / server not in trees:
         raise SetupError(f"{server} is no Python file of the project {root} that git doesn't ignore")
-    code = read_server(trees[root / server], list(trees.values()))
+    modules = list(trees.values())
+    code = read_server(trees[root / server], modules)
     environment = {code.port_variable: "{port}"} if code.port_variable and not code.port_option else {}
     if not code.port_option and not environment:
         raise SetupError(_advise_port(root, server, code))
     port = (code.port_option, "{port}") if code.port_option else ()
     lock = next((name for name in _LOCKS if (root / name).is_file()), None)
-    imported = imported_modules(list(trees.values()))
+    imported = imported_modules(modules)
     return Project(
         root=root,
         server=server,
@@ -116,7 +117,7 @@ def read_project(root: Path, server: PurePosixPath) -> Project:
         service=_service(server),
         lock=lock,
         make_environment=_LOCKS.get(lock or "", ""),
-        carried=find_carried(root, list(trees.values())),
+        carried=find_carried(root, modules),
         packages=tuple(name for name in _RECORDED if name in imported),
     )
 
