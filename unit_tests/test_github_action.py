@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from servegate.cli import main
+from servegate.setup.generated_files import workflow
 from servegate.setup.project import read_project
-from servegate.setup.texts import workflow
 from servegate.storage.history import append_run
 from unit_tests.builders.example_projects import commit_all, copy_example
 from unit_tests.builders.github_runner import Runner, StepFailedError

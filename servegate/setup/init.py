@@ -8,9 +8,9 @@ from servegate.errors import CheckoutError, SetupError
 from servegate.measure.http_service import HttpService
 from servegate.options.values import cells
 from servegate.records import Checkout
-from servegate.setup import texts
 from servegate.setup.action import find_action
 from servegate.setup.answers import Exchange, ask_twice
+from servegate.setup.generated_files import ini_values, name_groups, performance_tests, workflow
 from servegate.setup.ini_file import IniFile
 from servegate.setup.project import Project, choose_server, find_servers, read_project
 from servegate.setup.requests import GivenRequest, match_paths, parse_json
@@ -77,14 +77,14 @@ def _write_tests(project: Project, options: InitOptions, tell: Callable[[str], N
     _check_concurrencies(options.concurrencies)
     tell(f"{project.server} starts the service: {' '.join(project.command)}")
     exchanges = _exchange(project, options, tell)
-    groups = texts.name_groups(exchanges)
+    groups = name_groups(exchanges)
     tests = project.root / _PERF_TESTS / "test_service.py"
     tests.parent.mkdir()
-    tests.write_text(texts.performance_tests(project, groups), encoding="utf-8")
+    tests.write_text(performance_tests(project, groups), encoding="utf-8")
     tell(f"wrote {tests.relative_to(project.root)}")
     others = next((name for name in _OTHER_TESTS if (project.root / name).is_dir()), None)
     ini = IniFile.find(project.root)
-    for line in ini.add(texts.ini_values(project, groups, options.concurrencies, others)):
+    for line in ini.add(ini_values(project, groups, options.concurrencies, others)):
         tell(f"wrote to {ini.path.name}: {line}")
 
 
@@ -187,7 +187,7 @@ def _write_workflow(root: Path, project: Project | None, named: str | None, tell
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     folder = run_git(root, "rev-parse", "--show-prefix").rstrip("/")
-    file.write_text(texts.workflow(action, project, folder, _main_branch(root)), encoding="utf-8")
+    file.write_text(workflow(action, project, folder, _main_branch(root)), encoding="utf-8")
     tell(f"wrote {_WORKFLOW}")
 
 
