@@ -1,4 +1,4 @@
-"""The answers that the service gives to its requests, and whether they are always the same."""
+"""Asks the service, and takes its answers for the right ones if they are always the same."""
 
 import http.client
 import json
@@ -64,7 +64,7 @@ class Exchange:
         Raises
         ------
         SetupError
-            When it is another one.
+            When the two differ.
         """
         wrong = self.expected.find_wrong(body)
         if wrong is not None:
@@ -72,7 +72,7 @@ class Exchange:
 
 
 def choose_tolerance(document: object) -> float:
-    """How far a number of an answer may lie from the expected one.
+    """Choose how far a number of an answer may lie from the expected one.
 
     It is a hundredth to a thousandth of the largest number that has a fraction; without one 0.
     """
@@ -111,7 +111,7 @@ def ask(url: str, workload: Workload) -> bytes:
 
 
 def ask_twice(url: str, request: GivenRequest, root: Path) -> tuple[Exchange, bytes]:
-    """Ask an endpoint, and check that it gives the same answer again.
+    """Ask an endpoint twice, and check that it gives the same answer.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def ask_twice(url: str, request: GivenRequest, root: Path) -> tuple[Exchange, by
     Raises
     ------
     SetupError
-        When it doesn't, or as `ask`.
+        When the second answer differs, or as `ask`.
     """
     workload = request.workload(root, expected=None)
     body = ask(url, workload)

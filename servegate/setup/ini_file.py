@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-# In pytest's own order. A file of the first four counts even without its section.
+# The places, in the order in which pytest looks. A file of the first four counts even without its section.
 _PLACES = (
     ("pytest.toml", "[pytest]"),
     (".pytest.toml", "[pytest]"),
@@ -30,7 +30,7 @@ class IniFile:
 
     @classmethod
     def find(cls, root: Path) -> "IniFile":
-        """The file that pytest reads in a project, or the one that it should get."""
+        """Find the file that pytest reads in a project, or choose the one that it should get."""
         for place, (name, section) in enumerate(_PLACES):
             file = root / name
             if file.is_file() and (place < _COUNT_WITHOUT_SECTION or _find(section, _lines(file)) is not None):

@@ -37,7 +37,7 @@ class InitOptions:
     action:
         As `OWNER/servegate@COMMIT`; None for the repository that servegate was installed from.
     question:
-        Asks a person one question; None where nobody sits at a terminal.
+        Asks a person one question; None without a terminal.
     """
 
     server: str | None = None
@@ -59,7 +59,7 @@ def run_init(root: Path, options: InitOptions, tell: Callable[[str], None]) -> N
     Raises
     ------
     ServegateError
-        When something can't be seen or doesn't work; the message says which flag or change helps.
+        When the code doesn't show something, or the service doesn't work; the message says which flag or change helps.
     """
     if (root / _PERF_TESTS).exists() or "perf_cells" in IniFile.find(root).keys:
         tell(f"kept {_PERF_TESTS}/ and {IniFile.find(root).path.name}: this project has performance tests")
@@ -96,7 +96,7 @@ def _check_concurrencies(text: str) -> None:
 
 
 def _exchange(project: Project, options: InitOptions, tell: Callable[[str], None]) -> list[Exchange]:
-    """The request and the right answer of each endpoint; what isn't given is asked, of a person or of the service."""
+    """Make each endpoint's exchange: a person gives the requests that no option gives, the service the answers."""
     endpoints = project.code.endpoints
     requests = match_paths(options.requests, endpoints, "--request")
     expected = match_paths(options.expected, endpoints, "--expected")
@@ -128,7 +128,7 @@ def _ask_request(endpoint: Endpoint, options: InitOptions) -> str:
 def _confirm(
     exchange: Exchange, body: bytes, expected: Mapping[str, str], options: InitOptions, tell: Callable[[str], None]
 ) -> Exchange:
-    """The exchange, if its answer, which has this body, is the right one."""
+    """Return the exchange if its answer, of which this is the body, is the right one."""
     path = exchange.request.path
     if path in expected:
         document = parse_json(expected[path], f"the answer of POST {path}")
@@ -144,9 +144,9 @@ def _confirm(
 
 
 def _ignore(root: Path, project: Project | None, tell: Callable[[str], None]) -> None:
-    """Let git ignore what runs leave behind."""
+    """Let git ignore the files that runs leave behind."""
     names = ["perf-report/", "__pycache__/"]
-    # LitServe writes it at each start, and a baseline is accepted only without changes.
+    # LitServe writes this file at each start, and a baseline is accepted only in a clean working tree.
     if project is not None and project.code.writes_client and not _is_tracked(root, "client.py"):
         names.append("/client.py")
     missing = [name for name in names if not _is_ignored(root, name.removeprefix("/"))]
@@ -192,7 +192,7 @@ def _write_workflow(root: Path, project: Project | None, named: str | None, tell
 
 
 def _main_branch(root: Path) -> str:
-    """The branch that pull requests go to, as far as the clone knows."""
+    """Find the branch that pull requests go to, as far as the clone knows it."""
     for reference in ("refs/remotes/origin/HEAD", "HEAD"):
         try:
             return run_git(root, "symbolic-ref", "--short", reference).removeprefix("origin/")

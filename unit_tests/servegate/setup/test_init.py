@@ -20,7 +20,7 @@ NEEDS_LITSERVE = [
 
 
 def init(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command where nobody sits at a terminal."""
+    """Run the command without a terminal."""
     command = [sys.executable, "-m", "servegate", "init", *arguments]
     return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
@@ -57,7 +57,7 @@ def test_on_this_repository_it_asks_nothing_and_changes_nothing() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Of a service whose port can be chosen, and whose start would fail."""
+    """A project with a service whose port can be set, and whose start would fail."""
     git(tmp_path, "init", "--quiet")
     (tmp_path / "server.py").write_text(
         "import litserve as ls\n"
@@ -68,7 +68,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_request_that_nobody_gave_is_asked_for_with_its_names(project: Path) -> None:
+def test_a_request_that_was_not_given_is_asked_for_with_its_names(project: Path) -> None:
     result = init(project)
     assert result.returncode == 2
     assert "which request does POST /predict take?" in result.stderr

@@ -58,12 +58,12 @@ def test_an_option_for_the_port_is_preferred_to_a_variable(root: Path) -> None:
     assert (project.command, project.environment) == (("{python}", "server.py", "--port", "{port}"), {})
 
 
-def test_a_port_that_nobody_can_choose_is_told_with_the_line_to_write(root: Path) -> None:
+def test_a_port_that_cannot_be_set_is_told_with_the_line_to_write(root: Path) -> None:
     write(root, **{"server.py": "import litserve as ls\nserver = ls.LitServer(Api())\nserver.run(port=8000)\n"})
     with pytest.raises(SetupError) as raised:
         read_project(root, PurePosixPath("server.py"))
     assert str(raised.value).splitlines() == [
-        "server.py:3 listens on a port that nobody else can choose, and a comparison runs two servers at a time.",
+        "server.py:3 listens on a port that cannot be set from outside, and a comparison runs two servers at a time.",
         "    server.run(port=8000)",
         "Let the port come from the variable PORT, and run servegate init again:",
         '    port=int(os.environ.get("PORT", 8000))    (with `import os` at the top)',
@@ -98,7 +98,7 @@ def test_what_git_ignores_and_the_code_names_is_carried(root: Path) -> None:
 
 
 def test_the_file_that_also_runs_the_server_is_meant(root: Path) -> None:
-    """Tests make servers, too, and a factory is run by somebody else."""
+    """Tests make servers, too, and another module runs what a factory makes."""
     write(
         root,
         **{
