@@ -1,4 +1,4 @@
-"""The answers of a service, and whether they are always the same."""
+"""Tests of the exchanges that are made of a service's answers."""
 
 from pathlib import Path
 

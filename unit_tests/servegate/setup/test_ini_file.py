@@ -1,4 +1,4 @@
-"""The file that pytest reads a project's settings from."""
+"""Tests of the file that pytest reads a project's settings from."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ from servegate.setup.ini_file import IniFile
     ],
 )
 def test_pytest_reads_what_is_written(tmp_path: Path, files: dict[str, str], chosen: str) -> None:
-    """As pytest itself says: the file is the one that it reads, and the value is the one that was written."""
+    """Pytest itself reports that it reads this file, and the values that were written."""
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     ini = IniFile.find(tmp_path)

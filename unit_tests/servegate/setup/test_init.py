@@ -1,4 +1,4 @@
-"""`servegate init` on the examples, started as their users start them, and on projects that it can't see through."""
+"""Tests of `servegate init` on the examples, and on projects for which it needs help."""
 
 import re
 import subprocess
@@ -188,7 +188,7 @@ def test_a_person_who_says_no_gets_nothing_written(answering: Path) -> None:
 
 
 def test_a_form_and_a_stream_are_guarded_too(answering: Path) -> None:
-    """The field's name comes from the code; a text and a stream are compared as what they are."""
+    """The field's name comes from the code; a text is compared as a text, and a stream line by line."""
     (answering / "server.py").write_text(
         "import os\n"
         "import litserve as ls\n"

@@ -1,4 +1,4 @@
-"""What can be seen of a project."""
+"""Tests of the facts that a project's files show."""
 
 from pathlib import Path, PurePosixPath
 
