@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from unit_tests.builders.example_projects import EXAMPLES, WRITTEN_BY_INIT, copy_example
+from unit_tests.builders.example_projects import EXAMPLES, STARTED, WRITTEN_BY_INIT, copy_example
 
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/perf_tests"))
 # The shortest settings: these tests check that a run reaches a verdict, not which one.
@@ -46,8 +46,6 @@ ONE_GROUP = {
     "src_layout": ("--perf-cells=words=4", "-k", "words"),
     "own_weights": ("--perf-cells=api=4",),
 }
-# The quick tests start one example, the slow ones all.
-STARTED = [pytest.param(name, marks=() if name == "getting_started" else pytest.mark.slow) for name in WRITTEN_BY_INIT]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,13 +10,9 @@ import pytest
 
 from servegate.errors import SetupError
 from servegate.setup.init import InitOptions, run_init
-from unit_tests.builders.example_projects import EXAMPLES, WRITTEN_BY_INIT, copy_unguarded
+from unit_tests.builders.example_projects import EXAMPLES, STARTED, WRITTEN_BY_INIT, copy_unguarded
 from unit_tests.builders.repository import ROOT
 from unit_tests.builders.tiny_project import git
-
-NEEDS_LITSERVE = [
-    pytest.param(name, marks=() if name == "getting_started" else pytest.mark.slow) for name in WRITTEN_BY_INIT
-]
 
 
 def init(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -25,7 +21,7 @@ def init(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", NEEDS_LITSERVE)
+@pytest.mark.parametrize("name", STARTED)
 def test_it_writes_the_files_of_the_example(name: str, tmp_path: Path) -> None:
     folder = copy_unguarded(name, tmp_path / "project")
     result = init(folder, *(f"--request={request}" for request in WRITTEN_BY_INIT[name]))
