@@ -12,20 +12,20 @@ import pytest
 
 from servegate.records import Status
 
-# What `git bisect run` takes these for: good, bad, skip this commit, and from 128 on: stop.
+# Exit statuses of `git bisect run`: good, bad, skip this commit; from 128 on it stops.
 NOT_SLOWER, SLOWER, UNKNOWN, STOP = 0, 1, 125, 128
 _NOT_SLOWER = frozenset({Status.PASS, Status.IMPROVED})
 
 
 def run_step(good: str, arguments: Sequence[str], figure: str | None) -> int:
-    """Have pytest compare the working tree with a good commit, and say what that means for the bisection.
+    """Have pytest compare the working tree with a good commit, and return the exit status for `git bisect run`.
 
     Parameters
     ----------
     good:
         A branch, tag or commit.
     arguments:
-        Of pytest: which performance tests, and options.
+        The arguments of pytest: paths of performance tests, and options.
     figure:
         The figure that is followed, as `memory`; None for throughput.
     """
@@ -39,12 +39,12 @@ def run_step(good: str, arguments: Sequence[str], figure: str | None) -> int:
 
 
 def judge(document: Mapping[str, Any], figure: str | None) -> int:
-    """What a run's document says of the commit.
+    """Translate a run's verdicts into an exit status for `git bisect run`.
 
     Parameters
     ----------
     document:
-        As docs/results-json.md describes it.
+        The run's results, as docs/results-json.md describes them.
     figure:
         As in `run_step`.
     """

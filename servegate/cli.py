@@ -78,15 +78,15 @@ def _add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def _run_init(options: argparse.Namespace) -> int:
     # Imported here, as below: `servegate --help` doesn't wait for aiohttp.
-    from servegate.setup.init import InitOptions, question_of_terminal, run_init
+    from servegate.setup.init import InitOptions, run_init
 
     asked = InitOptions(
-        options.server,
-        options.request,
-        options.expected,
-        options.concurrency,
-        options.action,
-        question_of_terminal(),
+        server=options.server,
+        requests=options.request,
+        expected=options.expected,
+        concurrencies=options.concurrency,
+        action=options.action,
+        question=input if sys.stdin.isatty() else None,
     )
     run_init(Path.cwd(), asked, lambda line: print(line, flush=True))
     return 0

@@ -1,4 +1,4 @@
-"""The action and the workflows of another project, as docs/ci.md has them, step by step."""
+"""Tests of the action and of the workflows that docs/ci.md shows to another project: a stand-in runs each step."""
 
 import json
 import re
@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from servegate.cli import main
-from servegate.setup.project import look_at
-from servegate.setup.texts import workflow
+from servegate.setup.generated_files import workflow
+from servegate.setup.project import read_project
 from servegate.storage.history import append_run
 from unit_tests.builders.example_projects import commit_all, copy_example
 from unit_tests.builders.github_runner import Runner, StepFailedError
@@ -30,7 +30,7 @@ def page_texts() -> list[str]:
 
 
 def read_page() -> dict[str, Any]:
-    """The same by name."""
+    """The same workflows, parsed, by name."""
     documents = [yaml.safe_load(text) for text in page_texts()]
     return {document["name"]: document for document in documents}
 
@@ -64,7 +64,7 @@ INPUTS = {"artifact": "perf-report", "history": "perf-history"}
 
 @pytest.fixture
 def publisher(tmp_path: Path) -> Runner:
-    """After a run for a pull request, number 7, whose report is there."""
+    """The runner after a run for pull request 7, which has left its report."""
     runner = Runner(tmp_path / "runner", run_of("pull_request"), INPUTS)
     report = tmp_path / "runner" / "artifacts" / "perf-report"
     report.mkdir()
@@ -182,7 +182,7 @@ class TestPage:
         git(tmp_path, "init", "--quiet")
         (tmp_path / "server.py").write_text("litserve.LitServer(Api()).run(port=os.environ['PORT'])\n")
         (tmp_path / "requirements.lock").touch()
-        project = look_at(tmp_path, PurePosixPath("server.py"))
+        project = read_project(tmp_path, PurePosixPath("server.py"))
         written = yaml.safe_load(workflow("OWNER/servegate@COMMIT", project, folder="", branch="main"))
         assert written == read_page()["performance"]
 
@@ -210,7 +210,7 @@ def test_from_the_checkout_of_a_pull_request_to_its_comment(scores: Path, tmp_pa
     runner = Runner(tmp_path / "runner", {"event": event}, origin=(scores, head))
     try:
         measure(runner)
-    except StepFailedError as error:  # two short pairs on a busy machine may not agree, which is red in CI
+    except StepFailedError as error:  # two short pairs on a busy machine may disagree, which fails in CI
         if "INCONCLUSIVE" not in str(error):
             raise
     results = json.loads((runner.folder / "artifacts" / "perf-report" / "results.json").read_text())

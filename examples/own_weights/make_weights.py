@@ -1,4 +1,4 @@
-"""Makes the weights that git ignores; a project of one's own would have trained them."""
+"""Makes the weights that git ignores; a project of your own would have trained them."""
 
 from pathlib import Path
 

@@ -1,10 +1,10 @@
-"""A small network of one's own, whose weights git ignores: `PORT=8000 python server.py`."""
+"""A small network with weights that git ignores: `PORT=8000 python server.py`."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-# Before numpy is imported: with a thread for each core the layers' threads would wait for cores that others use.
+# Numpy reads this when it is imported. With a thread for each core, layers would wait for cores that others use.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import litserve as ls

@@ -1,1 +1,1 @@
-"""What a project needs before its first run: `servegate init` writes it, `servegate doctor` tries it."""
+"""`servegate init` writes what a project needs before its first run, and `servegate doctor` tries it."""

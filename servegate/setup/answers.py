@@ -1,4 +1,4 @@
-"""The answers that the service gives to its requests, and whether they are always the same."""
+"""Asks the service, and takes its answers for the right ones if they are always the same."""
 
 import http.client
 import json
@@ -27,7 +27,7 @@ class Exchange:
     expected: Json | Lines | Text
 
     @classmethod
-    def of_document(cls, request: GivenRequest, document: object) -> "Exchange":
+    def from_document(cls, request: GivenRequest, document: object) -> "Exchange":
         """The exchange whose right answer a user gave as JSON; of a stream it is the list of its documents."""
         tolerance = choose_tolerance(document)
         if request.is_stream:
@@ -36,7 +36,7 @@ class Exchange:
         return cls(request, Json(document, tolerance))
 
     @classmethod
-    def of_body(cls, request: GivenRequest, body: bytes) -> "Exchange":
+    def from_body(cls, request: GivenRequest, body: bytes) -> "Exchange":
         """The exchange whose answer has this body.
 
         Raises
@@ -45,9 +45,9 @@ class Exchange:
             When it is neither JSON nor a text.
         """
         if request.is_stream:
-            return cls.of_document(request, read_lines(body))
+            return cls.from_document(request, read_lines(body))
         try:
-            return cls.of_document(request, json.loads(body))
+            return cls.from_document(request, json.loads(body))
         except ValueError:
             pass  # a text, then
         try:
@@ -64,7 +64,7 @@ class Exchange:
         Raises
         ------
         SetupError
-            When it is another one.
+            When the two differ.
         """
         wrong = self.expected.find_wrong(body)
         if wrong is not None:
@@ -72,7 +72,7 @@ class Exchange:
 
 
 def choose_tolerance(document: object) -> float:
-    """How far a number of an answer may lie from the expected one.
+    """Choose how far a number of an answer may lie from the expected one.
 
     It is a hundredth to a thousandth of the largest number that has a fraction; without one 0.
     """
@@ -111,7 +111,7 @@ def ask(url: str, workload: Workload) -> bytes:
 
 
 def ask_twice(url: str, request: GivenRequest, root: Path) -> tuple[Exchange, bytes]:
-    """Ask an endpoint, and check that it gives the same answer again.
+    """Ask an endpoint twice, and check that it gives the same answer.
 
     Returns
     -------
@@ -121,11 +121,11 @@ def ask_twice(url: str, request: GivenRequest, root: Path) -> tuple[Exchange, by
     Raises
     ------
     SetupError
-        When it doesn't, or as `ask`.
+        When the second answer differs, or as `ask`.
     """
     workload = request.workload(root, expected=None)
     body = ask(url, workload)
-    exchange = Exchange.of_body(request, body)
+    exchange = Exchange.from_body(request, body)
     other = exchange.expected.find_wrong(ask(url, workload))
     if other is not None:
         raise SetupError(

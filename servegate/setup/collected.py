@@ -1,4 +1,4 @@
-"""What a project's performance tests would measure, as pytest collects them."""
+"""Collects a project's performance tests with pytest, to see what they would measure."""
 
 import io
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from servegate.session.hooks import NAME, SessionHooks
 
 @dataclass(frozen=True)
 class Collected:
-    """What the performance tests would measure.
+    """The targets of the performance tests, and the settings of a run.
 
     Attributes
     ----------
     targets:
-        Each with its cells, but for those that only inform.
+        The judged targets, each with its cells; those that only inform are left out.
     policy:
         The rule that they are judged by.
     figure_pairs:

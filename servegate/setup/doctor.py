@@ -65,7 +65,7 @@ def run_doctor(paths: Sequence[str], tell: Callable[[str], None]) -> None:
 
 
 def _ask_services(collected: Collected, tell: Callable[[str], None]) -> None:
-    """Start each service once, and send it each of its requests."""
+    """Start each service once, send it each of its requests, and check the answers."""
     root = collected.settings.root
     served = [target for target, _ in collected.targets if isinstance(target, HttpTarget | OpenLoopTarget)]
     services = []

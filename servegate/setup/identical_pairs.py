@@ -1,7 +1,7 @@
 """A few pairs of fresh processes of identical code: the working tree beside itself, measured as a comparison does."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from servegate.errors import ServegateError, SetupError
@@ -22,7 +22,7 @@ _ENOUGH_S = 60.0
 def measure_identical(
     collected: Collected, watch: Callable[[], AbstractContextManager[None]], tell: Callable[[str], None]
 ) -> list[GroupPairs]:
-    """Measure at least three pairs, and more while a minute isn't over.
+    """Measure three pairs, and up to eight while a minute isn't over.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def measure_identical(
     """
     settings = collected.settings
     takes_turns = {target.name: TAIL in target.figures for target, _ in collected.targets}
-    figures: dict[str, list[Mapping[Cell, PairFigure]]] = {name: [] for name in takes_turns}
+    figures: dict[str, list[list[PairFigure]]] = {name: [] for name in takes_turns}
     overhead_s = dict.fromkeys(takes_turns, 0.0)
     start_s = time.monotonic()
     with open_twins(settings.root, carried=settings.project.carried) as arms:
@@ -62,16 +62,11 @@ def measure_identical(
                 _require_right(measured.figures)
                 spent_s = time.monotonic() - pair_start_s - sum(part.seconds for part in measured.figures.values())
                 for name, cells in groups.items():
-                    figures[name].append({cell: measured.figures[cell] for cell in cells})
+                    figures[name].append([measured.figures[cell] for cell in cells])
                     overhead_s[name] += max(0.0, spent_s) / len(groups)
     return [
-        GroupPairs(cells, _in_order(figures[target.name], cells), overhead_s[target.name] / number)
-        for target, cells in collected.targets
+        GroupPairs(cells, figures[target.name], overhead_s[target.name] / number) for target, cells in collected.targets
     ]
-
-
-def _in_order(pairs: Sequence[Mapping[Cell, PairFigure]], cells: Sequence[Cell]) -> list[list[PairFigure]]:
-    return [[pair[cell] for cell in cells] for pair in pairs]
 
 
 def _require_right(figures: Mapping[Cell, PairFigure]) -> None:

@@ -4,9 +4,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
-# In pytest's own order. A file of the first four counts even without its section.
+# The places, in the order in which pytest looks. A file of the first four counts even without its section.
 _PLACES = (
     ("pytest.toml", "[pytest]"),
     (".pytest.toml", "[pytest]"),
@@ -28,8 +29,8 @@ class IniFile:
     section: str
 
     @classmethod
-    def of(cls, root: Path) -> "IniFile":
-        """The file that pytest reads in a project, or the one that it should get."""
+    def find(cls, root: Path) -> "IniFile":
+        """Find the file that pytest reads in a project, or choose the one that it should get."""
         for place, (name, section) in enumerate(_PLACES):
             file = root / name
             if file.is_file() and (place < _COUNT_WITHOUT_SECTION or _find(section, _lines(file)) is not None):
@@ -41,16 +42,21 @@ class IniFile:
     @property
     def keys(self) -> frozenset[str]:
         """The names that the section sets."""
-        found = [re.match(r"\s*([\w-]+)\s*[=:]", line) for line in self._section_lines()]
-        return frozenset(match[1] for match in found if match)
+        lines = _lines(self.path)
+        place = _find(self.section, lines)
+        rest = [] if place is None else lines[place + 1 :]
+        section = takewhile(lambda line: not line.startswith("["), rest)
+        matches = [re.match(r"\s*([\w-]+)\s*[=:]", line) for line in section]
+        return frozenset(match[1] for match in matches if match)
 
     def add(self, values: Mapping[str, str | list[str]]) -> Sequence[str]:
         """Write the values that the section doesn't set yet, above those that it has. Returns their lines."""
         write = _as_toml if self.path.suffix == ".toml" else _as_ini
-        added = [f"{name} = {write(value)}" for name, value in values.items() if name not in self.keys]
+        present = self.keys
+        added = [f"{name} = {write(value)}" for name, value in values.items() if name not in present]
         if not added:
             return ()
-        lines = _lines(self.path) if self.path.exists() else []
+        lines = _lines(self.path)
         found = _find(self.section, lines)
         if found is None:
             lines += ["", self.section] if lines else [self.section]
@@ -58,15 +64,6 @@ class IniFile:
         lines[place:place] = added
         self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return added
-
-    def _section_lines(self) -> list[str]:
-        lines = _lines(self.path) if self.path.exists() else []
-        found = _find(self.section, lines)
-        if found is None:
-            return []
-        rest = lines[found + 1 :]
-        end = next((place for place, line in enumerate(rest) if line.startswith("[")), len(rest))
-        return rest[:end]
 
 
 def _find(section: str, lines: Sequence[str]) -> int | None:
@@ -87,4 +84,4 @@ def _as_ini(value: str | list[str]) -> str:
 
 
 def _lines(file: Path) -> list[str]:
-    return [line.rstrip() for line in file.read_text(encoding="utf-8").splitlines()]
+    return [line.rstrip() for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []

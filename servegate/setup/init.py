@@ -1,6 +1,5 @@
 """`servegate init`: writes what a project needs to be guarded, and overwrites nothing."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -9,11 +8,11 @@ from servegate.errors import CheckoutError, SetupError
 from servegate.measure.http_service import HttpService
 from servegate.options.values import cells
 from servegate.records import Checkout
-from servegate.setup import texts
 from servegate.setup.action import find_action
 from servegate.setup.answers import Exchange, ask_twice
+from servegate.setup.generated_files import ini_values, name_groups, performance_tests, workflow
 from servegate.setup.ini_file import IniFile
-from servegate.setup.project import Project, choose_server, find_servers, look_at
+from servegate.setup.project import Project, choose_server, find_servers, read_project
 from servegate.setup.requests import GivenRequest, match_paths, parse_json
 from servegate.setup.server_code import Endpoint
 from servegate.storage.git import run_git
@@ -38,7 +37,7 @@ class InitOptions:
     action:
         As `OWNER/servegate@COMMIT`; None for the repository that servegate was installed from.
     question:
-        Asks a person one question; None where nobody sits at a terminal.
+        Asks a person one question; None without a terminal.
     """
 
     server: str | None = None
@@ -60,14 +59,14 @@ def run_init(root: Path, options: InitOptions, tell: Callable[[str], None]) -> N
     Raises
     ------
     ServegateError
-        When something can't be seen or doesn't work; the message says which flag or change helps.
+        When the code doesn't show something, or the service doesn't work; the message says which flag or change helps.
     """
-    if (root / _PERF_TESTS).exists() or "perf_cells" in IniFile.of(root).keys:
-        tell(f"kept {_PERF_TESTS}/ and {IniFile.of(root).path.name}: this project has performance tests")
+    if (root / _PERF_TESTS).exists() or "perf_cells" in IniFile.find(root).keys:
+        tell(f"kept {_PERF_TESTS}/ and {IniFile.find(root).path.name}: this project has performance tests")
         project = None
     else:
         server = PurePosixPath(options.server) if options.server else choose_server(find_servers(root))
-        project = look_at(root, server)
+        project = read_project(root, server)
         _write_tests(project, options, tell)
     _ignore(root, project, tell)
     _write_workflow(root, project, options.action, tell)
@@ -78,14 +77,14 @@ def _write_tests(project: Project, options: InitOptions, tell: Callable[[str], N
     _check_concurrencies(options.concurrencies)
     tell(f"{project.server} starts the service: {' '.join(project.command)}")
     exchanges = _exchange(project, options, tell)
-    groups = texts.name_groups(exchanges)
+    groups = name_groups(exchanges)
     tests = project.root / _PERF_TESTS / "test_service.py"
     tests.parent.mkdir()
-    tests.write_text(texts.performance_tests(project, groups), encoding="utf-8")
+    tests.write_text(performance_tests(project, groups), encoding="utf-8")
     tell(f"wrote {tests.relative_to(project.root)}")
     others = next((name for name in _OTHER_TESTS if (project.root / name).is_dir()), None)
-    ini = IniFile.of(project.root)
-    for line in ini.add(texts.ini_values(project, groups, options.concurrencies, others)):
+    ini = IniFile.find(project.root)
+    for line in ini.add(ini_values(project, groups, options.concurrencies, others)):
         tell(f"wrote to {ini.path.name}: {line}")
 
 
@@ -97,7 +96,7 @@ def _check_concurrencies(text: str) -> None:
 
 
 def _exchange(project: Project, options: InitOptions, tell: Callable[[str], None]) -> list[Exchange]:
-    """The request and the right answer of each endpoint; what isn't given is asked, of a person or of the service."""
+    """Make each endpoint's exchange: a person gives the requests that no option gives, the service the answers."""
     endpoints = project.code.endpoints
     requests = match_paths(options.requests, endpoints, "--request")
     expected = match_paths(options.expected, endpoints, "--expected")
@@ -129,11 +128,11 @@ def _ask_request(endpoint: Endpoint, options: InitOptions) -> str:
 def _confirm(
     exchange: Exchange, body: bytes, expected: Mapping[str, str], options: InitOptions, tell: Callable[[str], None]
 ) -> Exchange:
-    """The exchange, if its answer, which has this body, is the right one."""
+    """Return the exchange if its answer, of which this is the body, is the right one."""
     path = exchange.request.path
     if path in expected:
         document = parse_json(expected[path], f"the answer of POST {path}")
-        right = Exchange.of_document(exchange.request, document)
+        right = Exchange.from_document(exchange.request, document)
         right.require(body)
         return right
     tell(f"POST {path} answers {body.decode(errors='replace').strip()}")
@@ -145,9 +144,9 @@ def _confirm(
 
 
 def _ignore(root: Path, project: Project | None, tell: Callable[[str], None]) -> None:
-    """Let git ignore what runs leave behind."""
+    """Let git ignore the files that runs leave behind."""
     names = ["perf-report/", "__pycache__/"]
-    # LitServe writes it at each start, and a baseline is accepted only without changes.
+    # LitServe writes this file at each start, and a baseline is accepted only in a clean working tree.
     if project is not None and project.code.writes_client and not _is_tracked(root, "client.py"):
         names.append("/client.py")
     missing = [name for name in names if not _is_ignored(root, name.removeprefix("/"))]
@@ -188,20 +187,15 @@ def _write_workflow(root: Path, project: Project | None, named: str | None, tell
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     folder = run_git(root, "rev-parse", "--show-prefix").rstrip("/")
-    file.write_text(texts.workflow(action, project, folder, _main_branch(root)), encoding="utf-8")
+    file.write_text(workflow(action, project, folder, _main_branch(root)), encoding="utf-8")
     tell(f"wrote {_WORKFLOW}")
 
 
 def _main_branch(root: Path) -> str:
-    """The branch that pull requests go to, as far as the clone knows."""
+    """Find the branch that pull requests go to, as far as the clone knows it."""
     for reference in ("refs/remotes/origin/HEAD", "HEAD"):
         try:
             return run_git(root, "symbolic-ref", "--short", reference).removeprefix("origin/")
         except CheckoutError:
             continue
     return "main"
-
-
-def question_of_terminal() -> Callable[[str], str] | None:
-    """`input`, where a person sits at a terminal."""
-    return input if sys.stdin.isatty() else None

@@ -1,4 +1,4 @@
-"""What stands in the way of a measurement on this machine and in this project, each with what to do about it."""
+"""Finds obstacles to a measurement on this machine and in this project, and says how to remove each."""
 
 import os
 import time
@@ -14,14 +14,14 @@ from servegate.storage.git import run_git
 from servegate.telemetry.outside_load import read_cpu
 
 _WATCHED_S = 1.0
-# A core's share that other programs may use unmentioned.
+# Cores that other programs may use before they are reported.
 _QUIET_CORES = 0.2
 _BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 
 def find_obstacles(collected: Collected) -> list[str]:
-    """A sentence for each; empty if there is none."""
+    """Find all obstacles, a sentence for each."""
     settings = collected.settings
     root, project = settings.root, settings.project
     tests = [path.relative_to(root) for path in settings.files.paths if path.is_relative_to(root)]
@@ -35,7 +35,7 @@ def find_obstacles(collected: Collected) -> list[str]:
 
 
 def find_load() -> Iterator[str]:
-    """Watch for a moment what others use."""
+    """Watch for a moment how much CPU time other programs use."""
     before = read_cpu()
     time.sleep(_WATCHED_S)
     busy = read_cpu().outside_cores_since(before)
@@ -52,7 +52,7 @@ def find_machine_limits(sys_folder: Path) -> Iterator[str]:
     Parameters
     ----------
     sys_folder:
-        Where Linux tells of them, /sys.
+        The folder in which Linux describes them, /sys.
     """
     cpu = sys_folder / "devices" / "system" / "cpu"
     governor = _read(cpu / "cpu0" / "cpufreq" / "scaling_governor")
@@ -108,12 +108,12 @@ def find_in_repository(root: Path, needed: Mapping[str, Sequence[Path]]) -> Iter
 
 
 def find_in_code(root: Path, carried: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """Look at what the project's code names and imports.
+    """Look at the texts and imports of the project's code.
 
     Parameters
     ----------
     carried:
-        What `perf_carry` names.
+        The paths that `perf_carry` names.
     """
     trees = list(read_code(root).values())
     given = {name.rstrip("/") for name in carried}

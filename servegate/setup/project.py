@@ -1,4 +1,4 @@
-"""Look at a project: where its server is, how it starts, what pins its packages, what its code needs besides."""
+"""Reads a project: its server and how that starts, the lock file of its packages, the ignored files that it needs."""
 
 import ast
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from servegate.setup.server_code import (
 )
 from servegate.storage.git import run_git
 
-# In the order in which they are looked for, with the command that makes an environment; empty for venv and pip.
+# Lock files in the order of the search, each with the command that makes an environment; empty for venv and pip.
 _LOCKS = {
     "requirements.lock": "",
     "uv.lock": "UV_PROJECT_ENVIRONMENT={folder} uv sync --frozen --no-install-project",
@@ -26,13 +26,13 @@ _LOCKS = {
 _RECORDED = ("jax", "litserve", "numpy", "onnxruntime", "openvino", "tensorflow", "torch", "transformers", "vllm")
 _TESTS = ("tests", "test", "perf_tests")
 _SOURCE = "src"
-# What tools leave behind; a name in the code that looks like one of them is a coincidence.
+# Folders that tools leave behind; a name in the code that looks like one of them is a coincidence.
 _OF_TOOLS = frozenset({"build", "dist", "env", "node_modules", "perf-report", "venv", "__pycache__"})
 
 
 @dataclass(frozen=True)
 class Project:
-    """What can be seen of a project.
+    """A project, as far as its files show it.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Project:
     make_environment:
         The command for `perf_environment`; empty for venv and pip.
     carried:
-        What git ignores and the code names.
+        The ignored files and folders that the code names.
     packages:
         Packages whose versions are worth recording.
     """
@@ -89,24 +89,25 @@ def find_servers(root: Path) -> list[PurePosixPath]:
     return [PurePosixPath(name.as_posix()) for name in running or servers]
 
 
-def look_at(root: Path, server: PurePosixPath) -> Project:
-    """Look at the project whose server is started by a file.
+def read_project(root: Path, server: PurePosixPath) -> Project:
+    """Read the project whose server is started by a file.
 
     Raises
     ------
     SetupError
-        When the file isn't there or is no Python, or when the server takes its port from nowhere.
+        When the file isn't there or is no Python, or when the server's port can't be set.
     """
     trees = read_code(root)
     if root / server not in trees:
         raise SetupError(f"{server} is no Python file of the project {root} that git doesn't ignore")
-    code = read_server(trees[root / server], list(trees.values()))
+    modules = list(trees.values())
+    code = read_server(trees[root / server], modules)
     environment = {code.port_variable: "{port}"} if code.port_variable and not code.port_option else {}
     if not code.port_option and not environment:
         raise SetupError(_advise_port(root, server, code))
     port = (code.port_option, "{port}") if code.port_option else ()
     lock = next((name for name in _LOCKS if (root / name).is_file()), None)
-    imported = imported_modules(list(trees.values()))
+    imported = imported_modules(modules)
     return Project(
         root=root,
         server=server,
@@ -116,13 +117,13 @@ def look_at(root: Path, server: PurePosixPath) -> Project:
         service=_service(server),
         lock=lock,
         make_environment=_LOCKS.get(lock or "", ""),
-        carried=find_carried(root, list(trees.values())),
+        carried=find_carried(root, modules),
         packages=tuple(name for name in _RECORDED if name in imported),
     )
 
 
 def _python_files(root: Path) -> list[str]:
-    """Those that git tracks or would add, except tests."""
+    """The Python files that git tracks or would add, except tests."""
     try:
         listed = run_git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*.py")
     except CheckoutError as error:
@@ -149,7 +150,7 @@ def _service(server: PurePosixPath) -> str:
 
 
 def find_carried(root: Path, trees: Sequence[ast.Module]) -> tuple[str, ...]:
-    """What git ignores and a text in the code names: the file itself, its name, or a path below a folder."""
+    """Find the ignored files and folders that a text in the code names: by path, name or a path below a folder."""
     listed = run_git(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
     named = {PurePosixPath(text) for text in read_texts(trees) if text and "\n" not in text and len(text) < 200}
     found = []
@@ -168,7 +169,7 @@ def _advise_port(root: Path, server: PurePosixPath, code: ServerCode) -> str:
         where = f"{server}:{code.run_line}"
         line = (root / server).read_text(encoding="utf-8").splitlines()[code.run_line - 1].strip()
     return (
-        f"{where} listens on a port that nobody else can choose, and a comparison runs two servers at a time.\n"
+        f"{where} listens on a port that cannot be set from outside, and a comparison runs two servers at a time.\n"
         f"    {line or '(the line that starts the server)'}\n"
         "Let the port come from the variable PORT, and run servegate init again:\n"
         '    port=int(os.environ.get("PORT", 8000))    (with `import os` at the top)'

@@ -13,7 +13,7 @@ from servegate.setup.server_code import Endpoint
 
 @dataclass(frozen=True)
 class GivenRequest:
-    """What an endpoint is sent: a JSON document, or a file.
+    """The request that an endpoint is sent: a JSON document, or a file.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class GivenRequest:
 
     @property
     def content_type(self) -> str:
-        """Of a file by its name, else of JSON."""
+        """The content type of the file, by its name; without a file that of JSON."""
         if self.file is None:
             return "application/json"
         return mimetypes.guess_type(self.file)[0] or "application/octet-stream"
@@ -74,7 +74,7 @@ class GivenRequest:
 
 
 def parse_json(text: str, what: str) -> object:
-    """The document.
+    """Read a JSON document.
 
     Raises
     ------
@@ -89,12 +89,12 @@ def parse_json(text: str, what: str) -> object:
 
 
 def match_paths(given: Sequence[str], endpoints: Sequence[Endpoint], option: str) -> Mapping[str, str]:
-    """What `--request /predict={"text": "good"}` gives to each endpoint; with one endpoint its path may be left out.
+    """Match values like `/predict={"text": "good"}` to endpoints; with one endpoint its path may be left out.
 
     Raises
     ------
     SetupError
-        When it isn't clear which endpoint is meant, or there is no such one.
+        When it isn't clear which endpoint a value is for, or there is no such endpoint.
     """
     paths = [endpoint.path for endpoint in endpoints]
     found = {}

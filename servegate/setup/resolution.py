@@ -1,4 +1,4 @@
-"""What a machine can tell apart in how many minutes: whole runs, simulated on a few pairs of identical code."""
+"""Simulates whole runs on a few pairs of identical code, to say in which time a machine excludes which slowdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from servegate.judging.sequential import SequentialTest, pool_cells
 from servegate.records import Cell
 
 _RUNS = 400
-# Of runs, between which the promised minutes lie; and of true spreads, given the one that was seen.
+# Quantiles of simulated runs, between which the promised minutes lie, and of the true spread, given the one seen.
 _LOW, _HIGH = 0.1, 0.9
 _USUAL = 0.5
 _WHY_NOT = "fresh processes differ too much, or a pair takes too long"
@@ -28,7 +28,7 @@ class GroupPairs:
     Attributes
     ----------
     figures:
-        Pair by pair, the figures of the group's cells, in their order.
+        One sequence a pair: the figures of the group's cells, in their order.
     overhead_s:
         Seconds that a pair takes besides its cells: both start and stop. Groups of one service share them.
     """
@@ -84,14 +84,14 @@ class GroupPairs:
 
 @dataclass(frozen=True)
 class Promise:
-    """Within how many minutes identical code passes.
+    """The minutes within which identical code passes.
 
     Attributes
     ----------
     excluded:
         The slowdown of a group that its PASS excludes, as a share.
     low, high:
-        Minutes.
+        The minutes of a quick run on a calm machine, and of a slow run on a noisy one.
     calm_share, noisy_share:
         The share of runs that pass at all, where the machine is as calm and as noisy as it can be after what was seen.
     """
@@ -141,7 +141,7 @@ def promise(policy: Policy, groups: Sequence[GroupPairs], *, least_pairs: int, b
 
 
 def coarser(policy: Policy, excluded: float) -> Policy:
-    """The policy with the margin at which PASS excludes that much of each group."""
+    """Make a policy whose PASS excludes a slowdown of that share in each group."""
     probe = replace(policy, margins={}).of_group("")
     return replace(policy, margin=policy.margin * excluded / probe.excluded, margins={})
 
@@ -176,7 +176,7 @@ def simulate(
 
 
 def _draw(group: GroupPairs, scale: float, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Log ratios of shape (runs, pairs, cells), and their variances as the blocks of each pair give them."""
+    """Draw log ratios of shape (runs, pairs, cells), and their variances as the blocks of each pair give them."""
     block_spread = scale * np.sqrt(group.block_variances)
     blocks = rng.normal(0.0, 1.0, (*shape, len(group.cells), group.blocks)) * block_spread[:, None]
     common = rng.normal(0.0, scale * group.process_spread, (*shape, 1))

@@ -1,4 +1,4 @@
-"""What the source of a LitServe app says: how it gets its port, its endpoints, and what their requests hold."""
+"""Reads the source of a LitServe app: how it gets its port, its endpoints, and the keys of their requests."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 _SERVER, _API = "LitServer", "LitAPI"
 _PORT_VARIABLE = re.compile(r"([A-Z0-9]+_)*PORT")
-# They make the option --port of a function's parameter.
+# Packages that make the option --port of a function's parameter.
 _MAKE_OPTIONS = frozenset({"fire", "jsonargparse", "tyro", "typer"})
 _UPLOAD = "UploadFile"
 # The name of LitServe's parameter, and so of a form's only field.
@@ -44,7 +44,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class ServerCode:
-    """What a server's file says.
+    """A server as its file shows it.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ def parse_sources(files: Sequence[Path]) -> dict[Path, ast.Module]:
         try:
             trees[file] = ast.parse(file.read_bytes())
         except (OSError, SyntaxError, ValueError):
-            continue  # it is not this file that starts the server, or Python will say it better
+            continue  # this file does not start the server, or Python will explain the error better
     return trees
 
 
@@ -102,7 +102,7 @@ def read_server(tree: ast.Module, others: Sequence[ast.Module]) -> ServerCode:
         port_option=_port_option(tree),
         port_variable=_port_variable(tree),
         run_line=run.lineno if run else 0,
-        writes_client=run is None or not _is_false(_keywords(run).get("generate_client_file")),
+        writes_client=run is None or _flag(_keywords(run).get("generate_client_file"), default=True),
     )
 
 
@@ -118,7 +118,7 @@ def _endpoints(
         path = _text(keywords.get("api_path"), Endpoint.path)
         if path not in seen:
             seen.add(path)
-            yield _endpoint(path, made, classes, is_stream=_is_true(keywords.get("stream")))
+            yield _endpoint(path, made, classes, is_stream=_flag(keywords.get("stream"), default=False))
     if not seen:
         yield Endpoint(_text(of_server.get("api_path"), Endpoint.path))
 
@@ -136,21 +136,27 @@ def _endpoint(path: str, made: ast.ClassDef, classes: Mapping[str, ast.ClassDef]
 
 
 def _keys(method: ast.AST, request: str) -> list[str]:
-    """The names in `request["text"]` and `request.get("text")`, in the order in which the code has them."""
-    found = []
-    for node in ast.walk(method):
-        key: ast.expr | None = None
-        if isinstance(node, ast.Subscript) and _name(node.value) == request:
-            key = node.slice
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
-            key = node.args[0] if node.args and _name(node.func.value) == request else None
+    """The names in `request["text"]` and `request.get("text")`, each once."""
+    return list(dict.fromkeys(key for source, key in _reads(method) if source == request))
+
+
+def _reads(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """The source and the key of `source["key"]`, `source.get("key")` and `source("key")`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript):
+            source, key = node.value, node.slice
+        elif isinstance(node, ast.Call) and node.args:
+            source, key = node.func, node.args[0]
+            if isinstance(source, ast.Attribute) and source.attr == "get":
+                source = source.value
+        else:
+            continue
         if text := _text(key, ""):
-            found.append(text)
-    return list(dict.fromkeys(found))
+            yield _name(source), text
 
 
 def _fields(model: ast.ClassDef) -> list[str]:
-    """Of a pydantic model or a dataclass."""
+    """The fields of a pydantic model or a dataclass."""
     return [
         node.target.id for node in model.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     ]
@@ -165,29 +171,21 @@ def _is_api(made: ast.ClassDef, classes: Mapping[str, ast.ClassDef], seen: froze
 
 def _port_option(tree: ast.Module) -> str | None:
     parameters = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    if "--port" in _texts(tree) or (imported_modules([tree]) & _MAKE_OPTIONS and "port" in parameters):
+    if "--port" in read_texts([tree]) or (imported_modules([tree]) & _MAKE_OPTIONS and "port" in parameters):
         return "--port"
     return None
 
 
 def _port_variable(tree: ast.Module) -> str | None:
     """As in `os.environ["PORT"]`, `os.environ.get("PORT", 8000)` and `os.getenv("PORT")`."""
-    for node in ast.walk(tree):
-        name = ""
-        if isinstance(node, ast.Subscript) and _name(node.value) == "environ":
-            name = _text(node.slice, "")
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.func, ast.Attribute | ast.Name):
-            of = _name(node.func.value) if isinstance(node.func, ast.Attribute) else ""
-            if _name(node.func) == "getenv" or (_name(node.func), of) == ("get", "environ"):
-                name = _text(node.args[0], "")
-        if _PORT_VARIABLE.fullmatch(name):
-            return name
-    return None
+    variables = (key for source, key in _reads(tree) if source in ("environ", "getenv"))
+    return next((name for name in variables if _PORT_VARIABLE.fullmatch(name)), None)
 
 
 def read_texts(trees: Sequence[ast.Module]) -> frozenset[str]:
     """All texts that stand between quotes in the code."""
-    return frozenset(text for tree in trees for text in _texts(tree))
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    return frozenset(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def imported_modules(trees: Sequence[ast.Module]) -> frozenset[str]:
@@ -198,14 +196,8 @@ def imported_modules(trees: Sequence[ast.Module]) -> frozenset[str]:
     return frozenset(name.partition(".")[0] for name in plain | from_others)
 
 
-def _texts(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value
-
-
 def _calls(tree: ast.Module) -> list[ast.Call]:
-    """In the order in which they stand in the file."""
+    """The calls, in the order in which they stand in the file."""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return sorted(calls, key=lambda call: (call.lineno, call.col_offset))
 
@@ -225,9 +217,5 @@ def _text(node: ast.expr | None, default: str) -> str:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else default
 
 
-def _is_true(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and node.value is True
-
-
-def _is_false(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and node.value is False
+def _flag(node: ast.expr | None, *, default: bool) -> bool:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, bool) else default

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from unit_tests.builders.repository import ROOT
 from unit_tests.builders.tiny_project import git
 
@@ -19,6 +21,8 @@ WRITTEN_BY_INIT = {
     ],
     "own_weights": ['{"pixels": [0, 80, 80, 0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200, 0]}'],
 }
+# The quick tests start one example, the slow ones all.
+STARTED = [pytest.param(name, marks=() if name == "getting_started" else pytest.mark.slow) for name in WRITTEN_BY_INIT]
 
 
 def copy_example(name: str, folder: Path) -> Path:

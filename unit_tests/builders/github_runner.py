@@ -1,6 +1,6 @@
 """A stand-in for GitHub's runner: runs the steps of a job in bash, as a workflow has them, without a network.
 
-Of the actions of others it knows what they do to folders: a checkout, an artifact that is kept or fetched.
+It imitates what three actions of GitHub do to folders: a checkout, an artifact that is kept, one that is fetched.
 """
 
 import json
@@ -20,9 +20,9 @@ from unit_tests.builders.repository import ROOT
 
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}")
 _TOKEN = re.compile(r"'[^']*'|[A-Za-z_][\w-]*(?:\.[\w-]+)*(?:\(\))?|&&|\|\||[!=]=|!|[()]|\s+")
-_OPERATORS = {"&&": " and ", "||": " or ", "!": " not ", "cancelled()": "False"}
+_IN_PYTHON = {"&&": " and ", "||": " or ", "!": " not ", "cancelled()": "False", "true": "True"}
 
-# As `gh api`: it answers from a file of JSON documents by path, and notes what it is told to change.
+# A stand-in for `gh api`: it answers from a file of JSON documents by path, and notes the changes that it is sent.
 _GH = """\
 #!{python}
 import json, subprocess, sys
@@ -45,7 +45,7 @@ else:
         file.write(json.dumps({{"path": path, "fields": fields}}) + "\\n")
     sys.exit(subprocess.run(["jq", "--raw-output", jq], input=json.dumps(answer), text=True).returncode)
 """
-# As `python3 -m venv`, but what the tests run with is installed in it: there is no network to install it from.
+# `python3 -m venv` with the packages of the tests: there is no network to install them from.
 _PYTHON = """\
 #!/bin/sh
 {python} "$@" || exit
@@ -69,9 +69,9 @@ class Runner:
     Attributes
     ----------
     folder:
-        Its own; artifacts stay there from one job to the next.
+        The machine's own folder; artifacts stay there from one job to the next.
     github, inputs:
-        The contexts of those names.
+        The contexts of those names in a workflow.
     origin:
         The repository that a checkout clones, and the commit that it takes.
     """
@@ -96,7 +96,7 @@ class Runner:
         file.chmod(0o755)
 
     def answer(self, answers: Mapping[str, object]) -> None:
-        """What GitHub says, by path."""
+        """Set the answers of GitHub, by path."""
         (self.folder / "answers.json").write_text(json.dumps(answers))
 
     def noted(self, what: str) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ class Runner:
         StepFailedError
             After all of its steps that run in any case.
         """
-        if not self._holds(job.get("if", "true == true"), {}):
+        if not self._holds(job.get("if", "true"), {}):
             return False
         shutil.rmtree(self.folder / "workspace")
         (self.folder / "workspace").mkdir()
@@ -124,7 +124,7 @@ class Runner:
         for step in steps:
             if failure is not None and "if" not in step:
                 continue
-            if not self._holds(step.get("if", "'' == ''"), inputs):
+            if not self._holds(step.get("if", "true"), inputs):
                 continue
             try:
                 if "run" in step:
@@ -153,7 +153,7 @@ class Runner:
             shutil.copytree(source, workspace / given["path"])
         else:
             assert name.endswith("/servegate"), name
-            action_path = copy_action(self.folder / "action")
+            action_path = _copy_action(self.folder / "action")
             document = yaml.safe_load((ROOT / "action.yml").read_text())
             unknown = given.keys() - document["inputs"].keys()
             assert not unknown, f"action.yml has no input {unknown}"
@@ -206,18 +206,18 @@ class Runner:
 
 
 def _as_python(token: str, contexts: Mapping[str, Any]) -> str:
-    if token in _OPERATORS:
-        return _OPERATORS[token]
-    if not token[0].isalpha() or token == "true":
-        return token if token != "true" else "True"
+    if token in _IN_PYTHON:
+        return _IN_PYTHON[token]
+    if not token[0].isalpha():
+        return token
     value: Any = contexts
     for name in token.split("."):
         value = value.get(name, "") if isinstance(value, Mapping) else ""
     return repr(value)
 
 
-def copy_action(folder: Path) -> str:
-    """As GitHub downloads an action: the repository's files, which installing it may write beside."""
+def _copy_action(folder: Path) -> str:
+    """Copy the repository's files as GitHub downloads an action: an installation may write beside them."""
     if not folder.exists():
         for name in ("pyproject.toml", "README.md", "LICENSE", "action.yml"):
             folder.mkdir(parents=True, exist_ok=True)

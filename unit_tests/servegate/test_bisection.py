@@ -1,4 +1,4 @@
-"""`servegate bisect-step`, and `git bisect run` with it."""
+"""Tests of `servegate bisect-step`, and of `git bisect run` with it."""
 
 import subprocess
 import sys

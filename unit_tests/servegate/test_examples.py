@@ -1,4 +1,4 @@
-"""The examples: short, by the public interface alone, and what they measure."""
+"""Tests of the examples: they are short, import the public interface alone, and find a slowdown."""
 
 import ast
 import json
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from unit_tests.builders.example_projects import EXAMPLES, WRITTEN_BY_INIT, copy_example
+from unit_tests.builders.example_projects import EXAMPLES, STARTED, WRITTEN_BY_INIT, copy_example
 
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/perf_tests"))
-# As short as can be: that the way leads from a server to a verdict is tested here, not the verdict.
+# The shortest settings: these tests check that a run reaches a verdict, not which one.
 SHORT = (
     "--perf-seconds=0.5",
     "--perf-warmup-seconds=0.2",
@@ -22,7 +22,7 @@ SHORT = (
 )
 
 
-# The file, the line and the longer line with which predict takes much longer: it waits, or computes far more.
+# A file, a part of it, and the text in its place that makes predict much slower: it waits, or computes far more.
 SLOWER = {
     "getting_started": (
         "server.py",
@@ -40,19 +40,17 @@ SLOWER = {
         "        _ = [x @ y @ y for y in hidden[1:] * 9]\n        exponents =",
     ),
 }
-# One cell is enough here.
+# One cell is enough for these tests.
 ONE_GROUP = {
     "getting_started": ("--perf-cells=api=4",),
     "src_layout": ("--perf-cells=words=4", "-k", "words"),
     "own_weights": ("--perf-cells=api=4",),
 }
-# The quick tests start one example, the slow ones all.
-STARTED = [pytest.param(name, marks=() if name == "getting_started" else pytest.mark.slow) for name in WRITTEN_BY_INIT]
 
 
 @pytest.mark.parametrize("name", NAMES)
 class TestFiles:
-    """What a user has to write, or `servegate init` wrote."""
+    """The files that a user has to write, or that `servegate init` wrote."""
 
     def test_performance_tests_are_at_most_15_lines_and_3_in_the_ini_file(self, name: str) -> None:
         tests = [
@@ -60,7 +58,7 @@ class TestFiles:
         ]
         texts = [file.read_text() for file in (EXAMPLES / name).glob("py*.*") if file.suffix in (".ini", ".toml")]
         ini = [line for text in texts for line in text.splitlines() if line.startswith("perf_")]
-        endpoints = len(WRITTEN_BY_INIT.get(name, ()))  # that nobody has written by hand
+        endpoints = len(WRITTEN_BY_INIT.get(name, ()))  # init wrote their tests
         assert 5 < len([line for line in tests if line.strip()]) <= (8 + 10 * endpoints if endpoints else 15)
         assert 1 <= len(ini) <= (5 if endpoints else 3)
 

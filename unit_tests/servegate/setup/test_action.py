@@ -1,10 +1,10 @@
-"""The repository whose action is this servegate."""
+"""Tests of the action that servegate finds in what pip recorded."""
 
 from typing import Any
 
 import pytest
 
-from servegate.setup.action import action_of
+from servegate.setup.action import read_direct_url
 
 COMMIT = "9d2ad33" + 33 * "0"
 
@@ -19,4 +19,4 @@ COMMIT = "9d2ad33" + 33 * "0"
     ],
 )
 def test_what_pip_recorded(direct_url: dict[str, Any], action: str | None) -> None:
-    assert action_of(direct_url) == action
+    assert read_direct_url(direct_url) == action

@@ -1,4 +1,4 @@
-"""The answers of a service, and whether they are always the same."""
+"""Tests of the exchanges that are made of a service's answers."""
 
 from pathlib import Path
 
@@ -37,18 +37,18 @@ def test_how_far_an_answer_may_differ(answer: object, tolerance: float) -> None:
     ],
 )
 def test_what_an_answer_is_compared_with(request_: GivenRequest, body: bytes, expected: object) -> None:
-    exchange = Exchange.of_body(request_, body)
+    exchange = Exchange.from_body(request_, body)
     assert exchange.expected == expected
     exchange.require(body)
 
 
 def test_bytes_are_told_to_be_written_by_hand() -> None:
     with pytest.raises(SetupError, match=r"expected=Raw"):
-        Exchange.of_body(REQUEST, b"\xff\xd8\xff")
+        Exchange.from_body(REQUEST, b"\xff\xd8\xff")
 
 
 def test_the_answer_that_was_given_is_held_against_the_service() -> None:
-    right = Exchange.of_document(REQUEST, {"score": 0.4})
+    right = Exchange.from_document(REQUEST, {"score": 0.4})
     right.require(b'{"score": 0.4004}')
     with pytest.raises(SetupError, match=r"POST /predict: answer.score is 0.5, expected 0.4"):
         right.require(b'{"score": 0.5}')

@@ -1,4 +1,4 @@
-"""`servegate doctor` on a small service and on the examples."""
+"""Tests of `servegate doctor` on a small service and on the examples."""
 
 import re
 import shutil
@@ -27,7 +27,7 @@ api = HttpTarget("api", service, Workload.from_json("/predict/MODE", {}, expecte
 def test_api(perf_cell):
     perf_cell.check()
 """
-# As short as can be: what is told is tested here, not how sharp it is.
+# The shortest settings: these tests check the text, not how small a slowdown is found.
 INI = """\
 [pytest]
 perf_cells = api=2
@@ -100,7 +100,7 @@ def test_a_service_that_needs_what_git_ignores_is_told_about_perf_carry(project:
 
 
 def test_it_ends_while_a_run_measures_if_it_is_told_to(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither would say anything right of this machine."""
+    """Two measurements at a time would disturb each other."""
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / ".cache"))
     (project / "pytest.ini").write_text(f"{INI}perf_other_run = end\n")

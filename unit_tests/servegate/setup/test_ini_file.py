@@ -1,4 +1,4 @@
-"""The file that pytest reads a project's settings from."""
+"""Tests of the file that pytest reads a project's settings from."""
 
 import os
 import subprocess
@@ -27,10 +27,10 @@ from servegate.setup.ini_file import IniFile
     ],
 )
 def test_pytest_reads_what_is_written(tmp_path: Path, files: dict[str, str], chosen: str) -> None:
-    """As pytest itself says: the file is the one that it reads, and the value is the one that was written."""
+    """Pytest itself reports that it reads this file, and the values that were written."""
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    ini = IniFile.of(tmp_path)
+    ini = IniFile.find(tmp_path)
     ini.add({"perf_cells": "api=1,8", "testpaths": ["tests"]})
     assert ini.path == tmp_path / chosen
     (tmp_path / "conftest.py").write_text(
@@ -46,7 +46,7 @@ def test_pytest_reads_what_is_written(tmp_path: Path, files: dict[str, str], cho
 def test_what_stands_there_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "pytest.ini"
     file.write_text("# first\n[pytest]\naddopts = -q\nperf_margin_percent = 3\n\n[other]\nperf_cells = no\n")
-    assert IniFile.of(tmp_path).add({"perf_margin_percent": "2", "perf_cells": "api=1"}) == ["perf_cells = api=1"]
+    assert IniFile.find(tmp_path).add({"perf_margin_percent": "2", "perf_cells": "api=1"}) == ["perf_cells = api=1"]
     assert file.read_text().splitlines() == [
         "# first",
         "[pytest]",
@@ -61,5 +61,5 @@ def test_what_stands_there_is_kept(tmp_path: Path) -> None:
 
 def test_nothing_is_written_when_all_is_there(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nperf_cells = api=1")
-    assert not IniFile.of(tmp_path).add({"perf_cells": "api=8"})
+    assert not IniFile.find(tmp_path).add({"perf_cells": "api=8"})
     assert (tmp_path / "pytest.ini").read_text() == "[pytest]\nperf_cells = api=1"

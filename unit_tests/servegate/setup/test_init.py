@@ -1,4 +1,4 @@
-"""`servegate init` on the examples, started as their users start them, and on projects that it can't see through."""
+"""Tests of `servegate init` on the examples, and on projects for which it needs help."""
 
 import re
 import subprocess
@@ -10,22 +10,18 @@ import pytest
 
 from servegate.errors import SetupError
 from servegate.setup.init import InitOptions, run_init
-from unit_tests.builders.example_projects import EXAMPLES, WRITTEN_BY_INIT, copy_unguarded
+from unit_tests.builders.example_projects import EXAMPLES, STARTED, WRITTEN_BY_INIT, copy_unguarded
 from unit_tests.builders.repository import ROOT
 from unit_tests.builders.tiny_project import git
 
-NEEDS_LITSERVE = [
-    pytest.param(name, marks=() if name == "getting_started" else pytest.mark.slow) for name in WRITTEN_BY_INIT
-]
-
 
 def init(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command where nobody sits at a terminal."""
+    """Run the command without a terminal."""
     command = [sys.executable, "-m", "servegate", "init", *arguments]
     return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", NEEDS_LITSERVE)
+@pytest.mark.parametrize("name", STARTED)
 def test_it_writes_the_files_of_the_example(name: str, tmp_path: Path) -> None:
     folder = copy_unguarded(name, tmp_path / "project")
     result = init(folder, *(f"--request={request}" for request in WRITTEN_BY_INIT[name]))
@@ -57,7 +53,7 @@ def test_on_this_repository_it_asks_nothing_and_changes_nothing() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Of a service whose port can be chosen, and whose start would fail."""
+    """A project with a service whose port can be set, and whose start would fail."""
     git(tmp_path, "init", "--quiet")
     (tmp_path / "server.py").write_text(
         "import litserve as ls\n"
@@ -68,7 +64,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_request_that_nobody_gave_is_asked_for_with_its_names(project: Path) -> None:
+def test_a_request_that_was_not_given_is_asked_for_with_its_names(project: Path) -> None:
     result = init(project)
     assert result.returncode == 2
     assert "which request does POST /predict take?" in result.stderr
@@ -188,7 +184,7 @@ def test_a_person_who_says_no_gets_nothing_written(answering: Path) -> None:
 
 
 def test_a_form_and_a_stream_are_guarded_too(answering: Path) -> None:
-    """The field's name comes from the code; a text and a stream are compared as what they are."""
+    """The field's name comes from the code; a text is compared as a text, and a stream line by line."""
     (answering / "server.py").write_text(
         "import os\n"
         "import litserve as ls\n"

@@ -1,4 +1,4 @@
-"""What stands in the way, each by itself."""
+"""Tests of each obstacle by itself."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_the_machine(tmp_path: Path, file: str, text: str, told: str | None) -> 
 
 @pytest.mark.parametrize(("machine_s", "told"), [(13.5, "other programs use 3.0 cores now"), (10.6, None)])
 def test_load_of_others_is_told_in_cores(monkeypatch: pytest.MonkeyPatch, machine_s: float, told: str | None) -> None:
-    """Of the CPU time that the machine has spent in a second, our own processes had half a second."""
+    """Our own processes used half a second of the CPU time that the machine spent in one second."""
     readings = [CpuReading(0.0, 10.0, 1.0), CpuReading(1.0, machine_s, 1.5)]
     monkeypatch.setattr(obstacles, "read_cpu", lambda: readings.pop(0))
     monkeypatch.setattr(obstacles, "_WATCHED_S", 0.0)

@@ -1,11 +1,11 @@
-"""What can be seen of a project."""
+"""Tests of the facts that a project's files show."""
 
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from servegate.errors import SetupError
-from servegate.setup.project import choose_server, find_servers, look_at
+from servegate.setup.project import choose_server, find_servers, read_project
 from unit_tests.builders.tiny_project import git
 
 SERVER = """\
@@ -45,7 +45,7 @@ def test_how_the_server_starts(
 ) -> None:
     write(root, **{file: SERVER}, **dict.fromkeys(others, ""))
     (server,) = find_servers(root)
-    project = look_at(root, server)
+    project = read_project(root, server)
     assert project.command == ("{python}", *started)
     assert project.environment == {"PORT": "{port}"}
     assert project.service == service
@@ -54,16 +54,16 @@ def test_how_the_server_starts(
 
 def test_an_option_for_the_port_is_preferred_to_a_variable(root: Path) -> None:
     write(root, **{"server.py": SERVER + "parser.add_argument('--port', default=os.environ['PORT'])\n"})
-    project = look_at(root, PurePosixPath("server.py"))
+    project = read_project(root, PurePosixPath("server.py"))
     assert (project.command, project.environment) == (("{python}", "server.py", "--port", "{port}"), {})
 
 
-def test_a_port_that_nobody_can_choose_is_told_with_the_line_to_write(root: Path) -> None:
+def test_a_port_that_cannot_be_set_is_told_with_the_line_to_write(root: Path) -> None:
     write(root, **{"server.py": "import litserve as ls\nserver = ls.LitServer(Api())\nserver.run(port=8000)\n"})
     with pytest.raises(SetupError) as raised:
-        look_at(root, PurePosixPath("server.py"))
+        read_project(root, PurePosixPath("server.py"))
     assert str(raised.value).splitlines() == [
-        "server.py:3 listens on a port that nobody else can choose, and a comparison runs two servers at a time.",
+        "server.py:3 listens on a port that cannot be set from outside, and a comparison runs two servers at a time.",
         "    server.run(port=8000)",
         "Let the port come from the variable PORT, and run servegate init again:",
         '    port=int(os.environ.get("PORT", 8000))    (with `import os` at the top)',
@@ -81,7 +81,7 @@ def test_a_port_that_nobody_can_choose_is_told_with_the_line_to_write(root: Path
 )
 def test_what_pins_the_packages(root: Path, files: tuple[str, ...], lock: str | None) -> None:
     write(root, **{"server.py": SERVER}, **dict.fromkeys(files, ""))
-    project = look_at(root, PurePosixPath("server.py"))
+    project = read_project(root, PurePosixPath("server.py"))
     assert project.lock == lock
     assert bool(project.make_environment) == (lock in ("uv.lock", "poetry.lock"))
 
@@ -94,11 +94,11 @@ def test_what_git_ignores_and_the_code_names_is_carried(root: Path) -> None:
         **{".gitignore": "*.npz\n*.bin\nmodels/\n.venv/\nbuild/\n"},
         **dict.fromkeys(ignored, ""),
     )
-    assert set(look_at(root, PurePosixPath("server.py")).carried) == {"weights.npz", "models/"}
+    assert set(read_project(root, PurePosixPath("server.py")).carried) == {"weights.npz", "models/"}
 
 
 def test_the_file_that_also_runs_the_server_is_meant(root: Path) -> None:
-    """Tests make servers, too, and a factory is run by somebody else."""
+    """Tests make servers, too, and another module runs what a factory makes."""
     write(
         root,
         **{
@@ -134,4 +134,4 @@ def test_without_git_there_is_nothing_to_compare_with(tmp_path: Path, monkeypatc
 
 def test_a_file_that_is_not_there(root: Path) -> None:
     with pytest.raises(SetupError, match=r"app\.py is no Python file of the project"):
-        look_at(root, PurePosixPath("app.py"))
+        read_project(root, PurePosixPath("app.py"))

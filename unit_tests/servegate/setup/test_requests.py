@@ -1,4 +1,4 @@
-"""The request that an endpoint is sent."""
+"""Tests of the request that an endpoint is sent."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a machine can tell apart in how many minutes."""
+"""Tests of the minutes that are promised for a machine, on pairs whose noise is known."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_a_coarser_policy_excludes_what_it_is_asked_for_and_is_quicker() -> None
 
 @pytest.mark.parametrize(("block_spread", "process_spread"), [(0.01, 0.0), (0.04, 0.0), (0.03, 0.01)])
 def test_most_runs_take_as_long_as_was_promised(block_spread: float, process_spread: float) -> None:
-    """On a machine whose noise is known: 40 doctors, and a run after each."""
+    """The doctor examines a machine of known noise 40 times, and a run follows each time."""
     rng = np.random.default_rng(2)
     inside = 0
     truth = draw(rng, 400, block_spread, process_spread)

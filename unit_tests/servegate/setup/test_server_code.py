@@ -1,4 +1,4 @@
-"""What the source of a LitServe app says."""
+"""Tests of the facts that are read from the source of a LitServe app."""
 
 import ast
 

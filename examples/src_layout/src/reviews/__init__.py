@@ -1,1 +1,1 @@
-"""What is said in reviews."""
+"""A service that counts and picks the words of reviews."""

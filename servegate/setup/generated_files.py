@@ -1,4 +1,4 @@
-"""The texts that `servegate init` writes: short, and meant to be kept by hand from then on."""
+"""The contents of the files that `servegate init` writes. They are short, and the user maintains them from then on."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ from servegate.setup.answers import Exchange
 from servegate.setup.project import Project
 
 _WIDTH = 120
-# Names that the file uses itself.
+# Names that the performance tests use themselves.
 _TAKEN = frozenset({"pytest", "service"})
-# Of this version of GitHub's own action; a tag may be moved, a commit can't.
+# The checkout action of GitHub, pinned by its commit: a tag may be moved.
 _CHECKOUT = "actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2"
 
 _TESTS = '''\
@@ -66,7 +66,7 @@ jobs:
 
 
 def name_groups(exchanges: Sequence[Exchange]) -> Mapping[str, Exchange]:
-    """A group's name for each endpoint: `api` for the only one, else the last part of its path."""
+    """Name a group for each endpoint: `api` for the only one, else the last part of its path."""
     if len(exchanges) == 1:
         return {"api": exchanges[0]}
     names: dict[str, Exchange] = {}
@@ -82,9 +82,9 @@ def performance_tests(project: Project, groups: Mapping[str, Exchange]) -> str:
     """The file with the performance tests."""
     service = [_as_list(project.command)]
     if project.environment:
-        service.append(f"environment={literal(dict(project.environment))}")
+        service.append(f"environment={_literal(dict(project.environment))}")
     if project.code.health_path != "/health":
-        service.append(f"health_path={literal(project.code.health_path)}")
+        service.append(f"health_path={_literal(project.code.health_path)}")
     needs_path = any(exchange.request.file is not None for exchange in groups.values())
     answers = {type(found.expected).__name__ for found in groups.values() if not isinstance(found.expected, Json)}
     return _TESTS.format(
@@ -98,15 +98,15 @@ def performance_tests(project: Project, groups: Mapping[str, Exchange]) -> str:
 
 def _target(name: str, exchange: Exchange) -> str:
     request = exchange.request
-    path = literal(request.path)
-    body = f"(Path(__file__).parent.parent / {literal(request.file)}).read_bytes()"
+    path = _literal(request.path)
+    body = f"(Path(__file__).parent.parent / {_literal(request.file)}).read_bytes()"
     if request.file is None:
-        make, sent = "Workload.from_json", [path, literal(request.document)]
+        make, sent = "Workload.from_json", [path, _literal(request.document)]
     elif request.field is not None:
-        upload = f"({literal(request.file_name)}, {body}, {literal(request.content_type)})"
-        make, sent = "Workload.multipart", [path, f"{{{literal(request.field)}: {upload}}}"]
+        upload = f"({_literal(request.file_name)}, {body}, {_literal(request.content_type)})"
+        make, sent = "Workload.multipart", [path, f"{{{_literal(request.field)}: {upload}}}"]
     else:
-        make, sent = "Workload", [path, body, literal({"Content-Type": request.content_type})]
+        make, sent = "Workload", [path, body, _literal({"Content-Type": request.content_type})]
     arguments = [*sent, *_expected(exchange.expected)]
     workload = f"{make}({', '.join(arguments)})"
     line = f'{name} = HttpTarget("{name}", service, {workload})'
@@ -124,32 +124,32 @@ def _expected(answer: Json | Lines | Text) -> list[str]:
     """The arguments that name the right answer."""
     match answer:
         case Json(document, tolerance):
-            return [f"expected={literal(document)}", *([f"tolerance={tolerance:g}"] if tolerance else [])]
+            return [f"expected={_literal(document)}", *([f"tolerance={tolerance:g}"] if tolerance else [])]
         case Lines(documents, tolerance):
             within = f", tolerance={tolerance:g}" if tolerance else ""
-            return [f"expected=Lines({literal(list(documents))}{within})"]
+            return [f"expected=Lines({_literal(list(documents))}{within})"]
         case Text(text):
-            return [f"expected=Text({literal(text)})"]
+            return [f"expected=Text({_literal(text)})"]
 
 
-def literal(value: object) -> str:
-    """As Python writes it, with double quotes where no escape is needed for that."""
+def _literal(value: object) -> str:
+    """Write a value as Python source, with double quotes where that needs no escape."""
     if isinstance(value, str):
         text = repr(value)
         return f'"{text[1:-1]}"' if text[0] == "'" and '"' not in text else text
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{literal(key)}: {literal(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_literal(key)}: {_literal(item)}" for key, item in value.items()) + "}"
     return _as_list(value) if isinstance(value, list) else repr(value)
 
 
 def _as_list(values: Sequence[object]) -> str:
-    return "[" + ", ".join(map(literal, values)) + "]"
+    return "[" + ", ".join(map(_literal, values)) + "]"
 
 
 def ini_values(
     project: Project, groups: Mapping[str, Exchange], concurrencies: str, tests: str | None
 ) -> dict[str, str | list[str]]:
-    """What pytest's ini file gets: nothing that is servegate's default anyway.
+    """The settings for pytest's ini file, without those that equal servegate's defaults.
 
     Parameters
     ----------
