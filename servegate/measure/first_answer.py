@@ -5,10 +5,9 @@ import urllib.request
 
 from servegate.load.requests import wrong_answer
 from servegate.load.workload import Workload
+from servegate.processes.local_http import open_local
 
 _TIMEOUT_S = 60.0
-# A proxy of the environment has no business between us and 127.0.0.1.
-_open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def is_answered_rightly(url: str, workload: Workload) -> bool:
@@ -17,7 +16,7 @@ def is_answered_rightly(url: str, workload: Workload) -> bool:
     headers = {"Content-Type": "application/octet-stream", **workload.headers}
     request = urllib.request.Request(url + workload.path, workload.body, headers, method=workload.method)
     try:
-        with _open_url(request, timeout=_TIMEOUT_S) as response:
+        with open_local(request, timeout=_TIMEOUT_S) as response:
             return wrong_answer(workload, response.status, response.read()) is None
     except (OSError, http.client.HTTPException):
         return False

@@ -5,7 +5,7 @@ LitServe's first example has its port in the code, `server.run(port=8000)`, and 
 
 import psutil
 
-from servegate.processes.health import answers_200
+from servegate.processes.local_http import answers_200
 
 _ADVICE = (
     "let it take the port from its command line or its environment, as in "

@@ -12,7 +12,7 @@ from typing import Self
 
 from servegate.errors import ProcessError
 from servegate.processes.guard import guard
-from servegate.processes.health import answers_200
+from servegate.processes.local_http import answers_200
 from servegate.processes.log import ProcessLog
 
 _POLL_S = 0.05

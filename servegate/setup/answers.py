@@ -12,11 +12,10 @@ from pathlib import Path
 from servegate.errors import SetupError
 from servegate.load.expected import Json, Lines, Text, read_lines
 from servegate.load.workload import Workload
+from servegate.processes.local_http import open_local
 from servegate.setup.requests import GivenRequest
 
 _TIMEOUT_S = 60.0
-# A proxy of the environment has no business between us and 127.0.0.1.
-_open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def ask(url: str, workload: Workload) -> bytes:
     where = f"POST {workload.path}"
     request = urllib.request.Request(url + workload.path, workload.body, dict(workload.headers))
     try:
-        with _open_url(request, timeout=_TIMEOUT_S) as response:
+        with open_local(request, timeout=_TIMEOUT_S) as response:
             body: bytes = response.read()
     except urllib.error.HTTPError as error:
         said = error.read()[:300].decode(errors="replace")

@@ -12,13 +12,11 @@ from servegate.setup.action import find_action
 from servegate.setup.answers import Exchange, ask_twice
 from servegate.setup.generated_files import ini_values, name_groups, performance_tests, workflow
 from servegate.setup.ini_file import IniFile
-from servegate.setup.project import Project, choose_server, find_servers, read_project
+from servegate.setup.project import OTHER_TESTS, PERF_TESTS, Project, choose_server, find_servers, read_project
 from servegate.setup.requests import GivenRequest, match_paths, parse_json
 from servegate.setup.server_code import Endpoint
 from servegate.storage.git import run_git
 
-_PERF_TESTS = "perf_tests"
-_OTHER_TESTS = ("tests", "test", "unit_tests")
 _WORKFLOW = Path(".github") / "workflows" / "performance.yml"
 
 
@@ -61,8 +59,8 @@ def run_init(root: Path, options: InitOptions, tell: Callable[[str], None]) -> N
     ServegateError
         When the code doesn't show something, or the service doesn't work; the message says which flag or change helps.
     """
-    if (root / _PERF_TESTS).exists() or "perf_cells" in IniFile.find(root).keys:
-        tell(f"kept {_PERF_TESTS}/ and {IniFile.find(root).path.name}: this project has performance tests")
+    if (root / PERF_TESTS).exists() or "perf_cells" in IniFile.find(root).keys:
+        tell(f"kept {PERF_TESTS}/ and {IniFile.find(root).path.name}: this project has performance tests")
         project = None
     else:
         server = PurePosixPath(options.server) if options.server else choose_server(find_servers(root))
@@ -78,11 +76,11 @@ def _write_tests(project: Project, options: InitOptions, tell: Callable[[str], N
     tell(f"{project.server} starts the service: {' '.join(project.command)}")
     exchanges = _exchange(project, options, tell)
     groups = name_groups(exchanges)
-    tests = project.root / _PERF_TESTS / "test_service.py"
+    tests = project.root / PERF_TESTS / "test_service.py"
     tests.parent.mkdir()
     tests.write_text(performance_tests(project, groups), encoding="utf-8")
     tell(f"wrote {tests.relative_to(project.root)}")
-    others = next((name for name in _OTHER_TESTS if (project.root / name).is_dir()), None)
+    others = next((name for name in OTHER_TESTS if (project.root / name).is_dir()), None)
     ini = IniFile.find(project.root)
     for line in ini.add(ini_values(project, groups, options.concurrencies, others)):
         tell(f"wrote to {ini.path.name}: {line}")
@@ -90,9 +88,11 @@ def _write_tests(project: Project, options: InitOptions, tell: Callable[[str], N
 
 def _check_concurrencies(text: str) -> None:
     try:
-        cells(f"api={text}")
+        values = cells(f"api={text}")["api"]
     except ValueError:
-        raise SetupError(f"--concurrency={text!r}: must be different whole numbers above 0, as in 1,8") from None
+        values = (text,)
+    if not all(isinstance(value, int) for value in values):
+        raise SetupError(f"--concurrency={text!r}: must be different whole numbers above 0, as in 1,8")
 
 
 def _exchange(project: Project, options: InitOptions, tell: Callable[[str], None]) -> list[Exchange]:

@@ -24,7 +24,8 @@ _LOCKS = {
     "requirements.txt": "",
 }
 _RECORDED = ("jax", "litserve", "numpy", "onnxruntime", "openvino", "tensorflow", "torch", "transformers", "vllm")
-_TESTS = ("tests", "test", "perf_tests")
+PERF_TESTS = "perf_tests"
+OTHER_TESTS = ("tests", "test", "unit_tests")
 _SOURCE = "src"
 # Folders that tools leave behind; a name in the code that looks like one of them is a coincidence.
 _OF_TOOLS = frozenset({"build", "dist", "env", "node_modules", "perf-report", "venv", "__pycache__"})
@@ -131,7 +132,7 @@ def _python_files(root: Path) -> list[str]:
             f"{root} is no git repository, and a comparison needs the project's commits: git init ({error})"
         ) from None
     names = sorted(set(filter(None, listed.split("\0"))))
-    return [name for name in names if PurePosixPath(name).parts[0] not in _TESTS]
+    return [name for name in names if PurePosixPath(name).parts[0] not in (PERF_TESTS, *OTHER_TESTS)]
 
 
 def _module_or_file(root: Path, server: PurePosixPath) -> tuple[str, ...]:

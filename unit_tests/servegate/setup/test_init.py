@@ -87,6 +87,7 @@ def test_a_service_that_does_not_start_is_told_with_its_log(project: Path) -> No
     [
         (("--request", "{text}"), "which is no JSON"),
         (("--server", "app.py"), "app.py is no Python file of the project"),
+        (("--concurrency", "a,b"), "--concurrency='a,b': must be different whole numbers above 0, as in 1,8"),
         (("--concurrency", "1,0"), "--concurrency='1,0': must be different whole numbers above 0, as in 1,8"),
     ],
 )
