@@ -1,9 +1,8 @@
-"""Frozen records: what is measured, what came out, and what was judged."""
+"""Records of what is measured: a cell of a checkout, in one fresh process."""
 
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from statistics import median
 
@@ -138,8 +137,6 @@ class Telemetry:
     cpu_cores_by_process: Mapping[str, float] = field(default_factory=dict)
 
 
-# Others that use this share of the cores take about as much from a service that uses them all.
-_BUSY_SHARE = 0.05
 # Of a request's parts, what lies outside of its stages: HTTP, queues and the client.
 REST = "rest"
 
@@ -266,110 +263,3 @@ class BurstRecord:
     units: tuple[float, ...]
     seconds: tuple[float, ...]
     sample: Sample
-
-
-class Status(StrEnum):
-    """The verdicts."""
-
-    PASS = "PASS"
-    IMPROVED = "IMPROVED"
-    REGRESSED = "REGRESSED"
-    ALLOWED = "ALLOWED"
-    INCONCLUSIVE = "INCONCLUSIVE"
-    INVALID = "INVALID"
-    NO_BASELINE = "NO_BASELINE"
-    BASE_FAILED = "BASE_FAILED"
-    NOT_JUDGED = "not judged"
-    INFORMS = "informs"
-
-
-@dataclass(frozen=True)
-class Change:
-    """A relative change, -0.1 is 10 % lower, with its 95 % interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.estimate:+.1%} [{self.low:+.1%}, {self.high:+.1%}]"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was judged about a cell, and why.
-
-    Attributes
-    ----------
-    baseline_per_s, now_per_s:
-        Throughput over processes, as it was compared; None where there is none.
-    reason:
-        One sentence for a reader who sees nothing else.
-    evidence:
-        Lines for a reader who wants to check it.
-    """
-
-    status: Status
-    reason: str
-    now_per_s: float | None = None
-    baseline_per_s: float | None = None
-    change: Change | None = None
-    evidence: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class MachineLoad:
-    """CPU that others used on the machine that measured: its processes less the run's own.
-
-    Attributes
-    ----------
-    cores:
-        Of the machine that the run may use.
-    before_cores:
-        In use by others from the run's start to its first measurement; None where that was too short to tell.
-    during_cores, most_cores:
-        In use by others while cells were measured: the mean, and the most in one cell.
-    """
-
-    cores: int
-    before_cores: float | None
-    during_cores: float
-    most_cores: float
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether others used enough to blur a measurement."""
-        return self.during_cores >= _BUSY_SHARE * self.cores
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """The machine that measured: hardware makes its class, everything else is recorded.
-
-    Attributes
-    ----------
-    place:
-        Host and port of a service that runs elsewhere, which is a class of its own; None for this machine.
-    details:
-        Versions and settings by name, shown where they differ from the baseline's.
-    """
-
-    cpu_model: str
-    usable_cores: int
-    gpu_name: str | None
-    gpu_count: int
-    details: Mapping[str, str] = field(default_factory=dict)
-    place: str | None = None
-
-    @property
-    def machine_class(self) -> str:
-        """A folder name for machines of this hardware."""
-        if self.place is not None:
-            return _as_name(f"deployed {self.place}")
-        gpu = f"{self.gpu_count}x {self.gpu_name}" if self.gpu_name else "no gpu"
-        cores = f"{self.usable_cores} core" + ("s" if self.usable_cores != 1 else "")
-        return _as_name(f"{self.cpu_model} {cores} {gpu}")
-
-
-def _as_name(text: str) -> str:
-    return "-".join("".join(letter if letter.isalnum() else " " for letter in text.lower()).split())
