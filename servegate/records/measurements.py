@@ -18,6 +18,11 @@ class Cell:
     def __str__(self) -> str:
         return f"{self.group}[{self.parameter}={self.value}]"
 
+    @property
+    def setting_name(self) -> str:
+        """Its name in settings and allowances, as in `api[64]`."""
+        return f"{self.group}[{self.value}]"
+
 
 @dataclass(frozen=True)
 class Checkout:

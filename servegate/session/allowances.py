@@ -1,16 +1,18 @@
 """What a commit's message or the command line allows to become worse: it is shown as ALLOWED, with the reason."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from servegate.errors import CheckoutError
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.kinds import COST
+from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.options.allowance import Allowance, find_in_messages, parse_allowances
 from servegate.options.settings import Settings
-from servegate.records import Cell, Status, Verdict
+from servegate.records import Status, Verdict
 from servegate.storage.commits import read_messages
 
 
@@ -45,6 +47,21 @@ def _read_messages(root: Path, base: str | None) -> str:
         return "" if base is None else read_messages(root, base)
     except CheckoutError:
         return ""  # the base isn't here, which the comparison itself tells
+
+
+def allow_cost(allowances: Mapping[str, Allowance], policy: FigurePolicy, groups: Collection[str]) -> FigurePolicy:
+    """Allow each group that may lose a share of its throughput to cost as much more as that alone makes."""
+    allowed = [allowances[group] for group in groups if group in allowances]
+    margins = {
+        f"{one.name}.{COST.name}": max(margin, 100 * one.limit / (100 - one.limit))
+        for one in allowed
+        if (margin := policy.margin_in_unit(COST, one.name)) is not None
+    }
+    return replace(
+        policy,
+        margins={**policy.margins, **margins},
+        allowed_groups=frozenset(one.name for one in allowed),
+    )
 
 
 def allow_groups(allowances: Mapping[str, Allowance], groups: Iterable[GroupResult]) -> list[GroupResult]:
@@ -84,7 +101,7 @@ def allow_cells(
     too_slow = {cell for group in groups if group.verdict.status is Status.REGRESSED for cell in group.cells}
     allowed = []
     for result in cells:
-        own, of_group = allowances.get(_name(result.cell)), allowances.get(result.cell.group)
+        own, of_group = allowances.get(result.cell.setting_name), allowances.get(result.cell.group)
         verdict = result.verdict
         if own is not None:
             verdict = _allow(own, verdict, _get_loss(verdict))
@@ -118,7 +135,3 @@ def _get_loss(verdict: Verdict) -> float | None:
 def _get_certain_loss(verdict: Verdict) -> float | None:
     """The loss of throughput, in percent, that is the least by its interval."""
     return None if verdict.change is None else -100 * verdict.change.high
-
-
-def _name(cell: Cell) -> str:
-    return f"{cell.group}[{cell.value}]"

@@ -49,7 +49,7 @@ class FigurePolicy:
 
     def counts(self, kind: FigureKind, cell: Cell) -> bool:
         """Whether a cell is part of its group's figure."""
-        return self.margins.get(f"{cell.group}[{cell.value}].{kind.name}", 0.0) is not None
+        return self.margins.get(f"{cell.setting_name}.{kind.name}", 0.0) is not None
 
     def level(self, kind: FigureKind) -> float:
         """The p below which one group's figure is accused at one look (Bonferroni over groups and looks)."""
