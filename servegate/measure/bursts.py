@@ -20,7 +20,7 @@ from servegate.load.engines import LoadEngine
 from servegate.load.results import parse_steady_result
 from servegate.load.server_timing import StageSpan, mean_stages, parse_server_timing
 from servegate.load.workload import Requests
-from servegate.measure.samples import burst_record, summarise_latency
+from servegate.measure.samples import burst_record, growth_per_unit, summarise_latency
 from servegate.processes.managed import ManagedProcess
 from servegate.processes.server import ServerProcess
 from servegate.records import BurstRecord, Cell, ProcessRecord, Telemetry
@@ -159,16 +159,13 @@ class ApiBurstLoad:
                 ]
             ),
         )
-        grew_bytes = None
-        if self._memory_bytes is not None and memory_bytes is not None and result.completions:
-            grew_bytes = (memory_bytes - self._memory_bytes) / len(result.completions)
         in_turns_ms = [latency_ms for window_ms in windows_ms for latency_ms in window_ms]
         sample = replace(
             record.sample,
             answers=len(result.completions) + len(result.failures),
             windows_ms=windows_ms,
             latency_of_turns=summarise_latency(in_turns_ms) if in_turns_ms else None,
-            grew_bytes_per_unit=grew_bytes,
+            grew_bytes_per_unit=growth_per_unit(self._memory_bytes, memory_bytes, len(result.completions)),
         )
         return replace(record, sample=sample)
 
