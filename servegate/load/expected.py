@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
+# The most characters, and the most bytes, of an answer that a message shows.
 _SHOWN, _HEAD = 200, 16
-# Wrong places of an answer that a message has.
+# The most wrong places of an answer that a message names.
 _MOST_TOLD = 5
-# Of server-sent events, what carries data; other lines are for the connection.
+# How lines of server-sent events begin: with data, or with fields that only the connection needs.
 _DATA, _EVENT_FIELDS = "data:", ("event:", "id:", "retry:", ":")
 
 
@@ -71,9 +72,8 @@ class Raw:
         """As `Expected` has it."""
         if body == self.body:
             return None
-        return (
-            f"answer is {len(body)} bytes from {body[:16]!r} on, expected {len(self.body)} from {self.body[:16]!r} on"
-        )
+        here, right = body[:_HEAD], self.body[:_HEAD]
+        return f"answer is {len(body)} bytes from {here!r} on, expected {len(self.body)} from {right!r} on"
 
     def to_json(self) -> dict[str, object]:
         """As `Expected` has it."""

@@ -25,7 +25,6 @@ _NOT_FOR_PIP = {
     "pdm.lock": "python -m venv {folder} && VIRTUAL_ENV={folder} pdm sync --no-self",
     "Pipfile.lock": "python -m venv {folder} && VIRTUAL_ENV={folder} pipenv sync",
 }
-# Values by group.
 
 
 def read_settings(config: pytest.Config) -> Settings:

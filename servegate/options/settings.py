@@ -10,6 +10,7 @@ from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.fresh_pairs import Schedule
 from servegate.options.allowance import Allowance
+from servegate.options.cells import Cells
 from servegate.storage.environments import EnvironmentRecipe
 
 # Throughput gets half of the run's error level; the other half is kept for other figures.
@@ -180,7 +181,7 @@ class Settings:
     """
 
     root: Path
-    cells: Mapping[str, tuple[int | str, ...]]
+    cells: Cells
     informing: frozenset[str]
     selected_groups: frozenset[str] | None
     is_accepting: bool
