@@ -20,10 +20,10 @@ class Expected(Protocol):
     """A right answer."""
 
     def find_wrong(self, body: bytes) -> str | None:
-        """What is wrong with an answer's body; None if it is right."""
+        """Describe what is wrong with an answer's body; None if it is right."""
 
     def to_json(self) -> dict[str, object]:
-        """For the client process's job; `parse_expected` reads it."""
+        """Write it for the client process's job; `parse_expected` reads it."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _parse(line: str) -> object:
 
 
 def difference(expected: object, actual: object, tolerance: float) -> str | None:
-    """What is wrong with a JSON answer, or None if it is right; where more is wrong, the first places."""
+    """Describe what is wrong with a JSON answer, at the first places where it differs; None if it is right."""
     found = list(islice(_find_differences(expected, actual, tolerance, "answer"), _MOST_TOLD + 1))
     more = "; and more" if len(found) > _MOST_TOLD else ""
     return "; ".join(found[:_MOST_TOLD]) + more if found else None

@@ -7,12 +7,12 @@ from servegate.load.requests import wrong_answer
 from servegate.load.workload import Workload
 
 _TIMEOUT_S = 60.0
-# A proxy of the environment has no business between us and 127.0.0.1.
+# The request must not go through a proxy that the environment names.
 _open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def is_answered_rightly(url: str, workload: Workload) -> bool:
-    """Send a request once. What goes wrong shows again when the service is measured, and counts there."""
+    """Send a request once. An error raises nothing here: the measurement meets it again and reports it."""
     # As the load client sends it; urllib would say that the body is a form.
     headers = {"Content-Type": "application/octet-stream", **workload.headers}
     request = urllib.request.Request(url + workload.path, workload.body, headers, method=workload.method)

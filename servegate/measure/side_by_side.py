@@ -28,7 +28,7 @@ class Compared:
     Attributes
     ----------
     cells, groups:
-        Their verdicts.
+        The verdicts on cells and on groups.
     errors:
         The reason why a group couldn't be measured, by group; its cells have no verdict then.
     reports:
@@ -169,7 +169,7 @@ def plan_pair(
     takes_turns: bool,
     is_early: bool,
 ) -> PairPlan | None:
-    """What the next pair of a group must show; None if nothing.
+    """Plan the load of a group's next pair; None if the group needs no further pair.
 
     Parameters
     ----------
@@ -178,11 +178,11 @@ def plan_pair(
     suspected:
         The figures that lie beyond their margin.
     cells:
-        All of the group: a figure is of all its cells together.
+        All cells of the group: a figure is computed over all of them.
     takes_turns:
         Whether late requests are judged; else there is no need for turns.
     is_early:
-        Whether figures have not been looked at; from then on only one that is suspected needs turns.
+        Whether the pair is one of the first, which take turns in any case; later only a suspected figure needs them.
     """
     if not open_cells and not suspected:
         return None

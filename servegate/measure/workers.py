@@ -142,11 +142,11 @@ class WorkerTarget:
     figures: Sequence[FigureKind] = field(default=(COST, MEMORY, GROWTH, START), init=False)
 
     def explain_wrong_value(self, value: int | str) -> str | None:
-        """Why there can be no cell with a value; None if there can."""
+        """Explain why a cell can't have this value; None if it can."""
         return explain_no_number(value)
 
     def share(self, other: Launchable) -> None:
-        """Nothing: a worker does one thing."""
+        """Share no process: a worker serves one target."""
 
     @contextmanager
     def open(self, conditions: Conditions) -> Iterator[WorkerInstrument]:
@@ -176,12 +176,12 @@ class WorkerTarget:
 
 
 class LaunchedWorker:
-    """A worker that was started and may not be ready yet; its context ends what is opened here.
+    """A worker that was started and may not be ready yet.
 
     Parameters
     ----------
     parts:
-        Ends with the context.
+        The context that ends what is opened here.
     """
 
     def __init__(self, target: WorkerTarget, worker: ManagedProcess, parts: ExitStack) -> None:
