@@ -14,11 +14,11 @@ class MachineLoad:
     Attributes
     ----------
     cores:
-        Of the machine that the run may use.
+        The machine's cores that the run may use.
     before_cores:
-        In use by others from the run's start to its first measurement; None where that was too short to tell.
+        Cores in use by others from the run's start to its first measurement; None where that was too short to tell.
     during_cores, most_cores:
-        In use by others while cells were measured: the mean, and the most in one cell.
+        Cores in use by others while cells were measured: the mean, and the most in one cell.
     """
 
     cores: int

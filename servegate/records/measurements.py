@@ -142,7 +142,7 @@ class Telemetry:
     cpu_cores_by_process: Mapping[str, float] = field(default_factory=dict)
 
 
-# Of a request's parts, what lies outside of its stages: HTTP, queues and the client.
+# The name of the part of a request that lies outside of its stages: HTTP, queues and the client.
 REST = "rest"
 
 
@@ -179,13 +179,13 @@ class Sample:
     client_cpu_cores:
         CPU of the process that makes the load; None where the measured process makes its own.
     stages:
-        Of a request, by name and in its order; empty where the service doesn't tell.
+        The stages of a request, by name and in their order; empty where the service doesn't tell.
     windows_ms:
         Latencies of the requests that were sent in each window of turns, in which the process isn't paused; empty
-        where it took none.
+        where it took no turns.
     latency_of_turns:
-        Of the requests in these windows; None without one. A wait that goes on while a process is paused, as a timeout
-        does, has its true length in it, and a shorter one in `latency` of a paused process.
+        The latency of the requests in these windows; None without one. A wait that goes on while a process is paused,
+        as a timeout does, has its true length here, and looks shorter in `latency`.
     grew_bytes_per_unit:
         The memory that the measured processes kept of each unit; None where it isn't known.
     """
@@ -204,7 +204,7 @@ class Sample:
 
     @property
     def felt_latency(self) -> Latency:
-        """The latency that a user would see: of turns where there were any."""
+        """The latency that a user would see: that of turns where there were any."""
         return self.latency_of_turns or self.latency
 
     @property

@@ -40,7 +40,7 @@ from servegate.telemetry.outside_load import OutsideLoad
 
 _FAILING = frozenset({Status.REGRESSED, Status.INVALID, Status.BASE_FAILED})
 _FAILING_STRICT = _FAILING | {Status.INCONCLUSIVE, Status.NO_BASELINE}
-# A cell that has one of these has nothing to say of its group's figures.
+# A cell with one of these verdicts leaves its group's figures without their own.
 _NO_FIGURES = frozenset({Status.INVALID, Status.BASE_FAILED, Status.INCONCLUSIVE})
 # The run ends at once with these, whatever else is to be measured.
 _ENDS_THE_RUN = (KeyboardInterrupt, SystemExit, pytest.exit.Exception)
@@ -86,9 +86,9 @@ class Gate:
     reports:
         The report of what the two arms ran, for each pair; empty if nothing was compared side by side.
     outside:
-        Watches what others use of the machine.
+        The watch over what others use of the machine.
     allowances:
-        Slowdowns that are accepted on purpose, by group or cell.
+        Changes for the worse that are accepted on purpose, by group, cell or figure.
     """
 
     settings: Settings
