@@ -92,18 +92,7 @@ class SideBySide:
                 break
             here = _describe_pair(policy, pair, pair_start_s - start_s)
             for target, groups in shared:
-                plans: dict[str, PairPlan] = {}
-                for group, cells in groups.items():
-                    suspected, takes_turns = figures.open_kinds(group), TAIL in figures.kinds(group)
-                    plan = plan_pair(
-                        judge.open_cells(group),
-                        suspected,
-                        cells,
-                        takes_turns=takes_turns,
-                        is_early=pair <= figure_policy.first_pairs,
-                    )
-                    if plan is not None:
-                        plans[group] = plan
+                plans = _plan_groups(judge, figures, groups, is_early=pair <= figure_policy.first_pairs)
                 if not plans:
                     continue
                 try:
@@ -151,6 +140,23 @@ def share_processes(
         else:
             shared.append((target, group))
     return shared
+
+
+def _plan_groups(
+    judge: ComparisonJudge, figures: FigureJudge, groups: Mapping[str, Sequence[Cell]], *, is_early: bool
+) -> dict[str, PairPlan]:
+    """The plans of the groups that need the next pair; see `plan_pair`."""
+    plans = {
+        group: plan_pair(
+            judge.open_cells(group),
+            figures.open_kinds(group),
+            cells,
+            takes_turns=TAIL in figures.kinds(group),
+            is_early=is_early,
+        )
+        for group, cells in groups.items()
+    }
+    return {group: plan for group, plan in plans.items() if plan is not None}
 
 
 def join_plans(plans: Iterable[PairPlan]) -> PairPlan:

@@ -150,23 +150,18 @@ class FigureJudge:
         return tuple(self._judge(group, series) for (group, _), series in self._series.items())
 
     def _judge(self, group: str, series: _Series) -> FigureResult:
-        kind, pairs = series.kind, len(series.base)
+        figure, pairs = GroupFigure(group, series.kind), len(series.base)
         if pairs < self._policy.first_pairs:
             reason = f"{pairs} of the {self._policy.first_pairs} pairs that a first look needs show it"
-            return FigureResult(GroupFigure(group, kind), Verdict(Status.NOT_JUDGED, reason), series.margin)
+            return FigureResult(figure, Verdict(Status.NOT_JUDGED, reason), series.margin)
         change, excluded = _estimate(series)
         if series.is_left:
-            verdict = Verdict(Status.NOT_JUDGED, "the group's throughput tells it", evidence=self._tell(series))
-            return FigureResult(GroupFigure(group, kind), verdict, series.margin, change, excluded, *series.values)
-        status = series.status or (Status.INCONCLUSIVE if change.estimate >= series.margin else Status.PASS)
-        return FigureResult(
-            GroupFigure(group, kind),
-            Verdict(status, self._explain(series, status, change, excluded), evidence=self._tell(series)),
-            series.margin,
-            change,
-            excluded,
-            *series.values,
-        )
+            status, reason = Status.NOT_JUDGED, "the group's throughput tells it"
+        else:
+            status = series.status or (Status.INCONCLUSIVE if change.estimate >= series.margin else Status.PASS)
+            reason = self._explain(series, status, change, excluded)
+        verdict = Verdict(status, reason, evidence=self._tell(series))
+        return FigureResult(figure, verdict, series.margin, change, excluded, *series.values)
 
     def _explain(self, series: _Series, status: Status, change: Change, excluded: float) -> str:
         kind, margin = series.kind, series.kind.write(series.margin).removeprefix("+")
