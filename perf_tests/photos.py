@@ -32,7 +32,7 @@ def large_cat_jpeg() -> bytes:
 
 @cache
 def phone_jpeg() -> bytes:
-    """The cat as a phone with 12 megapixels has it: held upright, so turned by its EXIF tag, and progressive."""
+    """The cat as a phone with 12 megapixels stores it: held upright, so turned by its EXIF tag, and progressive."""
     exif = Image.Exif()
     exif[_ORIENTATION] = _TURN_RIGHT
     upright = _chelsea().crop((113, 0, 338, 300)).resize((3024, 4032), Image.Resampling.BICUBIC)
@@ -62,7 +62,7 @@ def raw_workload(photo: bytes, content_type: str) -> Workload:
 
 
 class PhotoKinds(Mapping[str, Workload]):
-    """What people really send, by its kind; a photo is made when it is asked for, which takes up to a second."""
+    """Photos as people really send them, by their kind. Making one takes up to a second, so it is made on demand."""
 
     def __getitem__(self, kind: str) -> Workload:
         return _KINDS[kind]()

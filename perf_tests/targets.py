@@ -21,7 +21,7 @@ def describe_server(url: str) -> dict[str, str]:
     return {f"server {name}": str(value) for name, value in details.items()}
 
 
-# Longer than the server waits for its first worker, which may compile the model: it says itself what it waited for.
+# The server ends earlier by itself, with the reason, if its first worker isn't ready, which may compile the model.
 _READY_DEADLINE_S = 690.0
 
 CLASSIFIER = HttpService(

@@ -8,7 +8,7 @@ from servegate.judging.cell_result import CellResult
 from servegate.records import MachineLoad
 
 ADVICE = "Repeat the run while the machine is less busy, or plan more pairs: `--perf-pairs '4 6 9 14 22 34'`."
-# A process that takes this share of the cores, and more than one, has threads that fight over them with all others.
+# A process that uses this share of the cores, and more than one core, has threads that compete with all others.
 _GREEDY_SHARE = 0.75
 _ONE_THREAD = 1.2
 
@@ -21,7 +21,7 @@ def give_advice(results: Iterable[CellResult], load: MachineLoad | None) -> str:
     results:
         The cells of the run.
     load:
-        What others used of the machine; None where that isn't known.
+        CPU that other programs used on the machine; None where that isn't known.
     """
     if load is None:
         return ADVICE

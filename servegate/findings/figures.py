@@ -14,7 +14,7 @@ def describe_figures(figures: Sequence[FigureResult], told: Collection[str], sta
     Parameters
     ----------
     told:
-        The groups whose throughput says it already: what they cost changed with it, which is no finding of its own.
+        The groups whose throughput changed: their cost changed with it, which is no finding of its own.
     status:
         REGRESSED, ALLOWED, IMPROVED or INCONCLUSIVE.
     """

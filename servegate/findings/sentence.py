@@ -39,7 +39,7 @@ def describe_findings(
     failing:
         The verdicts that fail this run.
     load:
-        What others used of the machine; None where that isn't known.
+        CPU that other programs used on the machine; None where that isn't known.
     """
     of_cells = {result.verdict.status for result in cells}
     of_figures = {figure.verdict.status for figure in figures}

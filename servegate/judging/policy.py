@@ -70,7 +70,7 @@ class Policy:
 
     def of_cell(self, cell: Cell) -> Thresholds:
         """Return a cell's thresholds."""
-        margin = self.margins.get(f"{cell.group}[{cell.value}]", self.margin_of(cell.group))
+        margin = self.margins.get(cell.setting_name, self.margin_of(cell.group))
         return _thresholds(_CELL_ACCUSED * margin, _CELL_EXCLUDED * margin)
 
     @property

@@ -2,8 +2,9 @@
 
 Threads in pytest's process would measure its interpreter lock. The connections stay open, the warm-up is discarded, and
 a round is a window of the running load: the time in which a fixed number of requests completed, in a closed loop at
-least one for each connection. Or the load goes on until a line tells it to stop, and who told it cuts it up. Before
-that, the line `hold` has it send no more requests: the client answers when the last is answered; `go` ends that.
+least one for each connection. Or the load goes on until a line tells it to stop, and the caller divides it into bursts
+and turns. Meanwhile the line `hold` makes the client stop sending, and it replies when the last request is answered;
+`go` makes it send again.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ _PATIENCE = 8.0
 # Shorter than servers keep an idle connection, so that none is used at the moment in which the server closes it.
 _KEEP_ALIVE_S = 2.0
 _POLL_S = 0.005
-# Lines that a load which goes on until it is told takes; any other one ends it.
+# Lines that pause and resume a load without a fixed end; any other line ends it.
 HOLD, GO = "hold", "go"
 
 
@@ -40,7 +41,7 @@ class LoadJob:
     Attributes
     ----------
     url:
-        Of the server, without a path.
+        The server's URL, without a path.
     concurrency:
         Connections, each with one request at a time.
     warmup_s, measure_s:
@@ -96,7 +97,7 @@ class _Load:
         return LoadResult.from_completions(completions, self._job.concurrency, self._requester.failures, cpu_cores)
 
     async def run_until_told(self) -> SteadyResult:
-        """Connections as above, until a line says so; see `HOLD` and `GO`."""
+        """Connections as above, until a line ends the load; see `HOLD` and `GO`."""
         async with self._connections() as cpu:
             while (line := (await asyncio.to_thread(sys.stdin.readline)).strip()) in (HOLD, GO):
                 if line == HOLD:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
+# The most characters, and the most bytes, of an answer that a message shows.
 _SHOWN, _HEAD = 200, 16
-# Wrong places of an answer that a message has.
+# The most wrong places of an answer that a message names.
 _MOST_TOLD = 5
-# Of server-sent events, what carries data; other lines are for the connection.
+# How lines of server-sent events begin: with data, or with fields that only the connection needs.
 _DATA, _EVENT_FIELDS = "data:", ("event:", "id:", "retry:", ":")
 
 
@@ -19,10 +20,10 @@ class Expected(Protocol):
     """A right answer."""
 
     def find_wrong(self, body: bytes) -> str | None:
-        """What is wrong with an answer's body; None if it is right."""
+        """Describe what is wrong with an answer's body; None if it is right."""
 
     def to_json(self) -> dict[str, object]:
-        """For the client process's job; `parse_expected` reads it."""
+        """Write it for the client process's job; `parse_expected` reads it."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,8 @@ class Raw:
         """As `Expected` has it."""
         if body == self.body:
             return None
-        return (
-            f"answer is {len(body)} bytes from {body[:16]!r} on, expected {len(self.body)} from {self.body[:16]!r} on"
-        )
+        here, right = body[:_HEAD], self.body[:_HEAD]
+        return f"answer is {len(body)} bytes from {here!r} on, expected {len(self.body)} from {right!r} on"
 
     def to_json(self) -> dict[str, object]:
         """As `Expected` has it."""
@@ -156,7 +156,7 @@ def _parse(line: str) -> object:
 
 
 def difference(expected: object, actual: object, tolerance: float) -> str | None:
-    """What is wrong with a JSON answer, or None if it is right; where more is wrong, the first places."""
+    """Describe what is wrong with a JSON answer, at the first places where it differs; None if it is right."""
     found = list(islice(_find_differences(expected, actual, tolerance, "answer"), _MOST_TOLD + 1))
     more = "; and more" if len(found) > _MOST_TOLD else ""
     return "; ".join(found[:_MOST_TOLD]) + more if found else None

@@ -18,7 +18,7 @@ class Completion(NamedTuple):
     Attributes
     ----------
     at_s:
-        When it came, by the clock of whoever sent the request.
+        When it came, by the clock of the process that sent the request.
     duration_s:
         Since the request was, or was to be, sent.
     server_timing:
@@ -31,7 +31,7 @@ class Completion(NamedTuple):
 
 
 class Requester:
-    """Sends a workload's requests to a server, in their order, and keeps what came of each.
+    """Sends a workload's requests to a server in their order, and keeps the completions and failures.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Requester:
         self._session = session
         self._url = url
         self._order = WeightedSet(requests.parts).order()
-        # Bodies that were found right, by the request: most answers are equal to one before.
+        # Bodies that were found right, by the request's id: most answers are equal to an earlier one.
         self._right_bodies: dict[int, set[bytes]] = {}
         self.completions: list[Completion] = []
         self.failures: list[str] = []

@@ -26,16 +26,16 @@ class Workload:
     Attributes
     ----------
     path:
-        Of the endpoint, as in `/predict`.
+        The endpoint's path, as in `/predict`.
     body, headers:
-        What is sent.
+        The bytes and headers that are sent.
     expected:
-        The right answer, which must be given: what the JSON document of its body says, or `Text`, `Raw`, `Lines` or
-        `Checked` for an answer that is no JSON document.
+        The right answer, which must be given: a JSON document, or `Text`, `Raw`, `Lines` or `Checked` for an answer
+        that is none.
     tolerance:
         How far each number of a JSON answer may lie from the expected one.
     method:
-        Of HTTP.
+        The HTTP method.
     """
 
     path: str
@@ -104,7 +104,7 @@ class Workload:
         """
         parts = [_part(name, value.encode()) for name, value in (fields or {}).items()]
         parts += [_part(name, body, file, kind) for name, (file, body, kind) in files.items()]
-        # Equal for equal parts, so that both sides of a comparison send the same bytes.
+        # The boundary depends on the parts alone, so that both sides of a comparison send the same bytes.
         boundary = hashlib.sha256(b"".join(parts)).hexdigest()
         body = b"".join(f"--{boundary}\r\n".encode() + part for part in parts) + f"--{boundary}--\r\n".encode()
         content_type = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
@@ -133,7 +133,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class WeightedSet:
-    """Several requests, sent in a random order that is the same whenever and to whichever service they are sent.
+    """Several requests, sent in a random order that is the same in each run and for each service.
 
         WeightedSet([(9, small_photo), (1, large_photo)])
 
@@ -175,7 +175,7 @@ class WeightedSet:
         ]
 
 
-# What a target sends.
+# A target sends one request, or several.
 Requests = Workload | WeightedSet
 
 

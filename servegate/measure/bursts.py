@@ -20,7 +20,7 @@ from servegate.load.engines import LoadEngine
 from servegate.load.results import parse_steady_result
 from servegate.load.server_timing import StageSpan, mean_stages, parse_server_timing
 from servegate.load.workload import Requests
-from servegate.measure.samples import burst_record, summarise_latency
+from servegate.measure.samples import burst_record, growth_per_unit, summarise_latency
 from servegate.processes.managed import ManagedProcess
 from servegate.processes.server import ServerProcess
 from servegate.records import BurstRecord, Cell, ProcessRecord, Telemetry
@@ -32,7 +32,7 @@ Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 # For the client to warm up, to hand over its figures and to end, on top of its load.
 _CLIENT_DEADLINE_S = 120.0
-# Of a turn; the slowest request of each counts.
+# A turn is cut into windows; the slowest request of each counts.
 _WINDOW_S = 0.5
 
 
@@ -101,7 +101,7 @@ class ApiBurstLoad:
         self._observed = observed
         self._cell = cell
         self._concurrency = concurrency
-        # When the server ran, from the warm-up on, and when in bursts and turns.
+        # When the server ran: in all, beginning with the warm-up; in bursts; in turns.
         self._ran_s = [warmed_s]
         self._bursts_s: list[tuple[float, float]] = []
         self._turns_s: list[tuple[float, float]] = []
@@ -137,7 +137,7 @@ class ApiBurstLoad:
         ran_s, bursts_s = np.array(self._ran_s), np.array(self._bursts_s).reshape(-1, 2)
         ended_s = np.array([item.at_s for item in result.completions])
         sent_s = ended_s - np.array([item.duration_s for item in result.completions])
-        # Of running time from here on, in which the bursts follow each other.
+        # From here on, moments are in running time, in which the bursts follow each other.
         began_at_s, ended_at_s, edges_s = (running_time(moments_s, ran_s) for moments_s in (sent_s, ended_s, bursts_s))
         units = [share_out(began_at_s, ended_at_s, burst)[0] for burst in edges_s]
         in_bursts = (ended_at_s[:, None] > edges_s[:, 0]) & (ended_at_s[:, None] <= edges_s[:, 1])
@@ -159,16 +159,13 @@ class ApiBurstLoad:
                 ]
             ),
         )
-        grew_bytes = None
-        if self._memory_bytes is not None and memory_bytes is not None and result.completions:
-            grew_bytes = (memory_bytes - self._memory_bytes) / len(result.completions)
         in_turns_ms = [latency_ms for window_ms in windows_ms for latency_ms in window_ms]
         sample = replace(
             record.sample,
             answers=len(result.completions) + len(result.failures),
             windows_ms=windows_ms,
             latency_of_turns=summarise_latency(in_turns_ms) if in_turns_ms else None,
-            grew_bytes_per_unit=grew_bytes,
+            grew_bytes_per_unit=growth_per_unit(self._memory_bytes, memory_bytes, len(result.completions)),
         )
         return replace(record, sample=sample)
 
@@ -190,7 +187,7 @@ def cut_turns(sent_s: Floats, ended_s: Floats, turns_s: Sequence[tuple[float, fl
     Parameters
     ----------
     sent_s, ended_s:
-        Of each request, on the monotonic clock.
+        When each request was sent and answered, on the monotonic clock.
     turns_s:
         When the client sent requests.
     """
@@ -237,7 +234,7 @@ def share_out(began_s: Floats, ended_s: Floats, edges_s: Floats) -> list[float]:
     Parameters
     ----------
     began_s, ended_s:
-        Of each request.
+        When each request began and ended.
     edges_s:
         n + 1 for n stretches.
     """

@@ -11,7 +11,7 @@ _TIMEOUT_S = 60.0
 
 
 def is_answered_rightly(url: str, workload: Workload) -> bool:
-    """Send a request once. What goes wrong shows again when the service is measured, and counts there."""
+    """Send a request once. An error raises nothing here: the measurement meets it again and reports it."""
     # As the load client sends it; urllib would say that the body is a form.
     headers = {"Content-Type": "application/octet-stream", **workload.headers}
     request = urllib.request.Request(url + workload.path, workload.body, headers, method=workload.method)

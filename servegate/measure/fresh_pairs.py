@@ -48,7 +48,7 @@ class PairPlan:
     Attributes
     ----------
     bursts, turns:
-        The cells whose load comes in them.
+        The cells that are loaded in bursts, and those that are loaded in turns.
     """
 
     bursts: Sequence[Cell]
@@ -56,7 +56,7 @@ class PairPlan:
 
     @property
     def cells(self) -> list[Cell]:
-        """All that are loaded."""
+        """All cells that are loaded."""
         return list(dict.fromkeys([*self.bursts, *self.turns]))
 
 
@@ -190,7 +190,7 @@ class FreshPairs:
 
     @contextmanager
     def _blaming(self, checkout: Checkout) -> Iterator[None]:
-        """What goes wrong in the base is a ReferenceCheckoutError: the head is not to blame."""
+        """Turn an error of the base into a ReferenceCheckoutError: the head is not to blame."""
         try:
             yield
         except ServegateError as error:

@@ -72,7 +72,7 @@ class DeployedInstrument:
 class OpenLoopInstrument:
     """Open-loop load on a running server; a cell's value is the load in percent of what the server can do.
 
-    What it can do is found out just before, in a closed loop of as many connections as the open loop has at most.
+    A closed loop, with as many connections as the open loop has at most, measures just before what the server can do.
     """
 
     server: ServerInstrument

@@ -1,4 +1,4 @@
-"""How a service that listens on a port is started, and how it says that it is ready."""
+"""A service that listens on a port: the command that starts it, and how it says that it is ready."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,8 +35,8 @@ class HttpService:
         Asks the running service, given its URL, what it is, as in {"server devices": "2"}. What it says is recorded
         with the machine and told where it differs from the baseline's, or between two checkouts side by side. A service
         that runs otherwise than it intended, as without its GPU, says why under a name that ends with `fallback`: then
-        the verdict is INVALID. So it is where a name that ends with `device` has the value `cpu` on a machine with a
-        GPU. The value `unknown` differs from none.
+        the verdict is INVALID. It is also INVALID where a name that ends with `device` has the value `cpu` on a machine
+        with a GPU. The value `unknown` differs from none.
     session_fixture:
         A session-scoped fixture that yields the running service as a `ServerProcess`. The first measurement uses it, so
         that a session with other tests of the service starts it once less.

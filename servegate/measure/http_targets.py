@@ -31,7 +31,7 @@ class HttpTarget:
     service:
         How the service starts.
     workload:
-        What is sent, and the right answer; or that by the kind.
+        The requests and their right answers; with several kinds, by the kind's name.
     ceiling:
         A target whose best throughput bounds this one's, as the model alone bounds its API; the summary says which
         share of it was reached.
@@ -59,7 +59,7 @@ class HttpTarget:
         return "kind" if isinstance(self.workload, Mapping) else "concurrency"
 
     def explain_wrong_value(self, value: int | str) -> str | None:
-        """Why there can be no cell with a value; None if there can."""
+        """Explain why a cell can't have this value; None if it can."""
         if isinstance(self.workload, Mapping):
             return None if value in self.workload else f"must be one of {', '.join(self.workload)}"
         return explain_no_number(value)
@@ -72,7 +72,7 @@ class HttpTarget:
         return target.workload, int(cell.value)
 
     def share(self, other: Launchable) -> "HttpTarget | None":
-        """Put another target of the same service to it, so that one process a side is measured for both."""
+        """Join it with another target of the same service, so that one process a side is measured for both."""
         if isinstance(other, HttpTarget) and other.service == self.service:
             return replace(self, also=(*self.also, other))
         return None
@@ -104,7 +104,7 @@ class HttpTarget:
 
     @property
     def kinds(self) -> Sequence[Requests]:
-        """All that is sent, in any of its cells."""
+        """All requests that are sent, in any of its cells."""
         return [*self.workload.values()] if isinstance(self.workload, Mapping) else [self.workload]
 
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
@@ -136,12 +136,12 @@ class OpenLoopTarget:
     figures: Sequence[FigureKind] = field(default=(), init=False)
 
     def explain_wrong_value(self, value: int | str) -> str | None:
-        """Why there can be no cell with a value; None if there can."""
+        """Explain why a cell can't have this value; None if it can."""
         return explain_no_number(value)
 
     @property
     def kinds(self) -> Sequence[Requests]:
-        """All that is sent."""
+        """All requests that are sent."""
         return [self.workload]
 
     def load_of(self, _: Cell) -> tuple[Requests, int]:
@@ -149,7 +149,7 @@ class OpenLoopTarget:
         return self.workload, self.saturating_concurrency
 
     def share(self, other: Launchable) -> None:
-        """Nothing: its processes take no turns."""
+        """Share no process: an open loop isn't compared side by side."""
 
     @contextmanager
     def open(self, conditions: Conditions) -> Iterator[OpenLoopInstrument]:

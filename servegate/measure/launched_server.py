@@ -15,7 +15,7 @@ from servegate.processes.server import ServerProcess
 from servegate.records import Checkout, ProcessRecord
 from servegate.telemetry.missed_gpu import tell_missed_gpu
 
-# Of a cell's load on a checkout, before its first burst.
+# The warm-up of a cell on a checkout, before its first burst.
 _WARMUP_BEFORE_BURSTS_S = 0.5
 
 
@@ -45,7 +45,7 @@ class LaunchedServer:
     Parameters
     ----------
     parts:
-        Ends what is opened here, with the server.
+        The context that ends the server and what is opened here.
     """
 
     def __init__(

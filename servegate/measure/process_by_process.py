@@ -57,7 +57,7 @@ def measure_group(
 
 
 def _describe_rest(start_s: float, done: float) -> str:
-    """The time that is left, by the share that is done since the start; empty before anything is."""
+    """The time that is left, estimated from the share that is done; empty while none is."""
     if not done:
         return ""
     return f", {describe_duration((time.monotonic() - start_s) * (1 - done) / done)} left"

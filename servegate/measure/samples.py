@@ -76,3 +76,10 @@ def burst_record(
         stages=stages or {},
     )
     return BurstRecord(tuple(units), tuple(seconds), sample)
+
+
+def growth_per_unit(before_bytes: float | None, after_bytes: float | None, units: float) -> float | None:
+    """The memory that was kept of each unit; None without a reading or a unit."""
+    if before_bytes is None or after_bytes is None or not units:
+        return None
+    return (after_bytes - before_bytes) / units

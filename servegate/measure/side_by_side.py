@@ -28,7 +28,7 @@ class Compared:
     Attributes
     ----------
     cells, groups:
-        Their verdicts.
+        The verdicts on cells and on groups.
     errors:
         The reason why a group couldn't be measured, by group; its cells have no verdict then.
     reports:
@@ -92,18 +92,7 @@ class SideBySide:
                 break
             here = _describe_pair(policy, pair, pair_start_s - start_s)
             for target, groups in shared:
-                plans: dict[str, PairPlan] = {}
-                for group, cells in groups.items():
-                    suspected, takes_turns = figures.open_kinds(group), TAIL in figures.kinds(group)
-                    plan = plan_pair(
-                        judge.open_cells(group),
-                        suspected,
-                        cells,
-                        takes_turns=takes_turns,
-                        is_early=pair <= figure_policy.first_pairs,
-                    )
-                    if plan is not None:
-                        plans[group] = plan
+                plans = _plan_groups(judge, figures, groups, is_early=pair <= figure_policy.first_pairs)
                 if not plans:
                     continue
                 try:
@@ -153,6 +142,23 @@ def share_processes(
     return shared
 
 
+def _plan_groups(
+    judge: ComparisonJudge, figures: FigureJudge, groups: Mapping[str, Sequence[Cell]], *, is_early: bool
+) -> dict[str, PairPlan]:
+    """The plans of the groups that need the next pair; see `plan_pair`."""
+    plans = {
+        group: plan_pair(
+            judge.open_cells(group),
+            figures.open_kinds(group),
+            cells,
+            takes_turns=TAIL in figures.kinds(group),
+            is_early=is_early,
+        )
+        for group, cells in groups.items()
+    }
+    return {group: plan for group, plan in plans.items() if plan is not None}
+
+
 def join_plans(plans: Iterable[PairPlan]) -> PairPlan:
     """One plan for the groups that share processes."""
     joined = PairPlan((), ())
@@ -169,7 +175,7 @@ def plan_pair(
     takes_turns: bool,
     is_early: bool,
 ) -> PairPlan | None:
-    """What the next pair of a group must show; None if nothing.
+    """Plan the load of a group's next pair; None if the group needs no further pair.
 
     Parameters
     ----------
@@ -178,11 +184,11 @@ def plan_pair(
     suspected:
         The figures that lie beyond their margin.
     cells:
-        All of the group: a figure is of all its cells together.
+        All cells of the group: a figure is computed over all of them.
     takes_turns:
         Whether late requests are judged; else there is no need for turns.
     is_early:
-        Whether figures have not been looked at; from then on only one that is suspected needs turns.
+        Whether the pair is one of the first, which take turns in any case; later only a suspected figure needs them.
     """
     if not open_cells and not suspected:
         return None

@@ -28,7 +28,7 @@ class Instrument(Protocol):
 
 
 class BurstLoad(Protocol):
-    """A cell's load on one process; it stands still but for bursts and turns."""
+    """A cell's load on one process, which is paused except in bursts and turns."""
 
     @property
     def shortest_burst_s(self) -> float:
@@ -133,7 +133,7 @@ class Launchable(Protocol):
         """The figures that its processes show beside throughput, side by side."""
 
     def share(self, other: "Launchable") -> "Launchable | None":
-        """A target of both that the same processes can be measured for; None where they can't."""
+        """Join it with a target that the same processes can be measured for; None where they can't."""
 
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Start a fresh process of a checkout without waiting for it; the context ends it.
@@ -169,12 +169,12 @@ class MeasurementTarget(Launchable, Protocol):
         """Whether throughput is the load's choice, so that only latency says something of the service."""
 
     def explain_wrong_value(self, value: int | str) -> str | None:
-        """Why there can be no cell with a value; None if there can."""
+        """Explain why a cell can't have this value; None if it can."""
 
     def open(self, conditions: Conditions) -> AbstractContextManager[Instrument]:
         """Start a fresh process of the working tree; the context ends it."""
 
 
 def explain_no_number(value: int | str) -> str | None:
-    """Why a value is no number of something; None if it is."""
+    """Explain why a value is no count; None if it is one."""
     return None if isinstance(value, int) else "must be a whole number above 0"

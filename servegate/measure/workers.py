@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from servegate.errors import MeasurementError, SettingsError
 from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, FigureKind
 from servegate.measure.code_path import fill_python, make_environment, names_python
-from servegate.measure.samples import burst_record, summarise_latency
+from servegate.measure.samples import burst_record, growth_per_unit, summarise_latency
 from servegate.measure.targets import Conditions, Launchable, MeasurementTarget, explain_no_number
 from servegate.processes.managed import ManagedProcess
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample, Telemetry
@@ -104,10 +104,7 @@ class WorkerBurstLoad:
             latencies_ms=[round_s * 1e3 for burst in self._bursts for round_s in burst],
             telemetry=self._telemetry,
         )
-        memory_bytes = self._instrument.observed.memory_bytes()
-        if self._memory_bytes is None or memory_bytes is None or not units:
-            return record
-        grew_bytes = (memory_bytes - self._memory_bytes) / sum(units)
+        grew_bytes = growth_per_unit(self._memory_bytes, self._instrument.observed.memory_bytes(), sum(units))
         return replace(record, sample=replace(record.sample, grew_bytes_per_unit=grew_bytes))
 
 
@@ -145,11 +142,11 @@ class WorkerTarget:
     figures: Sequence[FigureKind] = field(default=(COST, MEMORY, GROWTH, START), init=False)
 
     def explain_wrong_value(self, value: int | str) -> str | None:
-        """Why there can be no cell with a value; None if there can."""
+        """Explain why a cell can't have this value; None if it can."""
         return explain_no_number(value)
 
     def share(self, other: Launchable) -> None:
-        """Nothing: a worker does one thing."""
+        """Share no process: a worker serves one target."""
 
     @contextmanager
     def open(self, conditions: Conditions) -> Iterator[WorkerInstrument]:
@@ -179,12 +176,12 @@ class WorkerTarget:
 
 
 class LaunchedWorker:
-    """A worker that was started and may not be ready yet; its context ends what is opened here.
+    """A worker that was started and may not be ready yet.
 
     Parameters
     ----------
     parts:
-        Ends with the context.
+        The context that ends what is opened here.
     """
 
     def __init__(self, target: WorkerTarget, worker: ManagedProcess, parts: ExitStack) -> None:

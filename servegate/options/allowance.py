@@ -17,7 +17,7 @@ _MOST_OF_THROUGHPUT = 90
 
 @dataclass(frozen=True)
 class Allowance:
-    """What may become worse, by how much, and why.
+    """One throughput or figure that may become worse, by how much, and why.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Allowance:
     limit, unit:
         The largest change that is allowed.
     reason:
-        Without backticks: between two of them it is text wherever it is shown, and names no user and no issue.
+        The reason, without backticks: it is shown between two of them, where GitHub reads no user or issue in it.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Allowance:
         return f"up to {self.limit:g} {self.unit}: `{self.reason}`"
 
     def find_fault(self, cells: Cells) -> str | None:
-        """Why it can allow nothing in a run that measures these groups; None where it can."""
+        """Explain why it can allow nothing in a run that measures these groups; None where it can."""
         group, _, figure = self.name.rpartition(".")
         if self.name in name_groups_and_cells(cells):
             unit = "%"

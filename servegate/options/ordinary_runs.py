@@ -31,12 +31,12 @@ class OrdinaryRun:
         self._advice = f"to measure, write: pytest {name_folders(config)}"
 
     def pytest_report_header(self) -> list[str]:
-        """With xdist, which collects in other processes, the header says it; else the line after the collection."""
+        """Say it here with xdist, which collects in other processes; else the line after the collection says it."""
         return [f"servegate: performance tests are left out; {self._advice}"] if self._is_parallel else []
 
-    @pytest.hookimpl(trylast=True)  # those that -k and -m leave out are not ours to tell
+    @pytest.hookimpl(trylast=True)  # don't count the tests that -k and -m leave out
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Leave them out."""
+        """Deselect the performance tests."""
         left_out = [item for item in items if _FIXTURE in getattr(item, "fixturenames", ())]
         self._left_out = len(left_out)
         if left_out:
@@ -44,7 +44,7 @@ class OrdinaryRun:
             items[:] = [item for item in items if item not in left_out]
 
     def pytest_report_collectionfinish(self) -> list[str]:
-        """Say how they are run."""
+        """Say how many tests are left out and how they are run."""
         if not self._left_out:
             return []
         tests = "1 performance test is" if self._left_out == 1 else f"{self._left_out} performance tests are"
@@ -52,5 +52,5 @@ class OrdinaryRun:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker of pytest-xdist."""
+        """Tell a worker of pytest-xdist to leave them out, too."""
         node.workerinput[_INPUT] = True

@@ -6,7 +6,7 @@ import pytest
 
 from servegate.options.catalogue import PATHS
 
-# An option of these on the command line asks for performance tests, whatever its paths are.
+# An option that begins like this on the command line asks for performance tests, whatever its paths are.
 _ASKING = ("--perf-", "--benchmark-compare", "--benchmark-only")
 _OF_XDIST = ("-n", "--numprocesses", "--dist")
 
@@ -70,7 +70,7 @@ def write_without_xdist(config: pytest.Config, command: str) -> str:
 
 
 def _folders(config: pytest.Config) -> list[Path]:
-    """Those that exist: in a project without performance tests `pytest` alone would lead to them."""
+    """The folders that exist: where there are none, `pytest` alone leads to no performance test."""
     paths, _ = PATHS.read(config)
     folders = [(config.rootpath / path).resolve() for path in paths]
     return [folder for folder in folders if folder.exists()]

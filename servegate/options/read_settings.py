@@ -25,7 +25,6 @@ _NOT_FOR_PIP = {
     "pdm.lock": "python -m venv {folder} && VIRTUAL_ENV={folder} pdm sync --no-self",
     "Pipfile.lock": "python -m venv {folder} && VIRTUAL_ENV={folder} pipenv sync",
 }
-# Values by group.
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -138,7 +137,7 @@ def _check_names(names: Iterable[str], source: str, cells: Cells) -> None:
 
 
 def _recipe(lock: str, source: str, command: str, is_shared: bool) -> EnvironmentRecipe:
-    """Refuse what pip can't read now, and not on the day on which the file first differs."""
+    """Refuse a lock that pip can't read at once, before the day on which it first differs between two commits."""
     name = lock.rpartition("/")[2]
     if not command and not is_shared:
         if name == _PYPROJECT:

@@ -10,9 +10,10 @@ from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.fresh_pairs import Schedule
 from servegate.options.allowance import Allowance
+from servegate.options.cells import Cells
 from servegate.storage.environments import EnvironmentRecipe
 
-# Throughput gets half of the run's error level; the other half is kept for other figures.
+# Throughput gets half of the run's error level; the figures beside it share the other half.
 _SHARE_OF_THROUGHPUT = 0.5
 
 
@@ -64,7 +65,7 @@ class JudgingSettings:
     margin, margins, looks:
         As in `Policy`.
     allowances:
-        Slowdowns that the command line allows.
+        Changes for the worse that the command line allows.
     figures:
         The margins of `FigurePolicy`.
     error_level:
@@ -100,7 +101,7 @@ class JudgingSettings:
         )
 
     def figure_policy(self, *, groups: int) -> FigurePolicy:
-        """The judge's policy for what throughput doesn't show of so many groups."""
+        """The judge's policy for the figures beside throughput of so many groups."""
         return FigurePolicy(self.figures, self.error_level, groups, first_pairs=self.looks[0])
 
     @property
@@ -180,7 +181,7 @@ class Settings:
     """
 
     root: Path
-    cells: Mapping[str, tuple[int | str, ...]]
+    cells: Cells
     informing: frozenset[str]
     selected_groups: frozenset[str] | None
     is_accepting: bool

@@ -52,7 +52,7 @@ def show_mib(value: float) -> str:
 
 
 def name_stage(name: str) -> str:
-    """As the report shows it: `rest` tells nobody what it is."""
+    """A stage's name as the report shows it: `rest` alone would explain nothing."""
     return "rest (HTTP, queues, client)" if name == REST else name
 
 
@@ -199,7 +199,7 @@ def list_properties(result: CellResult) -> list[tuple[str, object]]:
 
 
 def list_figure_properties(result: FigureResult) -> list[tuple[str, object]]:
-    """As `list_properties`, of a figure that a group's processes show."""
+    """As `list_properties`, for a figure of a group."""
     figures = {**_write_change(result.change), "excluded": result.excluded}
     return [("figure", str(result.figure)), ("verdict", str(result.verdict.status)), *_known(figures)]
 

@@ -51,7 +51,7 @@ def write_command(document: Mapping[str, Any]) -> str:
 
 
 def describe_load(load: Mapping[str, Any]) -> str:
-    """What others used of the machine, as in `Other programs used 0.85 of 2 cores (0.90 before)`."""
+    """Say what other programs used, as in `Other programs used 0.85 of 2 cores (0.90 before)`."""
     before = load["before_cores"]
     used = f"Other programs used {load['during_cores']:.2f} of {load['cores']} cores"
     return used if before is None else f"{used} ({before:.2f} before)"

@@ -25,7 +25,7 @@ def choose_plots(document: Mapping[str, Any]) -> dict[str, Plot]:
     cells: Cells = [cell for cell in document["cells"] if cell["now_per_s"] is not None]
     on_gpu = [cell for cell in cells if cell["now"]["gpu_utilisation_percent"] is not None]
     groups: dict[str, list[Mapping[str, Any]]] = {}
-    # Numbers in their order, kinds as the document has them.
+    # Numbers are sorted; kinds keep the document's order.
     for cell in sorted(cells, key=lambda cell: cell["value"] if isinstance(cell["value"], int) else 0):
         groups.setdefault(cell["group"], []).append(cell)
     series = {name: group for name, group in groups.items() if len(group) > 1}
@@ -106,7 +106,7 @@ def _draw_latency(axes: "Axes", cells: Cells) -> None:
 
 
 def _set_log_scale(axes: "Axes") -> None:
-    """With ticks at 1, 2 and 5 of each decade: of powers of ten alone there is often only one."""
+    """Put ticks at 1, 2 and 5 of each decade: an axis often holds only one power of ten."""
     from matplotlib.ticker import LogLocator, NullFormatter  # an extra, as in svg.py
 
     axes.set_yscale("log")
@@ -171,7 +171,7 @@ def _draw_stages(axes: "Axes", cells: Cells, figure: str, unit: str) -> None:
 
 
 def _hatch(place: int) -> dict[str, Any]:
-    """A part of a bar has a pattern besides its colour."""
+    """The pattern that a bar's part has besides its colour."""
     return {"hatch": HATCHES[place % len(HATCHES)], "edgecolor": "white", "linewidth": 0.0}
 
 

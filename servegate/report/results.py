@@ -39,9 +39,9 @@ class RunFacts:
     began, ended:
         With their time zone.
     exit_status:
-        Of pytest.
+        The exit status of pytest.
     arguments:
-        Of pytest, as they were typed.
+        The arguments of pytest, as they were typed.
     commit:
         Full hash of what was measured; None without git.
     is_changed:
@@ -59,13 +59,13 @@ class RunFacts:
     arms:
         The details that the processes of `base` and `head` reported; empty if nothing was compared side by side.
     load:
-        What others used of the machine; None where that isn't known.
+        CPU that other programs used on the machine; None where that isn't known.
     changed_files:
         Files that differ from the commit that was compared with; None where that isn't known.
     requests:
-        What is sent to each group that is asked over HTTP, as the document names it.
+        The requests that are sent to each group over HTTP, as the document names them.
     notes:
-        Lines for whoever reads the run.
+        Lines for the run's reader.
     """
 
     began: datetime

@@ -45,7 +45,7 @@ def render_summary(document: Mapping[str, Any]) -> str:
 
 
 def _name_some(files: Sequence[str]) -> str:
-    """A backtick in a name can't end what makes it text."""
+    """Name the first files between backticks; a backtick in a name would end them, so it is replaced."""
     named = [quote(name.replace("`", "'")) for name in files[:_MOST_FILES]]
     return enumerate_names([*named, f"{len(files) - _MOST_FILES} more"] if len(files) > _MOST_FILES else named)
 

@@ -69,7 +69,7 @@ def write_summary(
     groups:
         The groups that were compared side by side.
     figures:
-        What was judged beside throughput.
+        The figures that were judged beside throughput.
     baseline:
         What the cells were compared with; None where there is none.
     details:
@@ -77,7 +77,7 @@ def write_summary(
     versus:
         The commit that the cells were compared with in place of a baseline, as the user named it.
     load:
-        What others used of the machine; None where that isn't known.
+        CPU that other programs used on the machine; None where that isn't known.
     """
     reporter.section("performance")
     for line in _wrap(sentence):

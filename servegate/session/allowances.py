@@ -1,21 +1,23 @@
-"""What a commit's message or the command line allows to become worse: it is shown as ALLOWED, with the reason."""
+"""Allowances of commits' messages and the command line: a change for the worse that one covers becomes ALLOWED."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from servegate.errors import CheckoutError
 from servegate.judging.cell_result import CellResult
+from servegate.judging.figures.kinds import COST
+from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.options.allowance import Allowance, find_in_messages, parse_allowances
 from servegate.options.settings import Settings
-from servegate.records import Cell, Status, Verdict
+from servegate.records import Status, Verdict
 from servegate.storage.commits import read_messages
 
 
 def find_allowances(settings: Settings, base: str | None) -> tuple[dict[str, Allowance], list[str]]:
-    """The allowances by what they are for, and a line for the reader about each.
+    """The allowances by the group, cell or figure that they are for, and a line for the reader about each.
 
     Parameters
     ----------
@@ -44,7 +46,22 @@ def _read_messages(root: Path, base: str | None) -> str:
     try:
         return "" if base is None else read_messages(root, base)
     except CheckoutError:
-        return ""  # the base isn't here, which the comparison itself tells
+        return ""  # the comparison itself reports that the base isn't here
+
+
+def allow_cost(allowances: Mapping[str, Allowance], policy: FigurePolicy, groups: Collection[str]) -> FigurePolicy:
+    """Allow each group that may lose a share of its throughput to cost as much more as that alone makes."""
+    allowed = [allowances[group] for group in groups if group in allowances]
+    margins = {
+        f"{one.name}.{COST.name}": max(margin, 100 * one.limit / (100 - one.limit))
+        for one in allowed
+        if (margin := policy.margin_in_unit(COST, one.name)) is not None
+    }
+    return replace(
+        policy,
+        margins={**policy.margins, **margins},
+        allowed_groups=frozenset(one.name for one in allowed),
+    )
 
 
 def allow_groups(allowances: Mapping[str, Allowance], groups: Iterable[GroupResult]) -> list[GroupResult]:
@@ -73,18 +90,18 @@ def allow_figures(allowances: Mapping[str, Allowance], figures: Iterable[FigureR
 def allow_cells(
     allowances: Mapping[str, Allowance], groups: Sequence[GroupResult], cells: Iterable[CellResult]
 ) -> list[CellResult]:
-    """Allow each cell that regressed by no more than its own allowance says, or that its group's verdict takes along.
+    """Allow each cell that regressed by no more than its own allowance says, or its group's.
 
     Parameters
     ----------
     groups:
-        After `allow_groups`. A cell of a group that isn't allowed isn't, either; unless the data show that it lost more
-        than its group may, one of an allowed group is.
+        The groups after `allow_groups`. Where one is still REGRESSED, so are its cells without an allowance of their
+        own. Else its allowance covers its cells, except one whose whole interval lies beyond it.
     """
     too_slow = {cell for group in groups if group.verdict.status is Status.REGRESSED for cell in group.cells}
     allowed = []
     for result in cells:
-        own, of_group = allowances.get(_name(result.cell)), allowances.get(result.cell.group)
+        own, of_group = allowances.get(result.cell.setting_name), allowances.get(result.cell.group)
         verdict = result.verdict
         if own is not None:
             verdict = _allow(own, verdict, _get_loss(verdict))
@@ -95,7 +112,7 @@ def allow_cells(
 
 
 def _allow(allowance: Allowance | None, verdict: Verdict, size: float | None) -> Verdict:
-    """A verdict as it is with an allowance for a change of this size, in the allowance's unit."""
+    """The verdict under an allowance, given the size of the change in the allowance's unit."""
     if allowance is None or verdict.status is not Status.REGRESSED or size is None:
         return verdict
     if size > allowance.limit:
@@ -116,9 +133,5 @@ def _get_loss(verdict: Verdict) -> float | None:
 
 
 def _get_certain_loss(verdict: Verdict) -> float | None:
-    """The loss of throughput, in percent, that is the least by its interval."""
+    """The least loss of throughput within its interval, in percent."""
     return None if verdict.change is None else -100 * verdict.change.high
-
-
-def _name(cell: Cell) -> str:
-    return f"{cell.group}[{cell.value}]"

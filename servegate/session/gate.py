@@ -10,7 +10,7 @@ from servegate.errors import CheckoutError, NothingToCompareError, ReferenceChec
 from servegate.findings.sentence import describe_findings
 from servegate.judging.arms import PairReport, collect_details, find_fallback
 from servegate.judging.cell_result import CellResult
-from servegate.judging.figures.kinds import COST, GroupFigure
+from servegate.judging.figures.kinds import GroupFigure
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
@@ -23,7 +23,7 @@ from servegate.options.allowance import Allowance
 from servegate.options.settings import Settings
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
-from servegate.session.allowances import allow_cells, allow_figures, allow_groups
+from servegate.session.allowances import allow_cells, allow_cost, allow_figures, allow_groups
 from servegate.session.outcomes import (
     confirm,
     excuse_base,
@@ -40,7 +40,7 @@ from servegate.telemetry.outside_load import OutsideLoad
 
 _FAILING = frozenset({Status.REGRESSED, Status.INVALID, Status.BASE_FAILED})
 _FAILING_STRICT = _FAILING | {Status.INCONCLUSIVE, Status.NO_BASELINE}
-# A cell that has one of these has nothing to say of its group's figures.
+# A cell with one of these verdicts leaves its group's figures without their own.
 _NO_FIGURES = frozenset({Status.INVALID, Status.BASE_FAILED, Status.INCONCLUSIVE})
 # The run ends at once with these, whatever else is to be measured.
 _ENDS_THE_RUN = (KeyboardInterrupt, SystemExit, pytest.exit.Exception)
@@ -86,9 +86,9 @@ class Gate:
     reports:
         The report of what the two arms ran, for each pair; empty if nothing was compared side by side.
     outside:
-        Watches what others use of the machine.
+        The watch over what others use of the machine.
     allowances:
-        Slowdowns that are accepted on purpose, by group or cell.
+        Changes for the worse that are accepted on purpose, by group, cell or figure.
     """
 
     settings: Settings
@@ -184,18 +184,8 @@ class Gate:
             for kind in target.figures
             if GroupFigure(target.name, kind) not in self.selected_figures
         }
-        allowed = [one for one in self.allowances.values() if any(one.name == target.name for target in self.targets)]
-        # What may lose a share of its throughput may cost as much more as that alone makes.
-        dearer = {
-            f"{one.name}.{COST.name}": max(margin, 100 * one.limit / (100 - one.limit))
-            for one in allowed
-            if (margin := policy.margin_in_unit(COST, one.name)) is not None
-        }
-        return replace(
-            policy,
-            margins={**policy.margins, **dearer, **without},
-            allowed_groups=frozenset(one.name for one in allowed),
-        )
+        selected = replace(policy, margins={**policy.margins, **without})
+        return allow_cost(self.allowances, selected, {target.name for target in self.targets})
 
     @property
     def _judged(self) -> list[Cell]:

@@ -146,7 +146,7 @@ class SessionHooks:
         Raises
         ------
         pytest.UsageError
-            When two tests report the same cell, or another run measures and this one is to end then.
+            When two tests report the same cell, or another run measures and this one doesn't wait for it.
         """
         owners: dict[Cell | GroupFigure, str] = {}
         for item in session.items:
@@ -244,12 +244,12 @@ def _parameters(item: pytest.Function) -> Mapping[str, object]:
 
 
 class CellReporter:
-    """What a performance test gets as `perf_cell`: one cell to report, or one figure of its group.
+    """The value of `perf_cell` in a performance test: one cell to report, or one figure of a group.
 
     Attributes
     ----------
     cell:
-        As in `api[concurrency=8]` or `api tail`.
+        The cell or figure, as in `api[concurrency=8]` or `api tail`.
     """
 
     def __init__(

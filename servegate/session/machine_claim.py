@@ -1,7 +1,7 @@
 """One run at a time measures on a machine: two would measure each other, and overwrite one report.
 
-A file in the user's cache folder is locked while a run measures, and holds whose run that is. The kernel releases the
-lock however the run ends. Runs of other users are seen by the load that they make (`telemetry/outside_load.py`).
+While a run measures it locks a file in the user's cache folder and writes its command there. The kernel releases the
+lock however the run ends. Runs of other users show by the load that they make (`telemetry/outside_load.py`).
 """
 
 import fcntl
@@ -18,7 +18,7 @@ from platformdirs import user_cache_path
 
 from servegate.errors import MachineInUseError
 
-# In the environment of everything that a measuring run starts: a run within a run is part of it.
+# A measuring run sets this variable for everything that it starts: a run within a run is part of it.
 VARIABLE = "SERVEGATE_MACHINE_CLAIMED"
 
 
@@ -60,7 +60,7 @@ def claim_machine(command: str, folder: Path, *, waits: bool, progress: Callable
     Parameters
     ----------
     command, folder:
-        What another run is told of this one.
+        The command and the folder by which another run names this one.
     waits:
         Whether to wait while another run measures.
     progress:
@@ -78,7 +78,7 @@ def claim_machine(command: str, folder: Path, *, waits: bool, progress: Callable
     """
     if VARIABLE in os.environ:
         return None
-    # A home that several machines share has a file of each.
+    # Machines that share a home folder have a file each.
     path = user_cache_path("servegate") / f"measuring-on-{platform.node()}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

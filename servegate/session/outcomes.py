@@ -7,7 +7,7 @@ from servegate.judging.slowing import describe_slowing
 from servegate.records import Status, Verdict
 
 # Verdicts of the stored baseline that must be confirmed side by side: a machine that is slower or faster today than
-# when the figures were stored makes them as well, and of a new cell it has no figures.
+# when the figures were stored makes them as well, and the baseline has no figures of a new cell.
 _UNCLEAR = frozenset({Status.REGRESSED, Status.INCONCLUSIVE, Status.IMPROVED, Status.NO_BASELINE})
 _SLOWER_OR_OPEN = frozenset({Status.REGRESSED, Status.INCONCLUSIVE})
 

@@ -38,7 +38,7 @@ def put_beside(
     cells:
         The cells of each target.
     policies:
-        For throughput, and for what it doesn't show.
+        The policies for throughput and for the figures beside it.
     end_s:
         On the monotonic clock: no pair begins after that.
     watch:

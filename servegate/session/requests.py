@@ -1,4 +1,4 @@
-"""What a run sends to each group that is asked over HTTP, for the run's document."""
+"""The requests that a run sends to each group over HTTP, for the run's document."""
 
 from collections.abc import Iterable, Mapping
 

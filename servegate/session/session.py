@@ -82,7 +82,7 @@ class GateSession:
         claim = claim_machine(command, self.settings.root, waits=measuring.waits, progress=self.gate.progress)
         if claim is not None:
             self._config.add_cleanup(claim.release)
-        # Another run may have had the machine for long.
+        # The run may have waited for another one until now.
         self.gate.begin()
 
     def _find_baseline(self) -> Baseline | None:

@@ -26,7 +26,7 @@ STARTED = [pytest.param(name, marks=() if name == "getting_started" else pytest.
 
 
 def copy_example(name: str, folder: Path) -> Path:
-    """Copy an example as it is, with what git ignores but it needs, and commit it."""
+    """Copy an example, with the files that git ignores and it needs, and commit it."""
     shutil.copytree(EXAMPLES / name, folder, ignore=shutil.ignore_patterns("__pycache__", "perf-report", "*.npz"))
     if (folder / "make_weights.py").exists():
         subprocess.run([sys.executable, "make_weights.py"], cwd=folder, check=True)
@@ -36,7 +36,7 @@ def copy_example(name: str, folder: Path) -> Path:
 
 
 def copy_unguarded(name: str, folder: Path) -> Path:
-    """As `copy_example`, as it was before `servegate init`."""
+    """As `copy_example`, without the files that `servegate init` writes."""
     copy_example(name, folder)
     shutil.rmtree(folder / "perf_tests")
     (folder / "pytest.ini").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Two arms that exist in memory alone: they complete what their throughput says, and log what is done to them."""
+"""Two arms that exist in memory alone: a test sets their throughput and failures, and reads their log."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ CELL = Cell("model", "batch", 8)
 
 @dataclass
 class FakeArms:
-    """Two checkouts that complete what their throughput says, and a log of what was done to them."""
+    """Two checkouts with a given throughput, and a log of the calls that each received."""
 
     throughput_per_s: Mapping[str, float]
     stalled_burst: int | None = None
@@ -46,7 +46,7 @@ class FakeArms:
             self.log.append((checkout.name, "stop"))
 
     def share(self, other: Launchable) -> None:
-        """Nothing."""
+        """Share no process."""
 
     @property
     def bursts(self) -> str:

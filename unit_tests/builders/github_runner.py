@@ -22,7 +22,7 @@ _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}")
 _TOKEN = re.compile(r"'[^']*'|[A-Za-z_][\w-]*(?:\.[\w-]+)*(?:\(\))?|&&|\|\||[!=]=|!|[()]|\s+")
 _IN_PYTHON = {"&&": " and ", "||": " or ", "!": " not ", "cancelled()": "False", "true": "True"}
 
-# A stand-in for `gh api`: it answers from a file of JSON documents by path, and notes the changes that it is sent.
+# It stands in for `gh api`: it answers from a file of JSON documents by path, and notes the changes that it is sent.
 _GH = """\
 #!{python}
 import json, subprocess, sys
@@ -45,7 +45,7 @@ else:
         file.write(json.dumps({{"path": path, "fields": fields}}) + "\\n")
     sys.exit(subprocess.run(["jq", "--raw-output", jq], input=json.dumps(answer), text=True).returncode)
 """
-# `python3 -m venv` with the packages of the tests: there is no network to install them from.
+# It stands in for `python3 -m venv`: the packages of the tests are in the environment, since there is no network.
 _PYTHON = """\
 #!/bin/sh
 {python} "$@" || exit
@@ -96,7 +96,7 @@ class Runner:
         file.chmod(0o755)
 
     def answer(self, answers: Mapping[str, object]) -> None:
-        """Set the answers of GitHub, by path."""
+        """GitHub's answers, by path."""
         (self.folder / "answers.json").write_text(json.dumps(answers))
 
     def noted(self, what: str) -> list[dict[str, Any]]:
@@ -217,7 +217,7 @@ def _as_python(token: str, contexts: Mapping[str, Any]) -> str:
 
 
 def _copy_action(folder: Path) -> str:
-    """Copy the repository's files as GitHub downloads an action: an installation may write beside them."""
+    """Copy the repository's files as GitHub downloads an action; its installation may write beside them."""
     if not folder.exists():
         for name in ("pyproject.toml", "README.md", "LICENSE", "action.yml"):
             folder.mkdir(parents=True, exist_ok=True)

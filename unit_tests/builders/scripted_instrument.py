@@ -33,7 +33,7 @@ class ScriptedInstrument:
     details: Mapping[str, str]
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
-        """What the plan says, noted in the log."""
+        """Return what the plan says, and note it in the log."""
         with self.log.open("a") as log:
             log.write(f"{cell} in process {self.number}\n")
         if "interrupt" in self.plan:
@@ -76,10 +76,10 @@ class ScriptedTarget:
         self.started += 1
 
     def share(self, other: Launchable) -> None:
-        """Nothing: each has processes of its own."""
+        """Share no process: each target has its own."""
 
     def explain_wrong_value(self, value: int | str) -> str | None:
-        """None: there is a cell of every value."""
+        """Accept every value."""
 
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Refuse: the plan is of the working tree alone."""

@@ -15,7 +15,7 @@ DELAY_S = 0.15
 ANSWER = {"predictions": [{"label": "Cat", "probability": 0.9}]}
 # One answer in so many is wrong in the modes that are sometimes wrong.
 WRONG_EVERY = 3
-# Of each request, in the mode that keeps them.
+# The bytes that are kept of each request, in the mode that keeps them.
 KEPT_BYTES = 1_000_000
 
 

@@ -35,10 +35,10 @@ class FakeTarget:
         self.name = name
 
     def share(self, other: Launchable) -> None:
-        """Nothing: each has processes of its own."""
+        """Share no process: each target has its own."""
 
     def explain_wrong_value(self, value: int | str) -> str | None:
-        """None: there is a cell of every value."""
+        """Accept every value."""
 
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Refuse, unless a test's own class does it."""

@@ -24,7 +24,7 @@ _INTERVAL_CONFIDENCE = 0.975
 
 @dataclass
 class _Series:
-    """One figure of one group, pair by pair; its values are of these cells together."""
+    """One figure of one group: a value for each pair, computed over all its cells."""
 
     kind: FigureKind
     cells: Sequence[Cell]
@@ -73,12 +73,14 @@ class FigureJudge:
         processes: tuple[ProcessRecord, ProcessRecord],
         samples: Mapping[Cell, tuple[Sample, Sample]],
     ) -> None:
-        """Take one pair of fresh processes, and test the figures whose look it is.
+        """Take one pair of fresh processes, and test the figures that are due for a look.
 
         Parameters
         ----------
-        processes, samples:
-            Of base and head; of the cells that were loaded.
+        processes:
+            The records of the base and of the head.
+        samples:
+            The samples of the base and of the head, for each cell that was loaded.
         """
         for (name, kind), series in self._series.items():
             if name != group:
@@ -92,7 +94,7 @@ class FigureJudge:
                 self.add_value(GroupFigure(group, kind), base, head)
 
     def add_value(self, figure: GroupFigure, base: float, head: float) -> None:
-        """Take a figure's values of one pair of fresh processes, and test it if it is its look."""
+        """Take a figure's values of one pair of fresh processes, and test it if it is due for a look."""
         series = self._series[figure.group, figure.kind]
         if series.status is None and not series.is_left:
             series.base.append(base)
@@ -116,7 +118,7 @@ class FigureJudge:
         return [kind for name, kind in self._series if name == group]
 
     def open_kinds(self, group: str) -> list[FigureKind]:
-        """The group's figures that lie beyond their margin, and that a further look may tell more of."""
+        """The group's figures that lie beyond their margin and have a further look."""
         return [kind for (name, kind), series in self._series.items() if name == group and self._is_suspected(series)]
 
     def _is_suspected(self, series: _Series) -> bool:
@@ -129,17 +131,17 @@ class FigureJudge:
 
     @property
     def is_any_open(self) -> bool:
-        """Whether a further look may tell more of a figure that lies beyond its margin."""
+        """Whether a figure lies beyond its margin and has a further look."""
         return any(map(self._is_suspected, self._series.values()))
 
     def leave_to_throughput(self, group: str) -> None:
-        """Judge what a slower group costs no further: its throughput tells it."""
+        """Stop judging the cost of a slower group: its throughput already tells it."""
         series = self._series.get((group, COST))
         if series is not None and series.status is None:
             series.is_left = True
 
     def drop(self, group: str) -> None:
-        """Judge a group no more that can't be measured."""
+        """Stop judging a group that can't be measured."""
         for key in [key for key in self._series if key[0] == group]:
             del self._series[key]
 
@@ -148,23 +150,18 @@ class FigureJudge:
         return tuple(self._judge(group, series) for (group, _), series in self._series.items())
 
     def _judge(self, group: str, series: _Series) -> FigureResult:
-        kind, pairs = series.kind, len(series.base)
+        figure, pairs = GroupFigure(group, series.kind), len(series.base)
         if pairs < self._policy.first_pairs:
             reason = f"{pairs} of the {self._policy.first_pairs} pairs that a first look needs show it"
-            return FigureResult(GroupFigure(group, kind), Verdict(Status.NOT_JUDGED, reason), series.margin)
+            return FigureResult(figure, Verdict(Status.NOT_JUDGED, reason), series.margin)
         change, excluded = _estimate(series)
         if series.is_left:
-            verdict = Verdict(Status.NOT_JUDGED, "the group's throughput tells it", evidence=self._tell(series))
-            return FigureResult(GroupFigure(group, kind), verdict, series.margin, change, excluded, *series.values)
-        status = series.status or (Status.INCONCLUSIVE if change.estimate >= series.margin else Status.PASS)
-        return FigureResult(
-            GroupFigure(group, kind),
-            Verdict(status, self._explain(series, status, change, excluded), evidence=self._tell(series)),
-            series.margin,
-            change,
-            excluded,
-            *series.values,
-        )
+            status, reason = Status.NOT_JUDGED, "the group's throughput tells it"
+        else:
+            status = series.status or (Status.INCONCLUSIVE if change.estimate >= series.margin else Status.PASS)
+            reason = self._explain(series, status, change, excluded)
+        verdict = Verdict(status, reason, evidence=self._tell(series))
+        return FigureResult(figure, verdict, series.margin, change, excluded, *series.values)
 
     def _explain(self, series: _Series, status: Status, change: Change, excluded: float) -> str:
         kind, margin = series.kind, series.kind.write(series.margin).removeprefix("+")

@@ -12,17 +12,17 @@ class FigureKind:
     Attributes
     ----------
     name:
-        In settings, in the ids of tests and in `results.json`.
+        The figure's name in settings, in the ids of tests and in `results.json`.
     meaning:
-        What it measures, for a reader.
+        A description of the figure for the report's reader.
     grew, shrank:
-        The verb's phrase of a sentence about a change: `{}` stands for its size.
+        The predicate of a sentence about a change, as in "takes {} longer to start"; `{}` stands for its size.
     unit:
-        Of its change. In percent, head and base are compared by their ratio, else by their difference.
+        The unit of its change. With `%`, head and base are compared by their ratio, else by their difference.
     scale:
-        What one unit of the change is of a value: 0.01 for percent.
+        The size of one unit of the change, in the value's natural unit; 0.01 for percent.
     value_unit, value_scale:
-        The unit that a value is shown in, and what one of it is of the value's natural unit.
+        The unit that a value is shown in, and its size in the value's natural unit.
     margin:
         The smallest change that is accused unless the settings say otherwise, in the unit.
     error_share:

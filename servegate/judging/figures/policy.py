@@ -16,17 +16,17 @@ class FigurePolicy:
     Attributes
     ----------
     margins:
-        The smallest change that is accused, in the unit of each figure, by its name, and by others that go before it:
-        `api.tail` for a group, `api[64].tail` for a cell. None switches the figure off there.
+        The smallest change that is accused, in the unit of each figure, by its name. The names of a group's figure
+        (`api.tail`) and of a cell's (`api[64].tail`) take precedence. None switches the figure off there.
     error_level:
-        Probability that a run of identical code is accused, whatever of.
+        Probability that a run of identical code is accused, over throughput and all figures.
     groups:
         The number of groups that the run judges.
     looks:
         Numbers of pairs of fresh processes at which figures are tested; a figure's error probability is shared out
         evenly among them.
     allowed_groups:
-        Groups whose throughput may fall: what they cost is judged all the same, and not left to their throughput.
+        Groups whose throughput may fall: their cost is judged even where they are slower.
     first_pairs:
         The number of pairs from which on a figure that lies beyond its margin keeps the run going to its next look.
     """
@@ -49,7 +49,7 @@ class FigurePolicy:
 
     def counts(self, kind: FigureKind, cell: Cell) -> bool:
         """Whether a cell is part of its group's figure."""
-        return self.margins.get(f"{cell.group}[{cell.value}].{kind.name}", 0.0) is not None
+        return self.margins.get(f"{cell.setting_name}.{kind.name}", 0.0) is not None
 
     def level(self, kind: FigureKind) -> float:
         """The p below which one group's figure is accused at one look (Bonferroni over groups and looks)."""

@@ -8,15 +8,15 @@ from servegate.records import Change, Verdict
 
 @dataclass(frozen=True)
 class FigureResult:
-    """A figure's verdict, and what it is by.
+    """A figure's verdict, and the values that it was reached by.
 
     Attributes
     ----------
     verdict:
-        Its change is as in `change`.
+        Its own `change` is None: that one would be a change of throughput.
     change:
-        A share, or in the figure's natural unit where base and head are compared by their difference; None where the
-        processes don't show the figure.
+        The change as a share, or in the figure's natural unit where base and head are compared by their difference;
+        None where the processes don't show the figure.
     margin:
         The smallest change that is accused, as `change`.
     excluded:

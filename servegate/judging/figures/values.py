@@ -8,7 +8,8 @@ from servegate.judging.estimators import geometric_mean, trimmed_mean
 from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, TAIL, FigureKind
 from servegate.records import ProcessRecord, Sample
 
-# Of the latencies, at either end: what the slowest are compared with must not contain them.
+# The share of latencies that is left out at either end: the slowest must not be part of the mean that they are
+# compared with.
 _TRIMMED_SHARE = 0.1
 
 
@@ -33,7 +34,7 @@ def read_value(kind: FigureKind, process: ProcessRecord, samples: Sequence[Sampl
 
 
 def tail_ratio(windows_ms: Sequence[Sequence[float]]) -> float | None:
-    """How many times as long as the others the slowest request of a window takes: the geometric mean over windows.
+    """The slowest request of a window as a multiple of the trimmed mean latency: the geometric mean over windows.
 
     A stall that makes many requests of a window late counts once.
 

@@ -157,7 +157,7 @@ def test_an_inconclusive_run_names_a_process_whose_threads_take_nearly_all_cores
     sentence = describe([NOISY], [use(1.9)], load=QUIET)
     assert "`server.py 2` alone uses 1.9 of the 2 cores: numpy's BLAS has a thread for each core unless" in sentence
     assert "The machine was busy" in describe([NOISY], [use(1.9)], load=BUSY)
-    # One process that keeps the only core busy is as it should be.
+    # On a machine with one core, a process that keeps it busy is no reason for advice.
     assert describe([NOISY], [use(1.0)], load=MachineLoad(1, 0.0, 0.0, 0.0)).endswith(ADVICE)
 
 
@@ -297,7 +297,7 @@ def test_where_every_figure_passes_no_change_was_found() -> None:
 
 
 def test_what_a_faster_group_costs_more_is_told() -> None:
-    """Its throughput says the opposite."""
+    """Its throughput, which grew, doesn't tell that."""
     groups = [make_group("api", IMPROVED, (0.1, 0.09, 0.11))]
     cells = [make_cell("api", 1, IMPROVED, (0.1, 0.0, 0.2))]
     said = describe(groups, cells, figures=[make_figure(COST, REGRESSED, (0.5, 0.48, 0.52))])

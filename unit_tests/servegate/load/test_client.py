@@ -55,7 +55,7 @@ def test_a_job_reaches_the_server_as_it_was_given(stub: ServerProcess) -> None:
 
 
 def test_a_set_of_requests_is_sent_and_each_answer_compared_with_its_own(stub: ServerProcess) -> None:
-    """Of GET and POST, to two paths; with the answers exchanged, each is wrong."""
+    """The set has GET and POST requests to two paths; with the answers exchanged, each is wrong."""
     echo = Workload("/predict/echo", b"saw", {"Content-Type": "text/x-saw"}, {"body": "saw", "type": "text/x-saw"})
     health = Workload("/health", b"", expected=Text("ok"), method="GET")
     both = WeightedSet([(1, echo), (1, health)])

@@ -1,4 +1,4 @@
-"""What counts as a right answer."""
+"""Right answers, and how wrong ones are described."""
 
 import json
 from typing import Any
@@ -132,7 +132,7 @@ def test_each_kind_of_answer(expected: Expected, right: bytes, wrong: bytes, why
 
 
 def test_server_sent_events_are_lines() -> None:
-    """What is for the connection counts as nothing; the end of a stream, which is no JSON, is a text."""
+    """Fields that only the connection needs don't count; the end of a stream, which is no JSON, is a text."""
     body = b': keep-alive\nevent: token\ndata: {"t": "a"}\n\nid: 2\ndata:{"t": "b"}\n\ndata: [DONE]\n\n'
     assert Lines([{"t": "a"}, {"t": "b"}, "[DONE]"]).find_wrong(body) is None
 

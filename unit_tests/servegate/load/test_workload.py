@@ -1,4 +1,4 @@
-"""What is sent, and how it travels to the load client."""
+"""Requests, and how they travel to the load client."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ def test_a_weighted_set_is_sent_in_the_same_random_order_every_time() -> None:
     assert sent == list(itertools.islice(requests.order(), 2000))
     counted = Counter(request.body for request in sent)
     assert counted[b"small"] / 2000 == pytest.approx(0.75, abs=0.04)
-    # Not in turn: runs of the same request are as long as chance makes them.
+    # The requests don't come in turn: runs of the same request are as long as chance makes them.
     assert max(len(list(run)) for _, run in itertools.groupby(sent, key=lambda request: request.body)) > 6
 
 

@@ -244,7 +244,7 @@ def test_a_load_is_measured_by_what_completes_in_its_bursts(monkeypatch: pytest.
 
 
 def test_a_turns_requests_are_told_by_the_window_that_they_were_sent_in() -> None:
-    """A rest of less than half a window belongs to the last; what is sent before or after a turn to none."""
+    """A rest of less than half a window belongs to the last; requests before or after a turn belong to none."""
     sent_s = np.array([9.9, 10.0, 10.4, 10.5, 11.1, 11.3, 20.2])
     ended_s = sent_s + np.array([0.1, 0.1, 0.2, 0.7, 0.3, 0.1, 0.4])
     first, second, third = cut_turns(sent_s, ended_s, [(10.0, 11.2), (20.0, 20.6)])

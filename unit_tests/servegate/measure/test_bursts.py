@@ -118,7 +118,7 @@ def test_turns_alone_have_no_throughput() -> None:
 
 
 def test_a_server_that_keeps_its_requests_grows() -> None:
-    """The stub keeps a megabyte of each; other requests than those of the load don't count."""
+    """The stub keeps a megabyte of each request; requests outside of the load don't count."""
     with contender("keeps") as opened:
         load = opened.start_load(CELL)
         load.turn(1.5)

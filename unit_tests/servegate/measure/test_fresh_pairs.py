@@ -78,7 +78,7 @@ def test_a_cells_measurement_is_watched_and_no_start_or_end_of_a_process() -> No
 
 
 def test_the_base_stands_still_last() -> None:
-    """It may be a far slower server, and another that stands still meanwhile would lose its connections."""
+    """The base may be far slower: a head that stands still while the base drains would lose its connections."""
     arms = FakeArms({"base": 100.0, "head": 100.0})
     compare(arms)
     assert [name for name, what in arms.log if what == "finish"] == ["head", "base"]
@@ -90,7 +90,7 @@ def test_wrong_answers_are_no_figure(arm: str) -> None:
 
 
 def test_bursts_are_as_long_as_the_slower_arm_needs() -> None:
-    """Both alike, so that neither has more of the machine's time."""
+    """Each burst takes as long on both, so that neither has more of the machine's time."""
     arms = FakeArms({"base": 100.0, "head": 100.0}, shortest_burst_s={"base": 0.05, "head": 1.25})
     compare(arms)
     assert arms.burst_s == {1.25}
@@ -121,7 +121,7 @@ def test_an_arm_that_is_never_ready_leaves_nothing_running(arm: str, error: type
 
 @pytest.mark.parametrize("seed", range(4))
 def test_where_neither_is_ready_it_is_the_heads_failure(seed: int) -> None:
-    """Whichever was started first."""
+    """The head's failure counts, whichever was started first."""
     arms = FakeArms({"base": 100.0, "head": 100.0}, never_ready_arm="both")
     with pytest.raises(ProcessError, match=r"^it is never ready$"):
         compare(arms, seed=seed)

@@ -99,11 +99,11 @@ class TestMeasureGroup:
         shown: list[str] = []
         measure_all(Processes(), CELLS, 2, shown)
         left = [text.partition(", ")[2].partition(":")[0] for text in shown if "left" in text]
-        # After half, half, two thirds and five sixths of the work.
+        # These lines come after half, half, two thirds and five sixths of the work.
         assert left == ["5 s left", "10 s left", "8 s left", "5 s left"]
 
     def test_each_measurement_of_a_cell_is_watched(self) -> None:
-        """The starts and ends of processes are not."""
+        """The starts and ends of processes aren't watched."""
         processes = Processes()
 
         @contextmanager

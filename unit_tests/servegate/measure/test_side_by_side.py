@@ -1,4 +1,4 @@
-"""Two checkouts side by side: which pairs are measured, and when it ends."""
+"""Two checkouts side by side: which pairs are measured, and when the comparison ends."""
 
 import itertools
 import random

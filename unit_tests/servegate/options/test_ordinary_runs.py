@@ -77,7 +77,7 @@ def test_a_project_whose_testpaths_are_performance_tests_alone_says_why_nothing_
 
 
 def test_where_the_ini_file_runs_tests_in_parallel_the_command_that_does_not_is_named(project: TinyProject) -> None:
-    """It works as it is typed."""
+    """The command works as the line shows it."""
     ini = project.root / "pytest.ini"
     ini.write_text(ini.read_text().replace("addopts =", "addopts = -n 2 --dist loadfile"))
     refused = project.run("perf_tests")

@@ -113,7 +113,7 @@ def test_a_baseline_is_drawn_where_all_cells_have_one() -> None:
 
 
 def test_the_scale_of_latency_has_ticks_between_powers_of_ten() -> None:
-    """10 and 100 alone would leave a reader guessing."""
+    """A reader could not tell 20 from 50 by ticks at 10 and 100 alone."""
     texts = draw(RESULTS[2:4], "Latency: api")
     assert {"10", "20"} <= set(texts)
     assert not any("10^" in text or "mathdefault" in text for text in texts)

@@ -71,7 +71,7 @@ def test_a_baseline_is_named_by_its_commit_and_subject() -> None:
 
 @pytest.mark.parametrize("given", [["--perf-versus", "HEAD"], ["--perf-versus=HEAD"]])
 def test_the_command_that_repeats_it_names_the_commit(given: list[str]) -> None:
-    """HEAD is another one as soon as the change is committed."""
+    """HEAD is another commit as soon as the change is committed."""
     reference = {"kind": "commit", "reference": "HEAD", "commit": "0123456789abcdef", "subject": None}
     arguments = ["perf_tests", *given, "-k", "api or model"]
     expected = " ".join(given).replace("HEAD", "0123456789ab")

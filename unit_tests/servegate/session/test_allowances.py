@@ -1,4 +1,4 @@
-"""What is allowed to be slower is shown as ALLOWED, with its reason, and fails nothing; the baseline stays."""
+"""A slowdown that is allowed is shown as ALLOWED with its reason, and fails no test; the baseline stays."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_a_figure_is_allowed_in_its_own_unit() -> None:
 
 
 class TestMessages:
-    """Commits since the base may allow something."""
+    """Tests of allowances in the messages of commits since the base."""
 
     def settings_of(self, project: Path) -> dict[str, Allowance]:
         allowances, self.notes = find_allowances(replace(SETTINGS, root=project), git(project, "rev-parse", "HEAD~1"))

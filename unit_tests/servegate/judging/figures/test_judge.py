@@ -120,7 +120,7 @@ def test_memory_kept_of_each_request_is_compared_by_its_difference() -> None:
 
 
 class TestPolicy:
-    """Which figures are judged where, and how often they may err."""
+    """Tests of which figures are judged where, and how often they may err."""
 
     def test_margins_of_groups_go_before_those_of_all(self) -> None:
         policy = FigurePolicy({**DEFAULT_MARGINS, "api.start": 50.0, "model.start": None})

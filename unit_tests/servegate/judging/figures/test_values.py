@@ -52,7 +52,7 @@ def test_cost_is_the_services_cpu_time_for_a_unit() -> None:
 
 @pytest.mark.parametrize("kind", [TAIL, COST, GROWTH])
 def test_without_one_of_its_cells_a_figure_has_no_value(kind: FigureKind) -> None:
-    """It would be another figure than in the pairs before."""
+    """Without one of its cells it would be another figure than in the pairs before."""
     wrong = replace(with_turns(20.0), failures=("a dog",))
     for missing in (None, wrong):
         assert read_value(kind, PROCESS, [with_turns(20.0), missing]) is None

@@ -1,9 +1,8 @@
-"""Frozen records: what is measured, what came out, and what was judged."""
+"""Records of what is measured: a cell of a checkout, in one fresh process."""
 
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from statistics import median
 
@@ -18,6 +17,11 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.group}[{self.parameter}={self.value}]"
+
+    @property
+    def setting_name(self) -> str:
+        """Its name in settings and allowances, as in `api[64]`."""
+        return f"{self.group}[{self.value}]"
 
 
 @dataclass(frozen=True)
@@ -138,9 +142,7 @@ class Telemetry:
     cpu_cores_by_process: Mapping[str, float] = field(default_factory=dict)
 
 
-# Others that use this share of the cores take about as much from a service that uses them all.
-_BUSY_SHARE = 0.05
-# Of a request's parts, what lies outside of its stages: HTTP, queues and the client.
+# The name of the part of a request that lies outside of its stages: HTTP, queues and the client.
 REST = "rest"
 
 
@@ -177,13 +179,13 @@ class Sample:
     client_cpu_cores:
         CPU of the process that makes the load; None where the measured process makes its own.
     stages:
-        Of a request, by name and in its order; empty where the service doesn't tell.
+        The stages of a request, by name and in their order; empty where the service doesn't tell.
     windows_ms:
         Latencies of the requests that were sent in each window of turns, in which the process isn't paused; empty
-        where it took none.
+        where it took no turns.
     latency_of_turns:
-        Of the requests in these windows; None without one. A wait that goes on while a process is paused, as a timeout
-        does, has its true length in it, and a shorter one in `latency` of a paused process.
+        The latency of the requests in these windows; None without one. A wait that goes on while a process is paused,
+        as a timeout does, has its true length here, and looks shorter in `latency`.
     grew_bytes_per_unit:
         The memory that the measured processes kept of each unit; None where it isn't known.
     """
@@ -202,7 +204,7 @@ class Sample:
 
     @property
     def felt_latency(self) -> Latency:
-        """The latency that a user would see: of turns where there were any."""
+        """The latency that a user would see: that of turns where there were any."""
         return self.latency_of_turns or self.latency
 
     @property
@@ -266,110 +268,3 @@ class BurstRecord:
     units: tuple[float, ...]
     seconds: tuple[float, ...]
     sample: Sample
-
-
-class Status(StrEnum):
-    """The verdicts."""
-
-    PASS = "PASS"
-    IMPROVED = "IMPROVED"
-    REGRESSED = "REGRESSED"
-    ALLOWED = "ALLOWED"
-    INCONCLUSIVE = "INCONCLUSIVE"
-    INVALID = "INVALID"
-    NO_BASELINE = "NO_BASELINE"
-    BASE_FAILED = "BASE_FAILED"
-    NOT_JUDGED = "not judged"
-    INFORMS = "informs"
-
-
-@dataclass(frozen=True)
-class Change:
-    """A relative change, -0.1 is 10 % lower, with its 95 % interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.estimate:+.1%} [{self.low:+.1%}, {self.high:+.1%}]"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was judged about a cell, and why.
-
-    Attributes
-    ----------
-    baseline_per_s, now_per_s:
-        Throughput over processes, as it was compared; None where there is none.
-    reason:
-        One sentence for a reader who sees nothing else.
-    evidence:
-        Lines for a reader who wants to check it.
-    """
-
-    status: Status
-    reason: str
-    now_per_s: float | None = None
-    baseline_per_s: float | None = None
-    change: Change | None = None
-    evidence: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class MachineLoad:
-    """CPU that others used on the machine that measured: its processes less the run's own.
-
-    Attributes
-    ----------
-    cores:
-        Of the machine that the run may use.
-    before_cores:
-        In use by others from the run's start to its first measurement; None where that was too short to tell.
-    during_cores, most_cores:
-        In use by others while cells were measured: the mean, and the most in one cell.
-    """
-
-    cores: int
-    before_cores: float | None
-    during_cores: float
-    most_cores: float
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether others used enough to blur a measurement."""
-        return self.during_cores >= _BUSY_SHARE * self.cores
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """The machine that measured: hardware makes its class, everything else is recorded.
-
-    Attributes
-    ----------
-    place:
-        Host and port of a service that runs elsewhere, which is a class of its own; None for this machine.
-    details:
-        Versions and settings by name, shown where they differ from the baseline's.
-    """
-
-    cpu_model: str
-    usable_cores: int
-    gpu_name: str | None
-    gpu_count: int
-    details: Mapping[str, str] = field(default_factory=dict)
-    place: str | None = None
-
-    @property
-    def machine_class(self) -> str:
-        """A folder name for machines of this hardware."""
-        if self.place is not None:
-            return _as_name(f"deployed {self.place}")
-        gpu = f"{self.gpu_count}x {self.gpu_name}" if self.gpu_name else "no gpu"
-        cores = f"{self.usable_cores} core" + ("s" if self.usable_cores != 1 else "")
-        return _as_name(f"{self.cpu_model} {cores} {gpu}")
-
-
-def _as_name(text: str) -> str:
-    return "-".join("".join(letter if letter.isalnum() else " " for letter in text.lower()).split())
