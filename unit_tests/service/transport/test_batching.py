@@ -1,6 +1,7 @@
 """A batch is closed when nobody else is on the way, each free worker gets its share, and no worker leaves too early."""
 
 import time
+from functools import cache
 from queue import Queue
 from typing import cast
 
@@ -23,12 +24,19 @@ _NEVER_S = "9"
 _PIXELS = np.zeros((16, 16, 3), np.uint8)
 
 
+@cache
+def _api(batch_timeout_s: str) -> LitAPI:
+    # FastAPI keeps the endpoints of every application, and with them each server's open files: one for all tests.
+    flags = ["--max-batch-size", "8", "--batch-timeout-s", batch_timeout_s]
+    api: LitAPI = build_server(load_settings(flags, "unit_tests")).lit_api
+    return api
+
+
 class _Collector:
     """A worker's loop with the table that it takes its requests from."""
 
     def __init__(self, *, batch_timeout_s: str = _NEVER_S) -> None:
-        flags = ["--max-batch-size", "8", "--batch-timeout-s", batch_timeout_s]
-        self.api: LitAPI = build_server(load_settings(flags, "unit_tests")).lit_api
+        self.api = _api(batch_timeout_s)
         self.table = RequestTable(16, slots=16, processes=2, labels=2)
         self.loop = FairShareLoop(self.table)
 

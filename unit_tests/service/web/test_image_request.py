@@ -20,8 +20,9 @@ from service.app import build_server
 from service.images import ImageReader
 from service.settings import load_settings
 from service.stages import StageTimer
+from service.transport.request_table import RequestTable
 from service.transport.table_transport import DecodedImage
-from service.web.image_request import ImageFromRequest
+from service.web.image_request import ImageFromRequest, Intake
 from tools.stress.image_files import encode, json_body, quadrants
 
 pytestmark = pytest.mark.anyio
@@ -34,12 +35,19 @@ _TIFF = encode(quadrants(), "TIFF", compression="tiff_lzw")
 _PIXELS = ImageReader().read(_PNG)
 
 
+@pytest.fixture(scope="module")
+def intake() -> Intake:
+    """The server's own. FastAPI keeps the endpoints of every application, and with them each server's open files."""
+    flags = ["--max-image-bytes", str(_MAX_IMAGE_BYTES), "--max-image-pixels", "1000000"]
+    intake: Intake = build_server(load_settings(flags, "unit_tests")).app.state.intake
+    return intake
+
+
 @pytest.fixture
-def app() -> FastAPI:
+def app(intake: Intake) -> FastAPI:
     """An application with nothing but the dependency: it answers with the bytes of the pixels that it got."""
     app = FastAPI()
-    flags = ["--max-image-bytes", str(_MAX_IMAGE_BYTES), "--max-image-pixels", "1000000"]
-    app.state.intake = build_server(load_settings(flags, "unit_tests")).app.state.intake
+    app.state.intake = replace(intake, table=RequestTable(len(_PIXELS), slots=8, processes=1, labels=2))
     app.response_queue_id = 0  # type: ignore[attr-defined]  # LitServe's number of the HTTP process
 
     @app.post("/predict")
