@@ -29,7 +29,7 @@ class Schedule:
     Attributes
     ----------
     burst_s:
-        Seconds of load in a burst; one batch of the model alone if that takes longer.
+        Seconds of load in a burst; longer where an arm needs that, see `BurstLoad.shortest_burst_s`.
     blocks:
         Blocks of four bursts for each cell in a pair.
     turn_s:
