@@ -23,6 +23,7 @@ from servegate.load.results import parse_steady_result
 from servegate.load.server_timing import StageSpan, mean_stages, parse_server_timing
 from servegate.load.workload import Requests
 from servegate.measure.samples import burst_record, growth_per_unit, summarise_latency
+from servegate.measure.targets import PausableTarget
 from servegate.processes.managed import ManagedProcess
 from servegate.processes.pausing import ON_CPU, Pausing
 from servegate.processes.server import ServerProcess
@@ -58,6 +59,10 @@ class PausableServer:
     details: Mapping[str, str] = field(default_factory=dict)
     is_python: bool = False
     pausing: Pausing = ON_CPU
+
+    def adapt_to(self, _: PausableTarget) -> "PausableServer":
+        """Change nothing: both arms get the same requests."""
+        return self
 
     def start_load(self, cell: Cell) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""

@@ -63,6 +63,9 @@ class PausableTarget(Protocol):
     def record(self) -> ProcessRecord:
         """How long it took to start, and its memory then."""
 
+    def adapt_to(self, other: "PausableTarget") -> "PausableTarget":
+        """Return it as it is loaded beside the other arm's process: in a way that both know."""
+
     def start_load(self, cell: Cell) -> BurstLoad:
         """Warm the cell up."""
 

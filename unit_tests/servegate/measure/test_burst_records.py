@@ -191,6 +191,7 @@ class Script:
         server = cast("ServerProcess", SimpleNamespace(process=self, url="http://here"))
         client, observed = cast("ManagedProcess", self), cast("ProcessTree", self)
         paused = PausableServer(server, client, lambda _: (self.workload, 4), 0.25, observed, pausing=pausing)
+        assert paused.adapt_to(paused) is paused
         load = paused.start_load(CELL)
         assert load.shortest_burst_s == pausing.shortest_burst_s
         self.now_s = 1010.0
