@@ -29,6 +29,9 @@ Engine = Literal["openvino", "inductor", "eager"]
 
 CAT, DOG = "Cat", "Dog"
 OPENVINO_PRECISIONS: Sequence[Precision] = ("float32", "bfloat16")
+WORKERS_ON_GPU = 2
+"""With two workers the copies of one batch overlap with the work of the other. The model alone has as many batches in
+flight on a GPU when it is measured as the API's capacity."""
 
 
 class SettingsError(Exception):
@@ -218,10 +221,10 @@ class Settings(BaseSettings):
 
     @property
     def resolved_workers_per_device(self) -> int:
-        """On a CPU one one-thread worker a core, eight at most; on a GPU two, so that copies and work overlap."""
+        """On a CPU one one-thread worker a core, eight at most; on a GPU `WORKERS_ON_GPU`."""
         if self.workers_per_device is not None:
             return self.workers_per_device
-        return min(usable_cores(), 8) if self.resolved_device == "cpu" else 2
+        return min(usable_cores(), 8) if self.resolved_device == "cpu" else WORKERS_ON_GPU
 
     @property
     def reported_labels(self) -> tuple[str, ...]:

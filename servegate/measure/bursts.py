@@ -5,6 +5,8 @@ in its next burst: no burst has a ramp or a tail, however short it is, and an id
 other arm. But sleeps and timeouts run on while a server is stopped, so a burst shows them shorter than they are. In
 turns, the client sends no more requests at the end and the server stops when all are answered: every request is as late
 as it would be to a user.
+
+A GPU goes on with what a stopped server has queued; `servegate.processes.pausing` says how its bursts allow for that.
 """
 
 import time
@@ -21,7 +23,9 @@ from servegate.load.results import parse_steady_result
 from servegate.load.server_timing import StageSpan, mean_stages, parse_server_timing
 from servegate.load.workload import Requests
 from servegate.measure.samples import burst_record, growth_per_unit, summarise_latency
+from servegate.measure.targets import PausableTarget
 from servegate.processes.managed import ManagedProcess
+from servegate.processes.pausing import ON_CPU, Pausing
 from servegate.processes.server import ServerProcess
 from servegate.records import BurstRecord, Cell, ProcessRecord, Telemetry
 from servegate.telemetry.process_tree import ProcessTree, observe
@@ -54,6 +58,11 @@ class PausableServer:
     record: ProcessRecord = field(default_factory=lambda: ProcessRecord(None, None))
     details: Mapping[str, str] = field(default_factory=dict)
     is_python: bool = False
+    pausing: Pausing = ON_CPU
+
+    def adapt_to(self, _: PausableTarget) -> "PausableServer":
+        """Change nothing: both arms get the same requests."""
+        return self
 
     def start_load(self, cell: Cell) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""
@@ -64,7 +73,8 @@ class PausableServer:
         self.client.exchange(job.to_json(), job.longest_s + _CLIENT_DEADLINE_S)
         self.server.process.pause()
         warmed_s = began_s, time.monotonic()
-        return ApiBurstLoad(self.server, self.client, self.observed, cell, concurrency, warmed_s)
+        _settle(self.pausing)
+        return ApiBurstLoad(self.server, self.client, self.observed, cell, concurrency, warmed_s, self.pausing)
 
 
 @contextmanager
@@ -84,7 +94,6 @@ class ApiBurstLoad:
         When the warm-up began and ended, on the monotonic clock.
     """
 
-    shortest_burst_s = 0.0
     takes_turns = True
 
     def __init__(
@@ -95,7 +104,10 @@ class ApiBurstLoad:
         cell: Cell,
         concurrency: int,
         warmed_s: tuple[float, float],
+        pausing: Pausing,
     ) -> None:
+        self.shortest_burst_s = pausing.shortest_burst_s
+        self._pausing = pausing
         self._server = server
         self._client = client
         self._observed = observed
@@ -110,12 +122,13 @@ class ApiBurstLoad:
 
     def burst(self, seconds: float) -> None:
         """Let the server go on where it stood."""
-        # The sampler's own work falls before and after the burst.
+        # The sampler reads before and after the burst; it reads within a burst only if that lasts half a second.
         with TelemetrySampler(self._observed) as telemetry, self._running():
             time.sleep(seconds)
         self._bursts_s.append(self._ran_s[-1])
         self._telemetry.append(telemetry.record)
         self._server.process.check_healthy(f"while {self._cell} was measured")
+        _settle(self._pausing)
 
     def turn(self, seconds: float) -> None:
         """Let the server run until it has answered what the client sends in this time."""
@@ -179,6 +192,15 @@ class ApiBurstLoad:
 
     def _tell(self, line: str) -> str:
         return self._client.exchange(line, _CLIENT_DEADLINE_S)
+
+
+def _settle(pausing: Pausing) -> None:
+    """Wait until a paused server's queued work is done, so that it can't fall into the other arm's burst.
+
+    After a turn nothing is queued: all requests are answered.
+    """
+    if pausing.settle_s:
+        time.sleep(pausing.settle_s)
 
 
 def cut_turns(sent_s: Floats, ended_s: Floats, turns_s: Sequence[tuple[float, float]]) -> tuple[tuple[float, ...], ...]:

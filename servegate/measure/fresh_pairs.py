@@ -29,7 +29,7 @@ class Schedule:
     Attributes
     ----------
     burst_s:
-        Seconds of load in a burst; one batch of the model alone if that takes longer.
+        Seconds of load in a burst; longer where an arm needs that, see `BurstLoad.shortest_burst_s`.
     blocks:
         Blocks of four bursts for each cell in a pair.
     turn_s:
@@ -132,10 +132,12 @@ class FreshPairs:
                 if checkout.name in failures:
                     with self._blaming(checkout):
                         raise failures[checkout.name]
-            ready: dict[str, PausableTarget] = {}
+            opened: dict[str, PausableTarget] = {}
             for checkout in (self.head, self.base):
                 with self._blaming(checkout):
-                    ready[checkout.name] = launched[checkout.name].open()
+                    opened[checkout.name] = launched[checkout.name].open()
+            of_base, of_head = opened[self.base.name], opened[self.head.name]
+            ready = {self.base.name: of_base.adapt_to(of_head), self.head.name: of_head.adapt_to(of_base)}
             start_seconds = time.monotonic() - start_s
             self._report(watch, ready)  # wrong code ends the run before it is measured
             figures, samples = {}, {}

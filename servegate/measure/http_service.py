@@ -36,7 +36,8 @@ class HttpService:
         with the machine and told where it differs from the baseline's, or between two checkouts side by side. A service
         that runs otherwise than it intended, as without its GPU, says why under a name that ends with `fallback`: then
         the verdict is INVALID. It is also INVALID where a name that ends with `device` has the value `cpu` on a machine
-        with a GPU. The value `unknown` differs from none.
+        with a GPU. Side by side, a service on another device than `cpu` gets bursts of 1 s at least, and one that names
+        no device gets them on a machine with a GPU. The value `unknown` differs from none.
     session_fixture:
         A session-scoped fixture that yields the running service as a `ServerProcess`. The first measurement uses it, so
         that a session with other tests of the service starts it once less.

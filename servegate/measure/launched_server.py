@@ -11,8 +11,10 @@ from servegate.measure.bursts import LoadOf, PausableServer, open_pausable_serve
 from servegate.measure.code_path import names_python
 from servegate.measure.first_answer import is_answered_rightly
 from servegate.measure.http_service import HttpService
+from servegate.processes.pausing import ON_CPU, ON_GPU, Pausing
 from servegate.processes.server import ServerProcess
 from servegate.records import Checkout, ProcessRecord
+from servegate.telemetry.devices import reports_gpu
 from servegate.telemetry.missed_gpu import tell_missed_gpu
 
 # The warm-up of a cell on a checkout, before its first burst.
@@ -84,6 +86,7 @@ class LaunchedServer:
             record=ProcessRecord(self._start_s, server.observed.memory_bytes()),
             details=details,
             is_python=names_python(self._service.command),
+            pausing=choose_pausing(details, has_gpu=server.observed.has_gpu),
         )
 
     def _describe(self) -> Mapping[str, str]:
@@ -95,3 +98,16 @@ class LaunchedServer:
                 raise MeasurementError(f"`describe` of the service failed: {error!r}") from error
             return {}
         return tell_missed_gpu(details)
+
+
+def choose_pausing(details: Mapping[str, str], *, has_gpu: bool) -> Pausing:
+    """Choose how a server is paused, by the device that it says it computes on.
+
+    Parameters
+    ----------
+    has_gpu:
+        Whether there is a GPU that it may use. That decides for a server that says nothing, as an older commit: it is
+        worse to miss queued work than to take longer bursts than a CPU needs.
+    """
+    is_on_gpu = reports_gpu(details)
+    return ON_GPU if (has_gpu if is_on_gpu is None else is_on_gpu) else ON_CPU

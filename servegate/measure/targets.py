@@ -32,14 +32,14 @@ class BurstLoad(Protocol):
 
     @property
     def shortest_burst_s(self) -> float:
-        """Seconds that a burst lasts at least; 0 if it can end at any moment."""
+        """Seconds that a burst lasts at least: one batch of a model alone, or see `Pausing`; 0 for any length."""
 
     @property
     def takes_turns(self) -> bool:
         """Whether something in it may wait, so that turns show more than bursts."""
 
     def burst(self, seconds: float) -> None:
-        """Let it run for about this long."""
+        """Let it run for about this long; afterwards the other arm's burst may begin."""
 
     def turn(self, seconds: float) -> None:
         """Load it for about this long and let it complete everything; after the last burst."""
@@ -62,6 +62,9 @@ class PausableTarget(Protocol):
     @property
     def record(self) -> ProcessRecord:
         """How long it took to start, and its memory then."""
+
+    def adapt_to(self, other: "PausableTarget") -> "PausableTarget":
+        """Return it as it is loaded beside the other arm's process: in a way that both know."""
 
     def start_load(self, cell: Cell) -> BurstLoad:
         """Warm the cell up."""

@@ -11,9 +11,10 @@ from servegate.errors import MeasurementError, SettingsError
 from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, FigureKind
 from servegate.measure.code_path import fill_python, make_environment, names_python
 from servegate.measure.samples import burst_record, growth_per_unit, summarise_latency
-from servegate.measure.targets import Conditions, Launchable, MeasurementTarget, explain_no_number
+from servegate.measure.targets import Conditions, Launchable, MeasurementTarget, PausableTarget, explain_no_number
 from servegate.processes.managed import ManagedProcess
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample, Telemetry
+from servegate.telemetry.devices import reports_gpu
 from servegate.telemetry.missed_gpu import tell_missed_gpu
 from servegate.telemetry.process_tree import ProcessTree, observe
 from servegate.telemetry.sampler import TelemetrySampler
@@ -22,17 +23,44 @@ from servegate.telemetry.sampler import TelemetrySampler
 _JOB_DEADLINE_S = 120.0
 _PATIENCE = 8.0
 _MIN_ROUNDS = 3
+# One batch at a time leaves a GPU idle while the next one is prepared and copied. A server doesn't: its workers take
+# turns on the GPU. With two batches in flight the model alone is the capacity that its API is compared with.
+_IN_FLIGHT_ON_GPU = 2
 
 
 @dataclass(frozen=True)
 class WorkerInstrument:
-    """A running worker; a cell's value is the batch size."""
+    """A running worker; a cell's value is the batch size.
+
+    Attributes
+    ----------
+    group:
+        The name of the group of its cells.
+    reported:
+        The details that the worker says of itself.
+    in_flight:
+        The batches that it has in flight while it is measured.
+    """
 
     worker: ManagedProcess
-    details: Mapping[str, str]
+    group: str
+    reported: Mapping[str, str]
     is_python: bool
     observed: ProcessTree
     record: ProcessRecord
+    in_flight: int = 1
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """The details that it reports, and how many batches it has in flight where that isn't one."""
+        if self.in_flight == 1:
+            return self.reported
+        return {**self.reported, f"{self.group} batches in flight": str(self.in_flight)}
+
+    def adapt_to(self, other: PausableTarget) -> "WorkerInstrument":
+        """Have no more batches in flight than the other arm's worker can: an older one knows of one alone."""
+        assert isinstance(other, WorkerInstrument), "both arms are processes of one target"
+        return replace(self, in_flight=min(self.in_flight, other.in_flight))
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """Run rounds for about this long, after two to warm up."""
@@ -58,6 +86,8 @@ class WorkerInstrument:
     def run(self, batch_size: int, rounds: int, expected_s: float = 0.0) -> list[float]:
         """Seconds of each round; together they should take so long."""
         job = {"batch_size": batch_size, "rounds": rounds}
+        if self.in_flight > 1:
+            job["in_flight"] = self.in_flight
         line = self.worker.exchange(json.dumps(job), _PATIENCE * expected_s + _JOB_DEADLINE_S)
         try:
             reply = json.loads(line)
@@ -116,6 +146,10 @@ class WorkerTarget:
     says `{"ready": {...}}`, with what it wants to be recorded of it; names and values as `HttpService.describe` has
     them. A job is `{"batch_size": 8, "rounds": 12}`, its answer `{"seconds": [...]}`: the time of each round, with the
     device synchronised; or `{"error": "..."}`.
+
+    A worker on a GPU may have two batches in flight. It then says `{"ready": {...}, "most_in_flight": 2}`, with a name
+    that ends with `device` and another value than `cpu`, and gets jobs with `"in_flight": 2`, in which a round is the
+    time from one completion to the next. Side by side, both arms have one batch in flight where either knows no more.
 
     Attributes
     ----------
@@ -201,14 +235,26 @@ class LaunchedWorker:
         """Read what its first line says."""
         name = self._target.name
         try:
-            ready = json.loads(self._line)["ready"]
+            document = json.loads(self._line)
+            ready, most_in_flight = document["ready"], document.get("most_in_flight", 1)
             details = {f"{name} {key}": str(value) for key, value in ready.items() if value not in (None, False)}
         except (ValueError, TypeError, KeyError, AttributeError):
             raise MeasurementError(
                 f'{self._worker.name} must first say {{"ready": {{...}}}} on its stdout, '
                 f"but said {self._line.strip()!r}"
             ) from None
+        if type(most_in_flight) is not int or most_in_flight < 1:  # a bool is an int, too
+            raise MeasurementError(
+                f'{self._worker.name} says "most_in_flight": {json.dumps(most_in_flight)} in its first line; '
+                "it must be a whole number from 1 on, or left out"
+            )
         observed = self._parts.enter_context(observe(self._worker.pid))
-        record = ProcessRecord(self._start_s, observed.memory_bytes())
-        is_python = names_python(self._target.command)
-        return WorkerInstrument(self._worker, tell_missed_gpu(details), is_python, observed, record)
+        return WorkerInstrument(
+            self._worker,
+            name,
+            tell_missed_gpu(details),
+            names_python(self._target.command),
+            observed,
+            ProcessRecord(self._start_s, observed.memory_bytes()),
+            in_flight=min(most_in_flight, _IN_FLIGHT_ON_GPU) if reports_gpu(details) else 1,
+        )

@@ -145,7 +145,11 @@ OPTIONS = (
         metavar="'N N...'",
     ),
     Option(
-        "perf_burst_seconds", "0.25", "time of load in a burst of a comparison", number(0.05, 600), metavar="SECONDS"
+        "perf_burst_seconds",
+        "0.25",
+        "time of load in a burst of a comparison; of a server on a GPU at least 1",
+        number(0.05, 600),
+        metavar="SECONDS",
     ),
     Option(
         "perf_turn_seconds",

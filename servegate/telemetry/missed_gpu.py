@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from servegate.telemetry.devices import CPU, reported_devices
 from servegate.telemetry.gpus import open_gpus
 
 
@@ -19,7 +20,7 @@ def tell_missed_gpu(details: Mapping[str, str]) -> dict[str, str]:
         As `open_gpus`.
     """
     told = dict(details)
-    on_cpu = [name for name, text in details.items() if name.split()[-1:] == ["device"] and text == "cpu"]
+    on_cpu = [name for name, text in reported_devices(details).items() if text == CPU]
     if on_cpu:
         with open_gpus() as gpus:
             names = sorted({gpu.name for gpu in gpus})

@@ -62,6 +62,11 @@ class ProcessTree:
         self._names: dict[psutil.Process, str] = {}
         self._listed_s = float("-inf")
 
+    @property
+    def has_gpu(self) -> bool:
+        """Whether there is a GPU that the process may use."""
+        return bool(self._gpus)
+
     def read(self) -> UsageReading:
         """Ask each; a child that is less than some seconds old may be missing, and counts in full later.
 

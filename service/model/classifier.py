@@ -1,6 +1,7 @@
 """Classifier: a uint8 batch of images to probabilities, on any device."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from service.images import Pixels
 from service.model.forward import Forward, load_forward
 from service.model.weights import outputs_by_label
 from service.settings import Device, Precision, Settings
+
+_Rows = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
 
 def default_precision(device: Device) -> Precision:
@@ -46,7 +49,7 @@ class Classifier:
         self.engine = forward.engine
         self._forward = forward
         self._device = device
-        self._staging = _PinnedBuffer()
+        self._places: list[_Place] = []
         # Copy the indices to the device once: indexing with a list would copy it for each batch, and wait for that.
         self._groups = [torch.tensor(outputs, device=device) for outputs in groups.values()]
 
@@ -71,10 +74,7 @@ class Classifier:
         fallback = {} if self._forward.fallback is None else {"fallback": self._forward.fallback}
         return {"engine": self.engine, "precision": self.precision, "device": self._device.type, **fallback}
 
-    @torch.inference_mode()
-    def predict(
-        self, images: Pixels, *, use_all_cores: bool = False
-    ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    def predict(self, images: Pixels, *, use_all_cores: bool = False) -> _Rows:
         """Predict the probabilities of the labels.
 
         Parameters
@@ -89,17 +89,47 @@ class Classifier:
         numpy.ndarray
             float32 of shape (n, labels); each row sums to 1.
         """
-        logits = self._forward(self._to_device(images), use_all_cores=use_all_cores)
-        # This is the logarithm of the sum of each group's probabilities. The softmax over groups normalises the sums
-        # without dividing by their total, which is almost 0 for a photo that shows neither label.
-        by_label = torch.stack([logits[:, outputs].logsumexp(dim=1) for outputs in self._groups], dim=1)
-        probabilities: np.ndarray[tuple[int, int], np.dtype[np.float32]] = by_label.softmax(dim=1).cpu().numpy()
-        return probabilities
+        return self.enqueue(images, use_all_cores=use_all_cores)()
+
+    @torch.inference_mode()
+    def enqueue(self, images: Pixels, *, use_all_cores: bool = False, place: int = 0) -> Callable[[], _Rows]:
+        """Queue a batch on a GPU without waiting for it; a CPU computes it at once.
+
+        Parameters
+        ----------
+        images, use_all_cores:
+            As in `predict`.
+        place:
+            The number of its place among the batches in flight, from 0. A place takes its next batch when the result
+            of its last is there.
+
+        Returns
+        -------
+        Callable
+            Waits until the batch is done, and returns what `predict` returns.
+        """
+        here = self._place(place)
+        with here.stream:
+            logits = self._forward(self._to_device(images, here), use_all_cores=use_all_cores)
+            # This is the logarithm of the sum of each group's probabilities. The softmax over groups normalises the
+            # sums without dividing by their total, which is almost 0 for a photo that shows neither label.
+            by_label = torch.stack([logits[:, outputs].logsumexp(dim=1) for outputs in self._groups], dim=1)
+            # The copy is in pinned memory, so that the GPU writes it in its own time.
+            probabilities = by_label.softmax(dim=1).to("cpu", non_blocking=True)
+            done = None if self._device.type == "cpu" else torch.cuda.current_stream(self._device).record_event()
+
+        def result() -> _Rows:
+            if done is not None:
+                done.synchronize()
+            rows: _Rows = probabilities.numpy()
+            return rows
+
+        return result
 
     @torch.inference_mode()
     def log_probabilities(self, images: Pixels) -> Tensor:
         """Predict the logarithms of the network's own output probabilities, float32 of shape (n, outputs)."""
-        return self._forward(self._to_device(images)).log_softmax(dim=1)
+        return self._forward(self._to_device(images, self._place(0))).log_softmax(dim=1)
 
     def warm_up(self, image_size: int, max_batch_size: int) -> None:
         """Predict once in every size that a forward pass can have, and once the largest batch, which takes most memory.
@@ -130,10 +160,29 @@ class Classifier:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
-    def _to_device(self, images: Pixels) -> Tensor:
+    def _place(self, number: int) -> "_Place":
+        """Return the place of a batch in flight. The first has torch's usual stream, the others have their own."""
+        while len(self._places) <= number:
+            stream: AbstractContextManager[object] = nullcontext()
+            if self._places and self._device.type == "cuda":
+                self.synchronize()  # the weights may still be copied in the usual stream, which no other waits for
+                own = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch gives it no types
+                stream = torch.cuda.stream(own)
+            self._places.append(_Place(stream))
+        return self._places[number]
+
+    def _to_device(self, images: Pixels, place: "_Place") -> Tensor:
         """Copy the images to the device."""
         tensor = torch.from_numpy(images)
-        return tensor if self._device.type == "cpu" else self._staging.copy(tensor).to(self._device, non_blocking=True)
+        return tensor if self._device.type == "cpu" else place.staging.copy(tensor).to(self._device, non_blocking=True)
+
+
+class _Place:
+    """The memory and the stream of one batch in flight; on a CPU neither is used."""
+
+    def __init__(self, stream: AbstractContextManager[object]) -> None:
+        self.stream = stream
+        self.staging = _PinnedBuffer()
 
 
 class _PinnedBuffer:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from service.settings import Precision
+from service.settings import WORKERS_ON_GPU, Precision
 
 ARCHIVE = "network.pt2"
 """The name of Inductor's package in its folder, where this version of torch can't load it unpacked."""
@@ -91,9 +91,11 @@ def load_package(
         return openvino_network.load(package, precision, threads)
     # The public torch._inductor.aoti_load_package calls this, too, but it imports the compiler, which takes seconds.
     index = -1 if device.type == "cpu" else device.index or 0
+    # A runner waits for its own last run. Each batch in flight needs one, or it would be queued when the last is done.
+    runners = 1 if device.type == "cpu" else WORKERS_ON_GPU
     archive = package / ARCHIVE
     path = archive if archive.exists() else package
-    loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, index)
+    loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, runners, index)
     return lambda images: loader.boxed_run([images])[0]
 
 

@@ -1,9 +1,9 @@
-"""Milliseconds a batch of the model alone: engines, precisions, CUDA graphs, padding against splitting, copies."""
+"""Milliseconds a batch of the model alone: engines, precisions, two in flight, CUDA graphs, padding, copies."""
 
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from service.model.compiled import split_sizes
 from service.model.errors import ModelError
 from service.model.network import ImageNetwork
 from service.model.weights import load_model
-from service.settings import Precision, Settings, load_settings
+from service.model_worker import Job, measure
+from service.settings import WORKERS_ON_GPU, Precision, Settings, load_settings
 from tools.gpu_check.steps import Row
 
 _SECONDS = 0.4  # of each measurement
@@ -51,8 +52,9 @@ def _measure_engine(settings: Settings, engine: str, precision: Precision, sizes
     cat = float(classifier.predict(photo)[0, classifier.labels.index("Cat")])
     yield {**names, "P(cat)": cat, "right": abs(cat - _EXPECTED_CAT) <= _TOLERANCE}
     for size in sizes:
-        images = np.repeat(photo, size, axis=0)
-        yield {**names, "batch": size, "ms": 1e3 * _seconds(partial(classifier.predict, images))}
+        alone_s = _seconds(partial(classifier.predict, np.repeat(photo, size, axis=0)))
+        together_s = _seconds_in_flight(classifier, settings, size, rounds=max(3, round(_SECONDS / alone_s)))
+        yield {**names, "batch": size, "ms": 1e3 * alone_s, f"ms with {WORKERS_ON_GPU} in flight": 1e3 * together_s}
     if engine == "inductor" and sizes[-1] > 63:
         yield from _compare_padding(classifier, np.repeat(photo, 63, axis=0))
 
@@ -93,6 +95,12 @@ def _measure_graphs(settings: Settings, precision: Precision, sizes: tuple[int, 
         with torch.cuda.graph(graph):
             network(images)
         yield {"CUDA graph of eager": size, "precision": precision, "ms": 1e3 * _seconds(graph.replay)}
+
+
+def _seconds_in_flight(classifier: Classifier, settings: Settings, size: int, rounds: int) -> float:
+    """The mean time between completions, as the gate's cells of the model alone have it on a GPU."""
+    measure(Job(size, 2, WORKERS_ON_GPU), classifier, settings.image_size)  # warms up
+    return fmean(measure(Job(size, rounds, WORKERS_ON_GPU), classifier, settings.image_size))
 
 
 def _seconds(work: Callable[[], object]) -> float:

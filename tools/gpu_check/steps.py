@@ -47,7 +47,12 @@ class Step:
 STEPS = (
     Step("machine", "driver, GPUs, CUDA's headers, linker, shared memory", 30, "tools.gpu_check.machine"),
     Step("compile", "each batch size compiled, with the whole log of a failure", 150, "tools.gpu_check.compiling"),
-    Step("forward", "ms a batch: engines, precisions, CUDA graphs, padding, copies", 170, "tools.gpu_check.forward"),
+    Step(
+        "forward",
+        "ms a batch: engines, precisions, two in flight, CUDA graphs, padding, copies",
+        170,
+        "tools.gpu_check.forward",
+    ),
     Step("decode", "photos a second: threads, processes, nvJPEG", 30, "tools.gpu_check.decoding"),
     Step("server", "requests a second, stages, core-ms, GPU", 110, "tools.gpu_check.serving"),
     Step("pairs", "log ratio of two servers in turns, identical and slowed by 10 %", 70, "tools.gpu_check.pairs"),

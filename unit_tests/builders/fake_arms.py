@@ -7,7 +7,7 @@ from pathlib import Path
 
 from servegate.errors import ProcessError
 from servegate.judging.figures.kinds import FigureKind
-from servegate.measure.targets import Launchable
+from servegate.measure.targets import Launchable, PausableTarget
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, StageTime
 from unit_tests.builders.runs.samples import make_sample
 
@@ -84,6 +84,9 @@ class _Paused:
     @property
     def record(self) -> ProcessRecord:
         return self.arms.records.get(self.name, ProcessRecord(None, None))
+
+    def adapt_to(self, other: PausableTarget) -> "_Paused":
+        return self
 
     def start_load(self, cell: Cell) -> "_Load":
         assert cell == CELL

@@ -6,6 +6,9 @@ time of its own.
 What it took is counted without the time that it waited for a core or, stopped, for the other side's burst to end: a
 forward pass of 70 ms that is interrupted for 250 would otherwise be slowed by four times its share. So a share is of
 CPU time, which a thread that waits for a GPU spends, too: by CUDA's default it spins.
+
+On a GPU, `model` cells have two batches in flight and don't call `Classifier.predict`: its slowdown shows in the API
+alone.
 """
 
 from dataclasses import dataclass

@@ -17,6 +17,7 @@ from servegate.load.workload import Workload
 from servegate.measure.bursts import PausableServer, cut_turns, running_time, share_out, without_pauses
 from servegate.measure.samples import burst_record
 from servegate.processes.managed import ManagedProcess
+from servegate.processes.pausing import ON_CPU, ON_GPU, Pausing
 from servegate.processes.server import ServerProcess
 from servegate.records import BurstRecord, Cell, StageTime, Telemetry
 from servegate.telemetry.process_tree import ProcessTree, UsageReading
@@ -133,6 +134,7 @@ class Script:
         self.ran_s: list[tuple[float, float]] = []
         self.checks: list[str] = []
         self.told: list[tuple[str, float]] = []
+        self.settled: list[tuple[float, float]] = []
         self._since_s: float | None = None
         self._cpu_s = 0.0
         self._result = {"completions": completions, "failures": failures, "client_cpu_s": 2.0}
@@ -144,8 +146,9 @@ class Script:
         return self.now_s + self.unix_s
 
     def sleep(self, seconds: float) -> None:
-        """A burst: the server must run."""
-        assert self._since_s is not None
+        """A burst while the server runs; while it stands still, its queued work settles."""
+        if self._since_s is None:
+            self.settled.append((self.now_s, seconds))
         self.now_s += seconds
 
     def resume(self) -> None:
@@ -182,12 +185,15 @@ class Script:
         """Ten kilobytes for each second of CPU time."""
         return 1e9 + 1e4 * self._cpu_s
 
-    def play(self, monkeypatch: pytest.MonkeyPatch) -> BurstRecord:
+    def play(self, monkeypatch: pytest.MonkeyPatch, pausing: Pausing = ON_CPU) -> BurstRecord:
         """Measure the cell in three bursts; the other arm has its turn before each."""
         monkeypatch.setattr("servegate.measure.bursts.time", self)
         server = cast("ServerProcess", SimpleNamespace(process=self, url="http://here"))
         client, observed = cast("ManagedProcess", self), cast("ProcessTree", self)
-        load = PausableServer(server, client, lambda _: (self.workload, 4), 0.25, observed).start_load(CELL)
+        paused = PausableServer(server, client, lambda _: (self.workload, 4), 0.25, observed, pausing=pausing)
+        assert paused.adapt_to(paused) is paused
+        load = paused.start_load(CELL)
+        assert load.shortest_burst_s == pausing.shortest_burst_s
         self.now_s = 1010.0
         load.burst(1.0)
         self.now_s = 1020.0
@@ -260,7 +266,26 @@ def test_the_process_runs_in_bursts_alone_and_is_looked_after(monkeypatch: pytes
     sample = script.play(monkeypatch).sample
     assert script.ran_s == [(1000.0, 1002.0), (1010.0, 1011.0), (1020.0, 1022.0), (1030.0, 1031.0), (1040.0, 1041.0)]
     assert script.checks == ["while api[concurrency=4] was measured"] * 3
+    assert script.settled == [], "nothing that a CPU has queued runs on"
     assert sample.stages == {}
+
+
+def test_on_a_gpu_queued_work_settles_after_each_pause_and_counts_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait follows the warm-up and each burst, while the server stands still. The record is that of a CPU."""
+    completions = [completion(1001.5, 1010.5, 250.0), completion(1010.25, 1010.75, 250.0), completion(1020.0, 1022.0)]
+    script = Script(completions, failures=[])
+    record = script.play(monkeypatch, ON_GPU)
+    assert script.settled == [(paused_s, ON_GPU.settle_s) for paused_s in (1002.0, 1011.0, 1022.0, 1031.0)]
+    assert script.ran_s == [(1000.0, 1002.0), (1010.0, 1011.0), (1020.0, 1022.0), (1030.0, 1031.0), (1040.0, 1041.0)]
+    on_cpu = Script(completions, failures=[]).play(monkeypatch)
+    assert (record.units, record.seconds) == (on_cpu.units, on_cpu.seconds)
+    assert (record.sample.latency, record.sample.stages) == (on_cpu.sample.latency, on_cpu.sample.stages)
+
+
+def test_a_gpus_bursts_are_longer_than_a_cpus_and_its_queue_settles() -> None:
+    assert (ON_CPU.shortest_burst_s, ON_CPU.settle_s) == (0.0, 0.0)
+    assert ON_GPU.shortest_burst_s == 1.0
+    assert 0 < ON_GPU.settle_s < ON_GPU.shortest_burst_s / 10
 
 
 def test_the_client_is_told_what_to_send_and_has_time_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,12 @@ from servegate.load.workload import Workload
 from servegate.measure.bursts import ApiBurstLoad, PausableServer, open_pausable_server
 from servegate.measure.http_service import HttpService
 from servegate.measure.http_targets import HttpTarget
+from servegate.measure.launched_server import choose_pausing
+from servegate.processes.pausing import ON_CPU, ON_GPU, Pausing
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout
 from unit_tests.builders import stub_server
+from unit_tests.builders.nvml.stand_in import StandInGpu, StandInNvml
 from unit_tests.builders.waiting import wait_until
 
 CELL = Cell("api", "concurrency", 4)
@@ -187,3 +190,49 @@ class TestDetails:
         assert self.details("base", ask) == {}
         with pytest.raises(MeasurementError, match=r"`describe` of the service failed: KeyError"):
             self.details("head", ask)
+
+
+class TestPausing:
+    """How a server is paused, by the device that it says it computes on."""
+
+    @pytest.mark.parametrize("has_gpu", [False, True])
+    @pytest.mark.parametrize(
+        ("details", "expected"),
+        [
+            ({"server device": "cpu"}, ON_CPU),
+            ({"server device": "CPU"}, ON_CPU),
+            ({"server device": "cuda"}, ON_GPU),
+            ({"decoder device": "cpu", "model device": "cuda:1"}, ON_GPU),
+        ],
+    )
+    def test_the_word_of_the_server_counts(
+        self, details: Mapping[str, str], expected: Pausing, *, has_gpu: bool
+    ) -> None:
+        assert choose_pausing(details, has_gpu=has_gpu) == expected
+
+    @pytest.mark.parametrize("details", [{}, {"server device": "unknown"}, {"server devices": "['cpu']"}])
+    def test_a_server_that_says_nothing_is_on_the_gpu_if_there_is_one(self, details: Mapping[str, str]) -> None:
+        assert choose_pausing(details, has_gpu=True) == ON_GPU
+        assert choose_pausing(details, has_gpu=False) == ON_CPU
+
+    @pytest.mark.parametrize(
+        ("gpus", "said", "expected"),
+        [
+            ([], {}, ON_CPU),
+            ([], {"stub device": "cpu"}, ON_CPU),
+            ([StandInGpu()], {}, ON_GPU),
+            ([StandInGpu()], {"stub device": "cuda"}, ON_GPU),
+        ],
+    )
+    def test_a_fresh_server_is_paused_as_its_device_needs(
+        self, nvml: StandInNvml, gpus: list[StandInGpu], said: Mapping[str, str], expected: Pausing
+    ) -> None:
+        """A real server, and NVML without a GPU."""
+        nvml.have(*gpus)
+        service = HttpService(["{python}", stub_server.__file__], describe=lambda _: said)
+        target = HttpTarget("api", service, Workload("/predict/right", b"{}", expected=stub_server.ANSWER))
+        with target.launch(Checkout("head", Path.cwd(), sys.executable)) as launched:
+            launched.wait_until_ready()
+            opened = launched.open()
+            assert isinstance(opened, PausableServer)
+            assert opened.pausing == expected

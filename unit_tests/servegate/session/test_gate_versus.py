@@ -10,7 +10,7 @@ import pytest
 
 from servegate.errors import ProcessError, ServegateError
 from servegate.judging.figures.kinds import START, GroupFigure
-from servegate.measure.targets import Conditions
+from servegate.measure.targets import Conditions, PausableTarget
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample, Status, Verdict
 from servegate.session.gate import Gate
 from servegate.storage.baselines import Baseline
@@ -91,6 +91,9 @@ class _Process:
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
         return make_sample(self.service.screened_per_s[cell])
+
+    def adapt_to(self, other: PausableTarget) -> "_Process":
+        return self
 
     def start_load(self, cell: Cell) -> "_Load":
         assert self.arm is not None

@@ -1,7 +1,8 @@
 """The classifier's numbers are those of the weights, in every precision and whatever the batch."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -144,6 +145,103 @@ def test_a_gpus_images_go_through_memory_that_is_pinned_once(monkeypatch: pytest
         images = torch.randint(0, 256, (count, 4, 4, 3), dtype=torch.uint8)
         torch.testing.assert_close(buffer.copy(images), images, rtol=0, atol=0)
     assert pinned == [64, 65]
+
+
+def test_batches_in_flight_keep_their_own_answers(classifier: Classifier, batch: Pixels) -> None:
+    """Whatever was queued since, and in whatever order they are asked for."""
+    parts = [batch[:2], batch[2:3], batch[3:7]]
+    results = [classifier.enqueue(part, place=place) for place, part in enumerate(parts)]
+    answers = [result() for result in reversed(results)]
+    for part, answer in zip(parts, reversed(answers), strict=True):
+        np.testing.assert_array_equal(answer, classifier.predict(part))
+
+
+class StandInStreams:
+    """Torch's streams and events without a GPU, and a log of their use."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[str] = []
+        self._current, self._made = "the usual stream", 0
+        for name in ("Stream", "stream", "current_stream", "synchronize"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+
+    def Stream(self, device: object) -> str:  # noqa: N802 (torch's name)
+        self._made += 1
+        return f"stream {self._made}"
+
+    def stream(self, name: str) -> "_Context":
+        return _Context(self, name)
+
+    def current_stream(self, device: object) -> "StandInStreams":
+        return self
+
+    def record_event(self) -> "_Event":
+        self.log.append(f"queued in {self._current}")
+        return _Event(self, self._current)
+
+    def synchronize(self, device: object) -> None:
+        self.log.append("waited for the device")
+
+    def enter(self, name: str) -> str:
+        before, self._current = self._current, name
+        return before
+
+
+@dataclass
+class _Event:
+    streams: StandInStreams
+    stream: str
+
+    def synchronize(self) -> None:
+        self.streams.log.append(f"waited for {self.stream}")
+
+
+@dataclass
+class _Context:
+    streams: StandInStreams
+    stream: str
+    before: str = ""
+
+    def __enter__(self) -> None:
+        self.before = self.streams.enter(self.stream)
+
+    def __exit__(self, *error: object) -> None:
+        self.streams.enter(self.before)
+
+
+def test_on_a_gpu_a_batch_is_queued_in_its_own_stream_and_only_its_result_is_waited_for(
+    classifier: Classifier, batch: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second stream is made once, when the weights are on the device. The images stay on the CPU here."""
+    monkeypatch.setattr(classifier, "_device", SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(classifier, "_places", [])
+    monkeypatch.setattr(classifier, "_to_device", lambda images, _: torch.from_numpy(images))
+    streams = StandInStreams(monkeypatch)
+    first, second = (classifier.enqueue(batch[:1], place=place) for place in (0, 1))
+    first()
+    third = classifier.enqueue(batch[:1], place=0)
+    second()
+    fourth = classifier.enqueue(batch[:1], place=1)
+    third()
+    fourth()
+    assert streams.log == [
+        "queued in the usual stream",
+        "waited for the device",
+        "queued in stream 1",
+        "waited for the usual stream",
+        "queued in the usual stream",
+        "waited for stream 1",
+        "queued in stream 1",
+        "waited for the usual stream",
+        "waited for stream 1",
+    ]
+
+
+def test_each_batch_in_flight_has_pinned_memory_of_its_own(classifier: Classifier) -> None:
+    """The next batch must not overwrite images that are still copied to the GPU."""
+    first, second = classifier._place(0), classifier._place(1)
+    assert first.staging is not second.staging
+    assert (classifier._place(0), classifier._place(1)) == (first, second)
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float16")])

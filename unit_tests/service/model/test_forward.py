@@ -22,7 +22,7 @@ import service.model.forward
 import service.settings
 from service.images import Pixels
 from service.model.classifier import Classifier
-from service.model.compiled import CompiledNetwork, CompilingEngine, split_sizes
+from service.model.compiled import CompiledNetwork, CompilingEngine, load_package, split_sizes
 from service.model.compiler import CompileJob
 from service.model.errors import EngineError
 from service.model.forward import EagerNetwork, chosen_engine, compiled_sizes, load_forward
@@ -389,6 +389,17 @@ def test_a_batch_is_split_into_compiled_sizes_alone(count: int, larger: set[int]
     assert sum(parts) == count
     assert set(parts) <= set(sizes)
     assert parts == sorted(parts, reverse=True)
+
+
+@pytest.mark.parametrize(("device", "runners", "index"), [("cpu", 1, -1), ("cuda", 2, 0), ("cuda:1", 2, 1)])
+def test_on_a_gpu_a_second_batch_is_queued_while_the_first_is_computed(
+    device: str, runners: int, index: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner waits for its own last run, so that each batch in flight needs one. Here nothing is loaded."""
+    loaded: list[tuple[object, ...]] = []
+    monkeypatch.setattr(torch._C._aoti, "AOTIModelPackageLoader", lambda *arguments: loaded.append(arguments))
+    load_package(Path("package"), "inductor", "bfloat16", torch.device(device))
+    assert loaded == [("package", "model", False, runners, index)]
 
 
 @pytest.mark.parametrize(
