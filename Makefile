@@ -76,7 +76,7 @@ screenshots: $(READY) ## pictures of the last run's report, by Chromium, into do
 # A folder has the target's name.
 .PHONY: docs
 docs: $(READY) ## build the pages of docs/ into build/site; a broken link is an error
-	$(BIN)/mkdocs build --quiet
+	$(BIN)/mkdocs build
 	@echo build/site/index.html
 
 calibrate: $(READY) ## measure the gate itself for an hour, and write its certificate
