@@ -2,7 +2,6 @@
 
 import ast
 import configparser
-import json
 import subprocess
 
 import pytest
@@ -24,7 +23,7 @@ def of(language: str) -> list[Block]:
 
 def test_every_language_is_one_that_is_checked_here() -> None:
     """A new language needs a test below."""
-    checked = {SHELL, _SHOWN, "python", "ini", "yaml", "json", "http"}
+    checked = {SHELL, _SHOWN, "python", "ini", "yaml", "http"}
     assert {str(block): block.language for block in BLOCKS if block.language not in checked} == {}
 
 
@@ -52,11 +51,6 @@ def test_settings_have_names_and_values_that_are_accepted(block: Block) -> None:
 @pytest.mark.parametrize("block", of("yaml"), ids=str)
 def test_yaml_is_a_mapping_or_a_part_of_one(block: Block) -> None:
     assert isinstance(yaml.safe_load(block.text), dict)
-
-
-@pytest.mark.parametrize("block", of("json"), ids=str)
-def test_json_can_be_read(block: Block) -> None:
-    json.loads(block.text)
 
 
 @pytest.mark.parametrize("block", of("http"), ids=str)

@@ -23,7 +23,7 @@ FLAGS = {*BY_FLAG, *(switch.flag for switch in SWITCHES)}
 # Other names that begin as settings do: the fixture, the mark and the folder.
 NOT_SETTINGS = {"perf_cell", "perf_target", "perf_tests"}
 MAKEFILE = (ROOT / "Makefile").read_text()
-TARGETS = {name: recipe for name, recipe in re.findall(r"^([a-z-]+):.*##.*\n((?:\t.*\n)*)", MAKEFILE, re.MULTILINE)}
+TARGETS: dict[str, str] = dict(re.findall(r"^([a-z-]+):.*##.*\n((?:\t.*\n)*)", MAKEFILE, re.MULTILINE))
 # Programs that are not this project's; the pages use them as their own manuals have it.
 OTHERS = {".", "curl", "docker", "echo", "export", "locust", "nvidia-smi", "poetry", "tar", "true", "uv", "xdg-open"}
 PIP = {"download", "install", "wheel"}
@@ -145,7 +145,7 @@ def test_a_wrong_command_is_found(line: str) -> None:
 def test_options_and_settings_that_a_page_names_exist(name: str) -> None:
     text = read_page(name)
     assert set(re.findall(r"--perf-[a-z]+(?:-[a-z]+)*", text)) <= FLAGS
-    settings = set(re.findall(r"(?<![\w/])perf_[a-z]+(?:_[a-z]+)*(?![\w/])", text))
+    settings = set(re.findall(r"(?<![\w/.])perf_[a-z]+(?:_[a-z]+)*(?![\w/])", text))
     assert settings - NOT_SETTINGS <= {option.name for option in OPTIONS}
 
 

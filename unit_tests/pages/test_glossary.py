@@ -23,7 +23,7 @@ def test_a_term_stands_once() -> None:
 
 def test_the_terms_of_a_run_are_there() -> None:
     terms = " ".join(term for term, *_ in ROWS)
-    needed = ("cell", "group", "pair", "arm", "checkout", "look", "block", "burst", "turn", "figure", "margin", "baseline")
+    needed = "cell group pair arm checkout look block burst turn figure margin baseline".split()
     assert [term for term in (*needed, "class of machine") if not re.search(rf"\b{term}\b", terms)] == []
 
 

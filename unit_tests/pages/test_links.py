@@ -44,8 +44,9 @@ def test_every_decision_stands_in_the_list_of_decisions() -> None:
 
 
 def build(folder: Path, site: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", site, "--config-file"]
-    return subprocess.run([*command, folder / "mkdocs.yml"], capture_output=True, text=True, check=False)
+    command: list[str | Path] = [sys.executable, "-m", "mkdocs", "build", "--site-dir", site]
+    command += ["--config-file", folder / "mkdocs.yml"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_the_site_is_built_and_loads_nothing_from_a_network(tmp_path: Path) -> None:
