@@ -73,6 +73,12 @@ gpu-check: $(READY) ## what this machine's GPU does with the service, in ten min
 screenshots: $(READY) ## pictures of the last run's report, by Chromium, into docs/images
 	$(BIN)/python -m tools.screenshots $(ARGS)
 
+# A folder has the target's name.
+.PHONY: docs
+docs: $(READY) ## build the pages of docs/ into build/site; a broken link is an error
+	$(BIN)/mkdocs build
+	@echo build/site/index.html
+
 calibrate: $(READY) ## measure the gate itself for an hour, and write its certificate
 	$(BIN)/python -m tools.calibration $(ARGS)
 

@@ -1,0 +1,79 @@
+"""The figures of the certificate in the README and in docs/certificate.md are those of the recorded classes."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from unit_tests.builders.pages import read_page
+from unit_tests.builders.repository import ROOT
+
+# In the order of the columns.
+CLASSES = {"calm": "amd-epyc-family-26-model-2-2-cores-no-gpu", "noisy": "amd-epyc-2-cores-no-gpu"}
+PAGES = ("README.md", "docs/certificate.md")
+# How the rows begin in each of the pages, and the slowdown that they are about.
+SLOWDOWNS = {
+    "all cells 2% slower": ("a slowdown of 2 % in all cells", "2 % in all cells"),
+    "all cells 3% slower": ("of 3 % |", "3 % in all cells"),
+    "api 3% slower": ("of 3 % in the API alone", "3 % in the API alone"),
+}
+ONE_CELL = ("of 10 % in one cell", "10 % in one cell")
+IDENTICAL = ("time, identical code", "**How long a run of identical code takes")
+RED = ("identical code REGRESSED", "How often is identical code REGRESSED?")
+RED_STRICT = ("identical code red for any reason", "How often does identical code fail for any reason")
+
+
+def simulated(machine: str) -> Any:
+    path = ROOT / "tools" / "calibration" / "records" / CLASSES[machine] / "certificate.json"
+    return json.loads(path.read_text())["simulated"]
+
+
+def cell(page: str, begins: tuple[str, str], machine: str) -> list[str]:
+    """The numbers in a row's column for a machine, as they are written."""
+    start = begins[PAGES.index(page)]
+    (line,) = [line for line in read_page(page).splitlines() if line.startswith(f"| {start}")]
+    return re.findall(r"\d+(?:\.\d+)?", line.split("|")[2 + list(CLASSES).index(machine)].replace(",000", "000"))
+
+
+def is_rounded(written: str, value: float) -> bool:
+    """Whether a number is the value, rounded to the digits that it has."""
+    return abs(float(written) - value) <= 0.5 * 10.0 ** -len(written.partition(".")[2]) + 1e-9
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("machine", CLASSES)
+class TestFigures:
+    """A page that differs from the recorded certificate is to be changed with it."""
+
+    @pytest.mark.parametrize("slowdown", SLOWDOWNS)
+    def test_slowdowns_are_found_as_often_and_as_soon(self, slowdown: str, machine: str, page: str) -> None:
+        self.check(simulated(machine)["slower_code"][slowdown], cell(page, SLOWDOWNS[slowdown], machine))
+
+    def test_one_cell_is_the_worst_of_eight(self, machine: str, page: str) -> None:
+        slower = simulated(machine)["slower_code"]
+        cells = [found for name, found in slower.items() if re.fullmatch(r"\w+\[.*\] 10% slower", name)]
+        assert len(cells) == 8
+        worst = min(cells, key=lambda found: float(found["regressed"]["share"]))
+        self.check(worst, cell(page, ONE_CELL, machine))
+
+    def test_identical_code_takes_as_long(self, machine: str, page: str) -> None:
+        (minutes,) = cell(page, IDENTICAL, machine)
+        assert is_rounded(minutes, simulated(machine)["identical_code"]["minutes"]["median"])
+
+    @pytest.mark.parametrize(("kind", "begins"), [("regressed", RED), ("red", RED_STRICT)])
+    def test_identical_code_fails_as_often(self, kind: str, begins: tuple[str, str], machine: str, page: str) -> None:
+        found = simulated(machine)["identical_code"][kind]
+        written = cell(page, begins, machine)
+        if not found["count"]:
+            assert written == ["0", str(found["of"])]
+            return
+        share, most = written
+        assert is_rounded(share, 100 * found["share"])
+        assert is_rounded(most, 100 * found["high"])
+
+    def check(self, found: Mapping[str, Any], written: list[str]) -> None:
+        share, minutes = written
+        assert is_rounded(share, 100 * found["regressed"]["share"])
+        assert is_rounded(minutes, found["minutes"]["median"])
