@@ -3,9 +3,11 @@
 import base64
 import importlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol
 
 # The most characters, and the most bytes, of an answer that a message shows.
@@ -98,7 +100,9 @@ class Lines:
 
 @dataclass(frozen=True)
 class Checked:
-    """A function of a module that the load client can import, too: it gets the body and says what is wrong, or None.
+    """A function of a module: it gets the body and says what is wrong, or None.
+
+    The load client, a process of its own, imports the module from the folder in which this process found it.
 
     Raises
     ------
@@ -110,7 +114,7 @@ class Checked:
 
     def __post_init__(self) -> None:
         module = importlib.import_module(self.function.__module__)
-        if getattr(module, self.function.__qualname__, None) is not self.function:
+        if module.__spec__ is None or getattr(module, self.function.__qualname__, None) is not self.function:
             raise ValueError(
                 f"{self.function!r} can't check answers: the load client runs in a process of its own and imports it "
                 "by its name, so it must be a function of a module, not a lambda or a function within another"
@@ -125,7 +129,8 @@ class Checked:
 
     def to_json(self) -> dict[str, object]:
         """As `Expected` has it."""
-        return {"module": self.function.__module__, "function": self.function.__qualname__}
+        module = self.function.__module__
+        return {"module": module, "function": self.function.__qualname__, "folder": _import_folder(module)}
 
 
 def parse_expected(document: dict[str, Any]) -> Expected:
@@ -138,7 +143,17 @@ def parse_expected(document: dict[str, Any]) -> Expected:
         return Text(document["text"])
     if "raw" in document:
         return Raw(base64.b64decode(document["raw"]))
+    if document["folder"] not in sys.path:
+        sys.path.append(document["folder"])
     return Checked(getattr(importlib.import_module(document["module"]), document["function"]))
+
+
+def _import_folder(name: str) -> str:
+    """The folder on Python's path in which a module was found; pytest puts a test file's own folder there."""
+    spec = importlib.import_module(name).__spec__
+    assert spec is not None  # the module was imported by its name
+    is_package = spec.submodule_search_locations is not None
+    return str(Path(str(spec.origin)).resolve().parents[name.count(".") + is_package])
 
 
 def read_lines(body: bytes) -> list[object]:

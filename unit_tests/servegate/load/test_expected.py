@@ -1,6 +1,10 @@
 """Right answers, and how wrong ones are described."""
 
+import importlib
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,6 +145,23 @@ def test_server_sent_events_are_lines() -> None:
 def test_a_function_that_no_module_has_is_refused(function: Any) -> None:
     with pytest.raises(ValueError, match="not a lambda or a function within another"):
         Checked(function)
+
+
+@pytest.mark.parametrize(
+    ("file", "module"), [("test_of_a_page.py", "test_of_a_page"), ("pages/__init__.py", "pages"), ("a/b.py", "a.b")]
+)
+def test_another_process_finds_the_function_where_this_one_did(
+    file: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of a test file, whose folder only pytest puts on Python's path."""
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("def find_wrong(body):\n    return None if body == b'1' else 'not 1'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    document = json.dumps(Checked(importlib.import_module(module).find_wrong).to_json())
+    program = "import json, sys; from servegate.load.expected import parse_expected as parse; "
+    program += "print(parse(json.loads(sys.argv[1])).find_wrong(b'2'))"
+    other = subprocess.run([sys.executable, "-c", program, document], capture_output=True, text=True, check=False)
+    assert (other.stdout, other.stderr) == ("not 1\n", "")
 
 
 def fail_on(body: bytes) -> str | None:
