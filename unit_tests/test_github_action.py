@@ -166,6 +166,11 @@ class TestPage:
         needed = {name: level for needing in called for name, level in needing["permissions"].items()}
         assert job["permissions"] == needed
 
+    def test_this_repository_publishes_as_it_tells_others_to(self) -> None:
+        shown = read_page()["performance results"]
+        shown["jobs"]["publish"]["uses"] = "$/.github/workflows/publish.yml"
+        assert yaml.safe_load((ROOT / ".github/workflows/performance-results.yml").read_text()) == shown
+
     def test_zizmor_has_nothing_to_say(self, tmp_path: Path) -> None:
         for number, text in enumerate(page_texts()):
             (tmp_path / f"{number}.yml").write_text(text.replace("COMMIT", "9d2ad33" + 33 * "0"))
@@ -196,11 +201,68 @@ def scores(tmp_path: Path) -> Path:
     return project
 
 
-def measure(runner: Runner) -> None:
+def measure(runner: Runner, arguments: str = SHORT) -> None:
     """Run the job of the page, with short settings."""
     (job,) = read_page()["performance"]["jobs"].values()
-    job["steps"][-1]["with"]["arguments"] = SHORT
+    job["steps"][-1]["with"]["arguments"] = arguments
     runner.run_job(job)
+
+
+# In the place of `python3 -m venv`: the environment's pip and python note how they were called, and write a summary.
+ENVIRONMENT = """\
+#!/bin/sh
+mkdir -p "$3/bin"
+echo "PATH=$3/bin:\\$PATH" > "$3/bin/activate"
+cat > "$3/bin/pip" <<'END'
+#!/bin/sh
+echo "$(basename "$0") $*" >> "$RUNNER_TEMP/calls"
+if [ "$1" = -m ]; then mkdir "$RUNNER_TEMP/perf-report"; echo measured > "$RUNNER_TEMP/perf-report/summary.md"; fi
+END
+chmod +x "$3/bin/pip"
+cp "$3/bin/pip" "$3/bin/python"
+"""
+
+
+def make_events(scores: Path) -> dict[str, tuple[dict[str, Any], str, str]]:
+    """The event of two commits, the commit that GitHub checks out, and the base, by the event's name."""
+    (scores / "more.txt").touch()
+    commit_all(scores)
+    base, before, head = (git(scores, "rev-parse", name) for name in ("HEAD~2", "HEAD~1", "HEAD"))
+    # GitHub checks out a merge of the pull request and of its target, which has gone on since.
+    git(scores, "checkout", "--quiet", "-b", "target", base)
+    (scores / "other.txt").touch()
+    commit_all(scores)
+    target = git(scores, "rev-parse", "HEAD")
+    git(scores, "merge", "--quiet", "--no-edit", head)
+    merged = git(scores, "rev-parse", "HEAD")
+    return {
+        "a pull request": ({"pull_request": {"base": {"sha": base}}}, head, base),
+        "a fork's pull request": ({"pull_request": {"base": {"sha": target}}}, merged, target),
+        "a push": ({"before": base}, head, base),
+        "a push of a new branch": ({"before": "0" * 40}, head, before),
+    }
+
+
+class TestSteps:
+    """The action's steps in their order, on each event; nothing is installed or measured."""
+
+    @pytest.mark.parametrize("name", ["a pull request", "a fork's pull request", "a push", "a push of a new branch"])
+    def test_it_installs_measures_beside_the_base_and_keeps_the_report(
+        self, scores: Path, tmp_path: Path, name: str
+    ) -> None:
+        event, commit, base = make_events(scores)[name]
+        runner = Runner(tmp_path / "runner", {"event": event}, origin=(scores, commit))
+        (runner.folder / "programs" / "python3").write_text(ENVIRONMENT)
+        measure(runner, "--perf-pairs=4 --perf-blocks=2")
+        report = runner.folder / "temp" / "perf-report"
+        assert (runner.folder / "temp" / "calls").read_text().splitlines() == [
+            "pip install -r requirements.lock",
+            f"pip install --quiet {runner.folder / 'action'}[report]",
+            f"python -m pytest perf_tests --perf-versus {base} --perf-strict --perf-report {report} "
+            f"--junitxml {report / 'junit.xml'} --perf-pairs=4 --perf-blocks=2",
+        ]
+        assert (runner.folder / "step-summary.md").read_text() == "measured\n"
+        assert (runner.folder / "artifacts" / "perf-report" / "summary.md").read_text() == "measured\n"
 
 
 @pytest.mark.slow

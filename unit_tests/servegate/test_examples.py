@@ -22,22 +22,38 @@ SHORT = (
 )
 
 
-# A file, a part of it, and the text in its place that makes predict much slower: it waits, or computes far more.
+# A file, a part of it, and the text in its place that makes a stage much slower: it waits, or computes far more.
 SLOWER = {
-    "getting_started": (
+    ("getting_started", "predict"): (
         "server.py",
         "        x = request",
         "        import time; time.sleep(0.01)\n        x = request",
     ),
-    "src_layout": (
+    ("getting_started", "decode"): (
+        "server.py",
+        "    def predict",
+        "    def decode_request(self, request):\n        import time; time.sleep(0.01)\n        return request\n\n"
+        "    def predict",
+    ),
+    ("src_layout", "predict"): (
         "src/reviews/server.py",
         "        return dict(Counter",
         "        import time; time.sleep(0.01)\n        return dict(Counter",
     ),
-    "own_weights": (
+    ("src_layout", "decode"): (
+        "src/reviews/server.py",
+        '        return request["text"]',
+        '        import time; time.sleep(0.01)\n        return request["text"]',
+    ),
+    ("own_weights", "predict"): (
         "server.py",
         "        exponents =",
         "        _ = [x @ y @ y for y in hidden[1:] * 9]\n        exponents =",
+    ),
+    ("own_weights", "decode"): (
+        "server.py",
+        "        return np.asarray(",
+        "        import time; time.sleep(0.01)\n        return np.asarray(",
     ),
 }
 # One cell is enough for these tests.
@@ -90,10 +106,10 @@ def test_identical_code_does_not_fail(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WRITTEN_BY_INIT)
-def test_a_much_slower_predict_is_regressed(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "stage"), SLOWER)
+def test_a_much_slower_stage_is_regressed(name: str, stage: str, tmp_path: Path) -> None:
     project = copy_example(name, tmp_path / "project")
-    file, before, after = SLOWER[name]
+    file, before, after = SLOWER[name, stage]
     text = (project / file).read_text()
     assert before in text
     (project / file).write_text(text.replace(before, after))
