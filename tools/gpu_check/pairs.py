@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from perf_tests.targets import API
+from servegate.load.engines import LoadEngine
 from servegate.measure.targets import PausableTarget
 from servegate.records import Cell, Checkout
 from tools.calibration.injections.slowdowns import Slowdown
@@ -37,7 +38,7 @@ def rows() -> Iterator[Row]:
                     slowdown.inject(copy)
                 launched = running.enter_context(API.launch(Checkout(arm, copy, sys.executable)))
                 launched.wait_until_ready()
-                arms.append(launched.open())
+                arms.append(launched.open(LoadEngine()))
             for burst_s, count in _BURSTS_S.items():
                 loads = [arm.start_load(_CELL) for arm in arms]
                 for turn in range(count):
