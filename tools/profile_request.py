@@ -18,17 +18,15 @@ from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
 from perf_tests.targets import CLASSIFIER, describe_server
 from servegate.errors import ServegateError
 from servegate.load.client import LoadJob
+from servegate.load.client_processes import ClientProcesses
 from servegate.load.engines import LoadEngine
-from servegate.load.results import parse_result
 from servegate.load.workload import Workload
-from servegate.processes.managed import ManagedProcess
 from servegate.processes.server import ServerProcess
 from servegate.records import Checkout
 
 STAGES = ("decode", "queue", "batch", "predict", "encode")
 ROLES = ("client", "HTTP", "workers")
 _WARMUP_S = 2.0
-_CLIENT_DEADLINE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -57,18 +55,17 @@ class Profile:
         return self.latency_ms - sum(self.stages_ms.values())
 
 
-def profile(server: ServerProcess, client: ManagedProcess, name: str, job: LoadJob) -> Profile:
+def profile(server: ServerProcess, clients: ClientProcesses, name: str, job: LoadJob) -> Profile:
     """Load a server and split what a request takes.
 
     Raises
     ------
     ServegateError
-        When an answer is wrong, or the server or the client ends.
+        When an answer is wrong, or the server or a client ends.
     """
-    deadline_s = job.longest_s + _CLIENT_DEADLINE_S
-    client.exchange(job.to_json(), deadline_s)
+    clients.measure(job)
     cpu_s, stages_s = _cpu_s_by_role(server), _stage_totals(server)
-    result = parse_result(client.read_line(deadline_s))
+    result = clients.read_result(job)
     cpu_end_s, stages_end_s = _cpu_s_by_role(server), _stage_totals(server)
     if result.failures:
         raise ServegateError(f"{name}: {result.failures[0]}")
@@ -87,7 +84,7 @@ def profile(server: ServerProcess, client: ManagedProcess, name: str, job: LoadJ
         latency_ms=sum(result.latencies_ms) / answered,
         stages_ms={stage: mean_ms(stage) for stage in STAGES},
         core_ms={
-            "client": result.client_cpu_cores * elapsed_s / answered * 1e3,
+            "client": sum(result.client_cores) * elapsed_s / answered * 1e3,
             **{role: (cpu_end_s[role] - cpu_s[role]) / served * 1e3 for role in ROLES if role != "client"},
         },
     )
@@ -160,11 +157,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with (
             CLASSIFIER.process(Checkout.working_tree(Path(__file__).parents[1])) as server,
-            LoadEngine().start() as client,
+            LoadEngine().start() as clients,
         ):
             print(", ".join(f"{name} {value}" for name, value in describe_server(server.url).items()))
             profiles = [
-                profile(server, client, name, LoadJob(server.url, workload, concurrency, _WARMUP_S, options.seconds))
+                profile(server, clients, name, LoadJob(server.url, workload, concurrency, _WARMUP_S, options.seconds))
                 for name, workload, concurrency in loads
             ]
     except ServegateError as error:

@@ -48,7 +48,7 @@ class Policy:
         Numbers of pairs of fresh processes at which a comparison side by side is judged. They are fixed in advance,
         and the error probability is split over them.
     client_ceiling_cores:
-        A client that uses more than this of its one core is the bottleneck.
+        A client process that uses more than this of its one core is the bottleneck.
     """
 
     margin: float = 0.02

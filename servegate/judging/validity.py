@@ -13,11 +13,12 @@ def why_invalid(samples: Sequence[Sample], client_ceiling_cores: float) -> str |
     failures = describe_failures(samples)
     if failures:
         return failures
-    busiest = max((sample.client_cpu_cores or 0.0 for sample in samples), default=0.0)
+    busiest = max((cores for sample in samples for cores in sample.client_cores), default=0.0)
     if busiest > client_ceiling_cores:
         return (
-            f"the client used {busiest:.2f} of its one core (ceiling {client_ceiling_cores:g}): "
-            "it was the bottleneck, not the service"
+            f"a client process used {busiest:.2f} of its one core (ceiling {client_ceiling_cores:g}): "
+            "the client was the bottleneck, not the service; where cores are free, let more processes share the load "
+            "(--perf-load-processes)"
         )
     gpus = [sample.telemetry.gpu for sample in samples if sample.telemetry is not None and sample.telemetry.gpu]
     slowed_by = dict.fromkeys(reason for gpu in gpus for reason in gpu.slowed_by)

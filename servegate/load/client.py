@@ -1,10 +1,10 @@
 """Load from a process of its own: `python -m servegate.load.client`, jobs on stdin, results on stdout.
 
-Threads in pytest's process would measure its interpreter lock. The connections stay open, the warm-up is discarded, and
-a round is a window of the running load: the time in which a fixed number of requests completed, in a closed loop at
-least one for each connection. Or the load goes on until a line tells it to stop, and the caller divides it into bursts
-and turns. Meanwhile the line `hold` makes the client stop sending, and it replies when the last request is answered;
-`go` makes it send again.
+Threads in pytest's process would measure its interpreter lock. The client replies to a job when its connections are
+warm, and loads the server further; the line `measure` makes it measure from then on, so that several clients begin
+together. The connections stay open for the job's time, or until a line tells it to stop, and the caller divides the
+load into bursts and turns. Meanwhile the line `hold` makes the client stop sending, and it replies when the last
+request is answered; `go` makes it send again.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 
 from servegate.load.deployed import tls_context
 from servegate.load.open_loop import send_at_random
 from servegate.load.requests import Requester
-from servegate.load.results import LoadResult, SteadyResult
+from servegate.load.results import ClientRecord, MeasuredClient
 from servegate.load.workload import Requests, parse_requests
 
 _REQUEST_TIMEOUT_S = 60.0
@@ -30,8 +30,10 @@ _PATIENCE = 8.0
 # Shorter than servers keep an idle connection, so that none is used at the moment in which the server closes it.
 _KEEP_ALIVE_S = 2.0
 _POLL_S = 0.005
+# The line after which a warm load is measured.
+MEASURE = "measure"
 # Lines that pause and resume a load without a fixed end; any other line ends it.
-HOLD, GO = "hold", "go"
+HOLD, GO, STOP = "hold", "go", "stop"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class LoadJob:
         connection sends its next request when the last is answered.
     ca_file:
         Certificates of the authorities that are trusted; None for the system's.
+    number:
+        Which of the client processes that share the load this is for, from 0 on; decides the order of its requests.
     """
 
     url: str
@@ -60,6 +64,20 @@ class LoadJob:
     measure_s: float | None
     rate_per_s: float | None = None
     ca_file: str | None = None
+    number: int = 0
+
+    def split(self, processes: int) -> list["LoadJob"]:
+        """The jobs of so many client processes, or of fewer where there are fewer connections.
+
+        Their connections and their rates add up to this job's; no process has more than one connection above another.
+        """
+        processes = min(processes, self.concurrency)
+        rest = self.concurrency % processes
+        return [self._share(number, self.concurrency // processes + (number < rest)) for number in range(processes)]
+
+    def _share(self, number: int, concurrency: int) -> "LoadJob":
+        rate_per_s = None if self.rate_per_s is None else self.rate_per_s * concurrency / self.concurrency
+        return replace(self, concurrency=concurrency, rate_per_s=rate_per_s, number=number)
 
     @property
     def longest_s(self) -> float:
@@ -82,56 +100,66 @@ class _Load:
 
     def __init__(self, job: LoadJob, session: aiohttp.ClientSession) -> None:
         self._job = job
-        self._requester = Requester(session, job.url, job.workload)
+        self._requester = Requester(session, job.url, job.workload, job.number)
         self._stopping = self._requester.gave_up
         self._sending = asyncio.Event()
         self._sending.set()
         self._in_flight = 0
 
-    async def run_closed(self, seconds: float) -> LoadResult:
+    async def run_closed(self, seconds: float) -> ClientRecord:
         """Connections that send the next request when the last is answered."""
-        async with self._connections() as cpu:
+        async with self._connections() as clock:
             await self._wait(seconds, completions=2 * self._job.concurrency + 1)
-            end_s, cpu_cores = time.monotonic(), cpu.cores
-        completions = [item for item in self._requester.completions if item.at_s <= end_s]
-        return LoadResult.from_completions(completions, self._job.concurrency, self._requester.failures, cpu_cores)
+            measured = clock.read()
+        return self._record(measured)
 
-    async def run_until_told(self) -> SteadyResult:
+    async def run_until_told(self) -> ClientRecord:
         """Connections as above, until a line ends the load; see `HOLD` and `GO`."""
-        async with self._connections() as cpu:
-            while (line := (await asyncio.to_thread(sys.stdin.readline)).strip()) in (HOLD, GO):
+        async with self._connections() as clock:
+            while (line := await _read_line()) in (HOLD, GO):
                 if line == HOLD:
                     self._sending.clear()
                     await self._drained()
                 else:
                     self._sending.set()
-                print(json.dumps({"told": line}), flush=True)
-            cpu_s = cpu.seconds
-        return SteadyResult(sorted(self._requester.completions), self._requester.failures, cpu_s)
+                _say(told=line)
+            measured = clock.read()
+        return self._record(measured)
 
     @asynccontextmanager
-    async def _connections(self) -> AsyncIterator["_Cpu"]:
+    async def _connections(self) -> AsyncIterator["_Clock"]:
         """Loaded and warm at the start; at the end the requests in flight have been answered."""
         connections = [asyncio.create_task(self._connection()) for _ in range(self._job.concurrency)]
         try:
             await self._wait(self._job.warmup_s, completions=self._job.concurrency)
-            self._requester.completions.clear()
-            yield _Cpu()
+            yield await self._begin_to_measure()
         finally:
             # The next measurement must not find their work in the server's queue.
             self._stopping.set()
             self._sending.set()
             await asyncio.gather(*connections)
 
-    async def run_open(self, rate_per_s: float, seconds: float) -> LoadResult:
+    async def run_open(self, rate_per_s: float, seconds: float) -> ClientRecord:
         """Requests at random times, however long the answers take."""
         job, rng = self._job, random.Random()
         requests = await send_at_random(self._requester, rate_per_s, job.warmup_s, rng)
-        cpu = _Cpu()
+        clock = await self._begin_to_measure()
         requests += await send_at_random(self._requester, rate_per_s, seconds, rng)
+        measured = clock.read()
         await asyncio.gather(*requests)
-        measured = [item for item in self._requester.completions if item.at_s - item.duration_s >= cpu.start_s]
-        return LoadResult.from_completions(measured, 1, self._requester.failures, cpu.cores)
+        return self._record(measured)
+
+    async def _begin_to_measure(self) -> "_Clock":
+        """Say that the load is warm, and wait until all clients are."""
+        _say(warm=True)
+        await _read_line()
+        self._requester.completions.clear()
+        clock = _Clock()
+        _say(told=MEASURE)
+        return clock
+
+    def _record(self, measured: MeasuredClient) -> ClientRecord:
+        return ClientRecord(self._requester.completions, self._requester.failures, [measured])
 
     async def _wait(self, seconds: float, completions: int) -> None:
         """Until the time is over and enough requests have completed, or the load failed, or patience ends."""
@@ -159,25 +187,27 @@ class _Load:
                 self._in_flight -= 1
 
 
-class _Cpu:
-    """Says on stdout that measuring begins, and measures this process's CPU from then on."""
+class _Clock:
+    """Measures this process's time and CPU time from now on."""
 
     def __init__(self) -> None:
-        print(json.dumps({"measuring": True}), flush=True)
-        self.start_s, self._start_cpu_s = time.monotonic(), time.process_time()
+        self._began_s, self._began_cpu_s = time.monotonic(), time.process_time()
 
-    @property
-    def seconds(self) -> float:
-        """CPU-seconds since the start."""
-        return time.process_time() - self._start_cpu_s
-
-    @property
-    def cores(self) -> float:
-        """CPU-seconds a second since the start."""
-        return self.seconds / (time.monotonic() - self.start_s)
+    def read(self) -> MeasuredClient:
+        """From the beginning until now."""
+        return MeasuredClient(self._began_s, time.monotonic(), time.process_time() - self._began_cpu_s)
 
 
-async def _run(job: LoadJob) -> LoadResult | SteadyResult:
+async def _read_line() -> str:
+    line: str = await asyncio.to_thread(sys.stdin.readline)
+    return line.strip()
+
+
+def _say(**message: object) -> None:
+    print(json.dumps(message), flush=True)
+
+
+async def _run(job: LoadJob) -> ClientRecord:
     ssl = tls_context(job.ca_file) if job.url.startswith("https:") else False
     connector = aiohttp.TCPConnector(limit=job.concurrency, keepalive_timeout=_KEEP_ALIVE_S, ssl=ssl)
     timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
@@ -191,9 +221,9 @@ async def _run(job: LoadJob) -> LoadResult | SteadyResult:
 
 
 def main() -> int:
-    """Run the jobs on stdin, one a line. Prints a line when measuring begins, and one with the result."""
+    """Run the jobs on stdin, one a line; prints a reply to every line, and each load's record at its end."""
     while line := sys.stdin.readline():
-        print(json.dumps({"result": asdict(asyncio.run(_run(LoadJob.from_json(line))))}), flush=True)
+        print(asyncio.run(_run(LoadJob.from_json(line))).to_json(), flush=True)
     return 0
 
 

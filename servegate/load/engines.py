@@ -1,13 +1,26 @@
 """What makes the load of a closed loop: the built-in client, or Locust on as many machines as it is given."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from loky import cpu_count
+
 from servegate.errors import SettingsError
+from servegate.load.client_processes import ClientProcesses
 from servegate.processes.managed import ManagedProcess
+
+# A process that has the choice takes so many connections and leaves so many cores to others, the service above all.
+_CONNECTIONS_A_PROCESS, _CORES_A_PROCESS = 4, 4
+# At 0.2 core-ms a request one process is at its limit near 4,500 requests a second; eight make more than a service
+# behind Python's HTTP servers answers.
+_MOST_CHOSEN = 8
+# More connections than any cell has: as many processes are started as one could need.
+_ANY_CONCURRENCY = sys.maxsize
 
 
 @dataclass(frozen=True)
@@ -16,15 +29,34 @@ class LoadEngine:
 
     Attributes
     ----------
+    name:
+        `builtin` or `locust`.
     workers, remote_workers, bind:
         Of Locust: workers that are started here, workers that others start, and HOST:PORT where all of them find the
         master; empty for a free port of 127.0.0.1.
+    processes:
+        Client processes that share the connections of a cell, where it is built in; None to choose by connections and
+        usable cores.
     """
 
     name: Literal["builtin", "locust"] = "builtin"
     workers: int = 0
     remote_workers: int = 0
     bind: str = ""
+    processes: int | None = None
+
+    @property
+    def builtin(self) -> "LoadEngine":
+        """The built-in client with as many processes, for loads that only it can make."""
+        return LoadEngine(processes=self.processes)
+
+    @property
+    def description(self) -> str:
+        """Which processes make a load, as a baseline records it."""
+        if self.name == "locust":
+            return f"Locust, {self.workers} here, {self.remote_workers} elsewhere"
+        most = self.processes_for(_ANY_CONCURRENCY)
+        return str(most) if self.processes is not None or most == 1 else f"by concurrency, at most {most}"
 
     def require(self) -> None:
         """Check that it can be started.
@@ -43,10 +75,27 @@ class LoadEngine:
         if self.remote_workers and not self.bind:
             raise SettingsError("--perf-locust-remote-workers need to know where: --perf-locust-bind=0.0.0.0:5557")
 
-    def start(self) -> ManagedProcess:
-        """The running program."""
+    @contextmanager
+    def start(self) -> Iterator[ClientProcesses]:
+        """Start the program, in one process or several; the context ends them."""
         command = [sys.executable, "-m", "servegate.load.client"]
         if self.name == "locust":
             command = [sys.executable, "-m", "servegate.load.locust_master", f"--workers={self.workers}"]
             command += [f"--remote-workers={self.remote_workers}", f"--bind={self.bind}"]
-        return ManagedProcess(command, cwd=Path.cwd(), env={}, name="the load client", pipes=True)
+        count = self.processes_for(_ANY_CONCURRENCY)
+        with ExitStack() as running:
+            processes = []
+            for number in range(1, count + 1):
+                name = "the load client" if count == 1 else f"load client {number} of {count}"
+                process = ManagedProcess(command, cwd=Path.cwd(), env={}, name=name, pipes=True)
+                processes.append(running.enter_context(process))
+            yield ClientProcesses(processes, self.processes_for)
+
+    def processes_for(self, concurrency: int) -> int:
+        """How many processes share so many connections; Locust's master is one, whatever workers it has."""
+        if self.name == "locust":
+            return 1
+        if self.processes is not None:
+            return self.processes
+        cores: int = cpu_count()
+        return max(1, min(_MOST_CHOSEN, cores // _CORES_A_PROCESS, concurrency // _CONNECTIONS_A_PROCESS))

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,11 @@ from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from servegate.load.client import LoadJob
+from servegate.load.client import MEASURE, LoadJob
 from servegate.load.locust_cpu import cpu_cores
 from servegate.load.locustfile import END, JOB, READY, SEEN, Connection
 from servegate.load.requests import MAX_FAILURES, Completion
-from servegate.load.results import LoadResult
+from servegate.load.results import ClientRecord, MeasuredClient
 from servegate.processes.ports import free_port
 
 # Longer than a request may take.
@@ -68,8 +67,8 @@ class Master:
                 sys.exit(f"{there} of {self._workers} Locust workers {what} after {_WORKERS_DEADLINE_S:g} s")
             gevent.sleep(_POLL_S)
 
-    def run(self, job: LoadJob) -> LoadResult:
-        """Load the job's service; prints a line when measuring begins."""
+    def run(self, job: LoadJob) -> ClientRecord:
+        """Load the job's service; prints a line when it is warm, and measures after the line `measure`."""
         assert job.measure_s is not None, "Locust runs a job for a time"
         assert job.rate_per_s is None, "Locust runs closed loops"
         self._counts.clear()
@@ -77,7 +76,9 @@ class Master:
         self._runner.send_message(JOB, {"job": job.to_json()})
         self._runner.start(job.concurrency, spawn_rate=job.concurrency)
         self._wait(job.warmup_s, job.concurrency)
-        print(json.dumps({"measuring": True}), flush=True)
+        print(json.dumps({"warm": True}), flush=True)
+        _read_line()
+        print(json.dumps({"told": MEASURE}), flush=True)
         begin_s, before = time.time(), self._count("completions")
         self._wait(job.measure_s, before + 2 * job.concurrency + 1)
         end_s = time.time()
@@ -85,7 +86,7 @@ class Master:
         self._wait_for_all(lambda: len(self._seen), "have ended their load")
         self._runner.stop()
         self.wait_for_workers()
-        return self._result(job.concurrency, begin_s, end_s)
+        return self._record(begin_s, end_s)
 
     def quit(self) -> None:
         """Let the workers go."""
@@ -112,14 +113,21 @@ class Master:
     def _on_seen(self, environment: Environment, msg: Any, **_: Any) -> None:  # noqa: ARG002  (locust passes it)
         self._seen.append(msg.data)
 
-    def _result(self, concurrency: int, begin_s: float, end_s: float) -> LoadResult:
-        completions = [Completion(*item) for seen in self._seen for item in seen["completions"]]
-        return LoadResult.from_completions(
-            [item for item in completions if begin_s <= item.at_s <= end_s],
-            concurrency,
+    def _record(self, begin_s: float, end_s: float) -> ClientRecord:
+        return ClientRecord(
+            [Completion(*item) for seen in self._seen for item in seen["completions"]],
             [failure for seen in self._seen for failure in seen["failures"]],
-            max(cpu_cores(seen["cpu"], begin_s, end_s) for seen in self._seen),
+            [
+                MeasuredClient(begin_s, end_s, cpu_cores(seen["cpu"], begin_s, end_s) * (end_s - begin_s))
+                for seen in self._seen
+            ],
         )
+
+
+def _read_line() -> str:
+    # In a thread: gevent has no other way to wait for a line.
+    line: str = gevent.get_hub().threadpool.apply(sys.stdin.readline)
+    return line
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -137,9 +145,8 @@ def main(arguments: Sequence[str]) -> int:
     workers = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr) for _ in range(options.workers)]
     try:
         master.wait_for_workers()
-        # In a thread: gevent has no other way to wait for a line.
-        while line := gevent.get_hub().threadpool.apply(sys.stdin.readline):
-            print(json.dumps({"result": asdict(master.run(LoadJob.from_json(line)))}), flush=True)
+        while line := _read_line():
+            print(master.run(LoadJob.from_json(line)).to_json(), flush=True)
         master.quit()
     finally:
         for worker in workers:

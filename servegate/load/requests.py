@@ -33,6 +33,11 @@ class Completion(NamedTuple):
 class Requester:
     """Sends a workload's requests to a server in their order, and keeps the completions and failures.
 
+    Parameters
+    ----------
+    number:
+        Which of the client processes that share the load this is; decides the order.
+
     Attributes
     ----------
     completions:
@@ -43,10 +48,10 @@ class Requester:
         Set after a few failures: more of them would say nothing new.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, requests: Requests) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, requests: Requests, number: int) -> None:
         self._session = session
         self._url = url
-        self._order = WeightedSet(requests.parts).order()
+        self._order = WeightedSet(requests.parts).order(number)
         # Bodies that were found right, by the request's id: most answers are equal to an earlier one.
         self._right_bodies: dict[int, set[bytes]] = {}
         self.completions: list[Completion] = []

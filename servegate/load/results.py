@@ -1,10 +1,10 @@
-"""What a client's load came to, and how its completions are cut into rounds."""
+"""The record of client processes that shared a load, and how its completions are cut into rounds."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -15,9 +15,72 @@ from servegate.records import StageTime
 _WINDOW_S = 0.5
 
 
+class MeasuredClient(NamedTuple):
+    """One process that made load.
+
+    Attributes
+    ----------
+    began_s, ended_s:
+        When it began and ended to measure, on the clock of its completions.
+    cpu_s:
+        Its CPU-seconds between the two.
+    """
+
+    began_s: float
+    ended_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class ClientRecord:
+    """What client processes that shared a load saw of it.
+
+    Attributes
+    ----------
+    completions:
+        Of each right answer since the process began to measure, also to requests that were in flight at the end.
+    failures:
+        What was wrong with each failed request; a process stops its load after a few.
+    clients:
+        One entry a process.
+    """
+
+    completions: list[Completion]
+    failures: list[str]
+    clients: list[MeasuredClient]
+
+    @classmethod
+    def merge(cls, records: "Sequence[ClientRecord]") -> "ClientRecord":
+        """One record of all processes, its completions in order of time."""
+        return cls(
+            sorted(item for record in records for item in record.completions),
+            [failure for record in records for failure in record.failures],
+            [client for record in records for client in record.clients],
+        )
+
+    @property
+    def measured_s(self) -> tuple[float, float]:
+        """When all processes measured: from when the last one began until the first one ended."""
+        return max(client.began_s for client in self.clients), min(client.ended_s for client in self.clients)
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps({"result": vars(self)})
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """The inverse of `to_json`."""
+        result: dict[str, Any] = json.loads(line)["result"]
+        return cls(
+            [Completion(*item) for item in result["completions"]],
+            result["failures"],
+            [MeasuredClient(*client) for client in result["clients"]],
+        )
+
+
 @dataclass(frozen=True)
 class LoadResult:
-    """What the client saw.
+    """What a load that lasted for a given time came to.
 
     Attributes
     ----------
@@ -29,8 +92,8 @@ class LoadResult:
         Of each request that completed while measuring.
     failures:
         What was wrong with each failed request; the load stops after a few.
-    client_cpu_cores:
-        CPU-seconds a second of the client.
+    client_cores:
+        CPU-seconds a second of each client process.
     stages:
         Of these requests on average; empty where the service doesn't tell.
     """
@@ -39,43 +102,33 @@ class LoadResult:
     requests_per_round: int
     latencies_ms: list[float]
     failures: list[str]
-    client_cpu_cores: float
+    client_cores: list[float]
     stages: Mapping[str, StageTime]
 
     @classmethod
-    def from_completions(
-        cls, completions: Sequence[Completion], concurrency: int, failures: list[str], client_cpu_cores: float
-    ) -> "LoadResult":
-        """Cut the completions of a load into windows, see `cut_windows`."""
-        completions = sorted(completions)
+    def of_closed_loop(cls, record: ClientRecord, concurrency: int) -> Self:
+        """Cut what was answered while all processes measured into windows, see `cut_windows`."""
+        began_s, ended_s = record.measured_s
+        return cls._of(record, [item for item in record.completions if began_s <= item.at_s <= ended_s], concurrency)
+
+    @classmethod
+    def of_open_loop(cls, record: ClientRecord) -> Self:
+        """As `of_closed_loop`, of what was to be sent while all processes measured, however long the answer took."""
+        began_s, ended_s = record.measured_s
+        sent = [item for item in record.completions if began_s <= item.at_s - item.duration_s <= ended_s]
+        return cls._of(record, sent, 1)
+
+    @classmethod
+    def _of(cls, record: ClientRecord, completions: Sequence[Completion], concurrency: int) -> Self:
         rounds_s, requests_per_round = cut_windows([item.at_s for item in completions], concurrency)
         return cls(
-            rounds_s=[] if failures else rounds_s,
+            rounds_s=[] if record.failures else rounds_s,
             requests_per_round=requests_per_round,
             latencies_ms=[item.duration_s * 1e3 for item in completions],
-            failures=failures,
-            client_cpu_cores=client_cpu_cores,
+            failures=record.failures,
+            client_cores=[client.cpu_s / (client.ended_s - client.began_s) for client in record.clients],
             stages=mean_stages([parse_server_timing(item.server_timing) for item in completions]),
         )
-
-
-@dataclass(frozen=True)
-class SteadyResult:
-    """What the client saw of a load that went on until it was told to stop.
-
-    Attributes
-    ----------
-    completions:
-        Of each request since the warm-up, on the system's monotonic clock.
-    failures:
-        What was wrong with each failed request; the load stops after a few.
-    client_cpu_s:
-        CPU-seconds of the client since the warm-up.
-    """
-
-    completions: list[Completion]
-    failures: list[str]
-    client_cpu_s: float
 
 
 def cut_windows(completed_at_s: list[float], concurrency: int) -> tuple[list[float], int]:
@@ -103,16 +156,3 @@ def cut_windows(completed_at_s: list[float], concurrency: int) -> tuple[list[flo
     size = min(generations, (len(completed_at_s) - 1) // concurrency) * concurrency
     boundaries = np.asarray(completed_at_s[::size])
     return np.diff(boundaries).tolist(), size
-
-
-def parse_result(line: str) -> LoadResult:
-    """The result line of the client process."""
-    result: dict[str, Any] = json.loads(line)["result"]
-    stages = {name: StageTime(**stage) for name, stage in result.pop("stages").items()}
-    return LoadResult(**result, stages=stages)
-
-
-def parse_steady_result(line: str) -> SteadyResult:
-    """The result line of a client that was told to stop."""
-    result: dict[str, Any] = json.loads(line)["result"]
-    return SteadyResult([Completion(*item) for item in result.pop("completions")], **result)

@@ -16,7 +16,6 @@ KEY_VARIABLE = "SERVEGATE_API_KEY"
 # An expected answer may be null, which is None.
 _NOT_GIVEN = object()
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_ORDER_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -135,6 +134,8 @@ class Workload:
 class WeightedSet:
     """Several requests, sent in a random order that is the same in each run and for each service.
 
+    Client processes that share a load have an order each, so that they don't all send the same request at a time.
+
         WeightedSet([(9, small_photo), (1, large_photo)])
 
     Attributes
@@ -149,9 +150,9 @@ class WeightedSet:
         if not self.parts or not all(weight > 0 for weight, _ in self.parts):
             raise ValueError("WeightedSet needs at least one request, and a weight above 0 for each")
 
-    def order(self) -> Iterator[Workload]:
-        """The requests as they are sent, without an end."""
-        rng = random.Random(_ORDER_SEED)
+    def order(self, number: int = 0) -> Iterator[Workload]:
+        """The requests as the client process of this number sends them, without an end."""
+        rng = random.Random(number)
         weights, workloads = zip(*self.parts, strict=True)
         while True:
             yield from rng.choices(workloads, weights, k=1000)

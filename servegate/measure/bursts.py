@@ -17,14 +17,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from servegate.load.client import GO, HOLD, LoadJob
+from servegate.load.client import LoadJob
+from servegate.load.client_processes import ClientProcesses
 from servegate.load.engines import LoadEngine
-from servegate.load.results import parse_steady_result
 from servegate.load.server_timing import StageSpan, mean_stages, parse_server_timing
 from servegate.load.workload import Requests
 from servegate.measure.samples import burst_record, growth_per_unit, summarise_latency
 from servegate.measure.targets import PausableTarget
-from servegate.processes.managed import ManagedProcess
 from servegate.processes.pausing import ON_CPU, Pausing
 from servegate.processes.server import ServerProcess
 from servegate.records import BurstRecord, Cell, ProcessRecord, Telemetry
@@ -34,15 +33,13 @@ from servegate.telemetry.sampler import TelemetrySampler
 LoadOf = Callable[[Cell], tuple[Requests, int]]
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
-# For the client to warm up, to hand over its figures and to end, on top of its load.
-_CLIENT_DEADLINE_S = 120.0
 # A turn is cut into windows; the slowest request of each counts.
 _WINDOW_S = 0.5
 
 
 @dataclass(frozen=True)
 class PausableServer:
-    """A server that is loaded by a client of its own.
+    """A server that is loaded by client processes of its own.
 
     Attributes
     ----------
@@ -51,7 +48,7 @@ class PausableServer:
     """
 
     server: ServerProcess
-    client: ManagedProcess
+    clients: ClientProcesses
     load_of: LoadOf
     warmup_s: float
     observed: ProcessTree
@@ -70,19 +67,21 @@ class PausableServer:
         job = LoadJob(self.server.url, requests, concurrency, self.warmup_s, measure_s=None)
         began_s = time.monotonic()
         self.server.process.resume()
-        self.client.exchange(job.to_json(), job.longest_s + _CLIENT_DEADLINE_S)
+        self.clients.measure(job)
         self.server.process.pause()
         warmed_s = began_s, time.monotonic()
         _settle(self.pausing)
-        return ApiBurstLoad(self.server, self.client, self.observed, cell, concurrency, warmed_s, self.pausing)
+        return ApiBurstLoad(self.server, self.clients, self.observed, cell, concurrency, warmed_s, self.pausing)
 
 
 @contextmanager
-def open_pausable_server(server: ServerProcess, load_of: LoadOf, warmup_s: float) -> Iterator[PausableServer]:
-    """Stop a running server where it stands and start a client for it; the client ends with the context."""
+def open_pausable_server(
+    server: ServerProcess, load_of: LoadOf, warmup_s: float, engine: LoadEngine
+) -> Iterator[PausableServer]:
+    """Stop a running server where it stands and start the clients for it, which end with the context."""
     server.process.pause()
-    with LoadEngine().start() as client, observe(server.process.pid) as observed:
-        yield PausableServer(server, client, load_of, warmup_s, observed)
+    with engine.start() as clients, observe(server.process.pid) as observed:
+        yield PausableServer(server, clients, load_of, warmup_s, observed)
 
 
 class ApiBurstLoad:
@@ -99,7 +98,7 @@ class ApiBurstLoad:
     def __init__(
         self,
         server: ServerProcess,
-        client: ManagedProcess,
+        clients: ClientProcesses,
         observed: ProcessTree,
         cell: Cell,
         concurrency: int,
@@ -109,7 +108,7 @@ class ApiBurstLoad:
         self.shortest_burst_s = pausing.shortest_burst_s
         self._pausing = pausing
         self._server = server
-        self._client = client
+        self._clients = clients
         self._observed = observed
         self._cell = cell
         self._concurrency = concurrency
@@ -134,18 +133,18 @@ class ApiBurstLoad:
         """Let the server run until it has answered what the client sends in this time."""
         with self._running():
             if not self._turns_s:
-                self._tell(HOLD)  # the last burst's requests are answered first
+                self._clients.hold()  # the last burst's requests are answered first
             began_s = time.monotonic()
-            self._tell(GO)
+            self._clients.go()
             time.sleep(seconds)
             self._turns_s.append((began_s, time.monotonic()))
-            self._tell(HOLD)
+            self._clients.hold()
         self._server.process.check_healthy(f"while {self._cell} was measured")
 
     def finish(self) -> BurstRecord:
-        """Have the requests in flight answered, and read what the client saw."""
+        """Have the requests in flight answered, and read what the clients saw."""
         with self._running():
-            result = parse_steady_result(self._tell("stop"))
+            result = self._clients.stop()
         memory_bytes = self._observed.memory_bytes()
         ran_s, bursts_s = np.array(self._ran_s), np.array(self._bursts_s).reshape(-1, 2)
         ended_s = np.array([item.at_s for item in result.completions])
@@ -163,7 +162,7 @@ class ApiBurstLoad:
             latencies_ms=((ended_at_s - began_at_s)[is_inside] * 1e3).tolist(),
             failures=result.failures,
             telemetry=self._telemetry,
-            client_cpu_cores=result.client_cpu_s / float(np.diff(ran_s)[1:].sum()),
+            client_cores=[client.cpu_s / float(np.diff(ran_s)[1:].sum()) for client in result.clients],
             stages=mean_stages(
                 [
                     without_pauses(parse_server_timing(item.server_timing), ran_s)
@@ -189,9 +188,6 @@ class ApiBurstLoad:
         yield
         self._server.process.pause()
         self._ran_s.append((began_s, time.monotonic()))
-
-    def _tell(self, line: str) -> str:
-        return self._client.exchange(line, _CLIENT_DEADLINE_S)
 
 
 def _settle(pausing: Pausing) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from servegate.errors import ReferenceCheckoutError, ServegateError
 from servegate.judging.arms import ArmReport, PairReport
 from servegate.judging.pairs import PairFigure, pair_figure
+from servegate.load.engines import LoadEngine
 from servegate.measure.loaded_files import LoadWatch, watch_loading
 from servegate.measure.targets import BurstLoad, Launchable, LaunchedProcess, PausableTarget
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample
@@ -92,6 +93,8 @@ class FreshPairs:
         Called with a line of text whenever something new begins.
     watch:
         Makes a context that each measurement of a cell runs in.
+    engine:
+        The built-in client, which loads both checkouts with the same number of processes.
     """
 
     base: Checkout
@@ -100,6 +103,7 @@ class FreshPairs:
     order: random.Random = field(default_factory=random.Random)
     progress: Callable[[str], None] = lambda _: None
     watch: Callable[[], AbstractContextManager[None]] = nullcontext
+    engine: LoadEngine = field(default_factory=LoadEngine)
 
     def measure(self, target: Launchable, plan: PairPlan, here: str = "one pair") -> MeasuredPair:
         """Start one fresh process a checkout, both at a time, and put the planned load on them in turn.
@@ -135,7 +139,7 @@ class FreshPairs:
             opened: dict[str, PausableTarget] = {}
             for checkout in (self.head, self.base):
                 with self._blaming(checkout):
-                    opened[checkout.name] = launched[checkout.name].open()
+                    opened[checkout.name] = launched[checkout.name].open(self.engine)
             of_base, of_head = opened[self.base.name], opened[self.head.name]
             ready = {self.base.name: of_base.adapt_to(of_head), self.head.name: of_head.adapt_to(of_base)}
             start_seconds = time.monotonic() - start_s

@@ -1,21 +1,17 @@
-"""Instruments that load a server from a client process of their own and check every answer."""
+"""Instruments that load a server from client processes of their own and check every answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from servegate.load.client import LoadJob
+from servegate.load.client_processes import ClientProcesses
 from servegate.load.deployed import Deployed
-from servegate.load.results import parse_result
 from servegate.measure.bursts import LoadOf
 from servegate.measure.samples import build_sample
-from servegate.processes.managed import ManagedProcess
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Sample
 from servegate.telemetry.process_tree import observe
 from servegate.telemetry.sampler import TelemetrySampler
-
-# For the client to start and to end, on top of its load.
-_CLIENT_DEADLINE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -23,23 +19,22 @@ class ServerInstrument:
     """Closed-loop load on a running server."""
 
     server: ServerProcess
-    client: ManagedProcess
+    clients: ClientProcesses
     load_of: LoadOf
     warmup_s: float
     details: Mapping[str, str]
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
-        """Send load from a client process of its own and check every answer."""
+        """Send load from client processes of its own and check every answer."""
         return self.load(cell, seconds)
 
     def load(self, cell: Cell, seconds: float, *, rate_per_s: float | None = None) -> Sample:
         """As `measure`, in an open loop where there is a rate of requests a second; see `LoadJob`."""
         requests, concurrency = self.load_of(cell)
         job = LoadJob(self.server.url, requests, concurrency, self.warmup_s, seconds, rate_per_s)
-        deadline_s = job.longest_s + _CLIENT_DEADLINE_S
-        self.client.exchange(job.to_json(), deadline_s)
+        self.clients.measure(job)
         with observe(self.server.process.pid) as observed, TelemetrySampler(observed) as telemetry:
-            result = parse_result(self.client.read_line(deadline_s))
+            result = self.clients.read_result(job)
         self.server.process.check_healthy(f"while {cell} was measured")
         return build_sample(cell, result, telemetry.record)
 
@@ -49,7 +44,7 @@ class DeployedInstrument:
     """Closed-loop load on a service that runs elsewhere."""
 
     deployed: Deployed
-    client: ManagedProcess
+    clients: ClientProcesses
     load_of: LoadOf
     warmup_s: float
 
@@ -63,9 +58,8 @@ class DeployedInstrument:
         ca_file = str(self.deployed.ca_file) if self.deployed.ca_file else None
         requests, concurrency = self.load_of(cell)
         job = LoadJob(self.deployed.url, requests, concurrency, self.warmup_s, seconds, ca_file=ca_file)
-        deadline_s = job.longest_s + _CLIENT_DEADLINE_S
-        self.client.exchange(job.to_json(), deadline_s)
-        return build_sample(cell, parse_result(self.client.read_line(deadline_s)), None)
+        self.clients.measure(job)
+        return build_sample(cell, self.clients.read_result(job), None)
 
 
 @dataclass(frozen=True)

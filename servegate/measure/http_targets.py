@@ -94,13 +94,13 @@ class HttpTarget:
         key_header = self.service.key_header
         for requests in self.kinds:
             deployed.check(deployed.with_key(requests, key_header))
-        with conditions.engine.start() as client:
+        with conditions.engine.start() as clients:
 
             def load_of(cell: Cell) -> tuple[Requests, int]:
                 requests, concurrency = self.load_of(cell)
                 return deployed.with_key(requests, key_header), concurrency
 
-            yield DeployedInstrument(deployed, client, load_of, conditions.warmup_s)
+            yield DeployedInstrument(deployed, clients, load_of, conditions.warmup_s)
 
     @property
     def kinds(self) -> Sequence[Requests]:
@@ -165,7 +165,7 @@ class OpenLoopTarget:
                 f"the group {self.name!r} loads a service to its limit, which is only done to a service that the run "
                 "starts itself; leave it out of --perf-cells"
             )
-        with open_server_instrument(self, conditions, LoadEngine()) as instrument:
+        with open_server_instrument(self, conditions, conditions.engine.builtin) as instrument:
             yield OpenLoopInstrument(instrument)
 
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
@@ -177,7 +177,7 @@ class OpenLoopTarget:
 def open_server_instrument(
     target: HttpTarget | OpenLoopTarget, conditions: Conditions, engine: LoadEngine
 ) -> Iterator[ServerInstrument]:
-    """A load client on a fresh process of a target's service; the client ends with the context."""
-    with target.service.fresh_server(conditions) as server, engine.start() as client:
+    """Load clients on a fresh process of a target's service; they end with the context."""
+    with target.service.fresh_server(conditions) as server, engine.start() as clients:
         details = tell_missed_gpu(target.service.describe(server.url))
-        yield ServerInstrument(server, client, target.load_of, conditions.warmup_s, details)
+        yield ServerInstrument(server, clients, target.load_of, conditions.warmup_s, details)

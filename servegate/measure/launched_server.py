@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from servegate.errors import MeasurementError
+from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
 from servegate.measure.bursts import LoadOf, PausableServer, open_pausable_server
 from servegate.measure.code_path import names_python
@@ -75,11 +76,11 @@ class LaunchedServer:
             self._start_s = time.monotonic() - self._began_s
         self._server.process.pause()
 
-    def open(self) -> PausableServer:
-        """Ask the server what it is, and start a client for it."""
+    def open(self, engine: LoadEngine, /) -> PausableServer:
+        """Ask the server what it is, and start the clients for it."""
         self._server.process.resume()
         details = self._describe()
-        opened = open_pausable_server(self._server, self._load_of, _WARMUP_BEFORE_BURSTS_S)
+        opened = open_pausable_server(self._server, self._load_of, _WARMUP_BEFORE_BURSTS_S, engine)
         server = self._parts.enter_context(opened)
         return replace(
             server,

@@ -30,7 +30,7 @@ def build_sample(cell: Cell, result: LoadResult, telemetry: Telemetry | None) ->
         answers=len(result.latencies_ms) + len(result.failures),
         failures=tuple(result.failures),
         telemetry=telemetry,
-        client_cpu_cores=result.client_cpu_cores,
+        client_cores=tuple(result.client_cores),
         stages=result.stages,
     )
 
@@ -51,7 +51,7 @@ def burst_record(
     latencies_ms: Sequence[float],
     failures: Sequence[str] = (),
     telemetry: Sequence[Telemetry],
-    client_cpu_cores: float | None = None,
+    client_cores: Sequence[float] = (),
     stages: Mapping[str, StageTime] | None = None,
 ) -> BurstRecord:
     """A record whose sample has a round for each burst: the time that it took for `units_per_round`.
@@ -72,7 +72,7 @@ def burst_record(
         answers=len(latencies_ms) + len(failures),
         failures=tuple(failures),
         telemetry=combine(telemetry) if telemetry else None,
-        client_cpu_cores=client_cpu_cores,
+        client_cores=tuple(client_cores),
         stages=stages or {},
     )
     return BurstRecord(tuple(units), tuple(seconds), sample)

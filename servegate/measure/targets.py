@@ -76,8 +76,8 @@ class LaunchedProcess(Protocol):
     def wait_until_ready(self) -> None:
         """Wait, and pause it. Another thread may end the process meanwhile."""
 
-    def open(self) -> PausableTarget:
-        """Make it ready to be measured, after it was waited for."""
+    def open(self, engine: LoadEngine, /) -> PausableTarget:
+        """Make it ready to be measured, after it was waited for; the engine loads it where it doesn't load itself."""
 
 
 class SessionServers:

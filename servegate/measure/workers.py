@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from servegate.errors import MeasurementError, SettingsError
 from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, FigureKind
+from servegate.load.engines import LoadEngine
 from servegate.measure.code_path import fill_python, make_environment, names_python
 from servegate.measure.samples import burst_record, growth_per_unit, summarise_latency
 from servegate.measure.targets import Conditions, Launchable, MeasurementTarget, PausableTarget, explain_no_number
@@ -195,7 +196,7 @@ class WorkerTarget:
             raise SettingsError(f"the group {self.name!r} can't be measured at a URL; leave it out of --perf-cells")
         with self.launch(conditions.head) as launched:
             launched.wait_until_ready()
-            yield launched.open()
+            yield launched.open(conditions.engine)
 
     @contextmanager
     def launch(self, checkout: Checkout) -> Iterator["LaunchedWorker"]:
@@ -231,7 +232,7 @@ class LaunchedWorker:
         self._line = self._worker.read_line(self._target.ready_deadline_s)
         self._start_s = time.monotonic() - self._began_s
 
-    def open(self) -> WorkerInstrument:
+    def open(self, _: LoadEngine, /) -> WorkerInstrument:
         """Read what its first line says."""
         name = self._target.name
         try:

@@ -12,7 +12,17 @@ from servegate.judging.figures.kinds import FIGURE_KINDS
 from servegate.load.workload import KEY_VARIABLE
 from servegate.options.allowance import parse_allowances
 from servegate.options.option import Option, Switch
-from servegate.options.values import address, cells, figures, looks, margins, number, whole_number, words
+from servegate.options.values import (
+    address,
+    cells,
+    figures,
+    load_processes,
+    looks,
+    margins,
+    number,
+    whole_number,
+    words,
+)
 
 MIN_ACCEPTED_PROCESSES = 8
 
@@ -160,6 +170,14 @@ OPTIONS = (
     ),
     Option("perf_blocks", "4", "blocks of four bursts for a cell in a pair", whole_number(2, 1000), metavar="N"),
     Option("perf_load_engine", "builtin", "the program that makes a closed loop's load", choices=("builtin", "locust")),
+    Option(
+        "perf_load_processes",
+        "auto",
+        "built-in client processes that share a cell's connections; auto: one for every 4 connections, but no more "
+        "than one for every 4 usable cores, at least 1 and at most 8",
+        load_processes,
+        metavar="N",
+    ),
     Option("perf_locust_workers", "2", "Locust workers that are started here", whole_number(0, 1000), metavar="N"),
     Option("perf_locust_remote_workers", "0", "Locust workers that others start", whole_number(0, 1000), metavar="N"),
     Option(

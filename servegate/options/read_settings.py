@@ -52,6 +52,7 @@ def read_settings(config: pytest.Config) -> Settings:
         value["perf_locust_workers"],
         value["perf_locust_remote_workers"],
         value["perf_locust_bind"],
+        value["perf_load_processes"],
     )
     engine.require()
     root = config.rootpath

@@ -28,7 +28,7 @@ class MeasuringSettings:
     seconds, warmup_seconds:
         Of load for a cell in a process.
     engine:
-        What makes the load of a closed loop; side by side it is always the built-in client.
+        What makes the load of a closed loop; side by side it is always the built-in client, with as many processes.
     deployed:
         A service that runs already, and is measured instead of fresh processes; None for those.
     waits:
@@ -45,7 +45,11 @@ class MeasuringSettings:
     @property
     def details(self) -> dict[str, str]:
         """How each cell is measured, as a baseline records it."""
-        return {"seconds a cell": f"{self.seconds:g}", "warm-up seconds": f"{self.warmup_seconds:g}"}
+        return {
+            "seconds a cell": f"{self.seconds:g}",
+            "warm-up seconds": f"{self.warmup_seconds:g}",
+            "load processes": self.engine.description,
+        }
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from itertools import pairwise
 from servegate.judging.figures.kinds import FIGURE_KINDS, MEMORY, START
 from servegate.judging.figures.policy import DEFAULT_MARGINS
 
+_MOST_LOAD_PROCESSES = 64
+
 
 def number(low: float, high: float) -> Callable[[str], float]:
     """Make a parser of numbers within limits."""
@@ -30,6 +32,15 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def load_processes(text: str) -> int | None:
+    """Read a number of client processes; None for `auto`."""
+    if text == "auto":
+        return None
+    if not (text.isdecimal() and 1 <= int(text) <= _MOST_LOAD_PROCESSES):
+        raise ValueError(f"must be auto or a whole number from 1 to {_MOST_LOAD_PROCESSES}")
+    return int(text)
 
 
 def words(text: str) -> tuple[str, ...]:

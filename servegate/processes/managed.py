@@ -140,13 +140,23 @@ class ManagedProcess:
         ProcessError
             When the process ends or the deadline passes.
         """
+        self.write_line(line)
+        return self.read_line(deadline_s)
+
+    def write_line(self, line: str) -> None:
+        """Write one line to its stdin.
+
+        Raises
+        ------
+        ProcessError
+            When the process has ended.
+        """
         assert self._process.stdin is not None, "started without pipes"
         try:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self.error(f"ended with status {self._process.wait()}") from None
-        return self.read_line(deadline_s)
 
     def read_line(self, deadline_s: float) -> str:
         """The next line of its stdout; errors as in `exchange`."""

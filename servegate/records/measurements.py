@@ -176,8 +176,8 @@ class Sample:
         Answers that were checked, and what was wrong with those that failed.
     telemetry:
         None where the measured process runs on another machine.
-    client_cpu_cores:
-        CPU of the process that makes the load; None where the measured process makes its own.
+    client_cores:
+        CPU-seconds a second of each process that makes the load; empty where the measured process makes its own.
     stages:
         The stages of a request, by name and in their order; empty where the service doesn't tell.
     windows_ms:
@@ -196,7 +196,7 @@ class Sample:
     answers: int
     failures: tuple[str, ...]
     telemetry: Telemetry | None
-    client_cpu_cores: float | None = None
+    client_cores: tuple[float, ...] = ()
     stages: Mapping[str, StageTime] = field(default_factory=dict)
     windows_ms: tuple[tuple[float, ...], ...] = ()
     latency_of_turns: Latency | None = None
@@ -221,6 +221,11 @@ class Sample:
     def mean_throughput_per_s(self) -> float:
         """Units a second over all rounds: sharper than the median where a burst has only a few."""
         return self.units_per_round * len(self.rounds_s) / sum(self.rounds_s)
+
+    @property
+    def client_cpu_cores(self) -> float | None:
+        """CPU-seconds a second of all processes that make the load; None where the measured process makes its own."""
+        return sum(self.client_cores) if self.client_cores else None
 
     @property
     def core_ms_per_unit(self) -> float | None:

@@ -59,7 +59,10 @@ def put_beside(
     project = settings.project
     _check_comparable(settings, commit)
     with open_arms(settings.root, commit, project.recipe, carried=project.carried, progress=progress) as arms:
-        pairs = FreshPairs(arms.base, arms.head, settings.judging.schedule, progress=progress, watch=watch)
+        engine = settings.measuring.engine.builtin
+        pairs = FreshPairs(
+            arms.base, arms.head, settings.judging.schedule, progress=progress, watch=watch, engine=engine
+        )
         compared = SideBySide(pairs).compare(cells, *policies, end_s - time.monotonic())
     return replace(compared, errors={group: advise_to_carry(error) for group, error in compared.errors.items()})
 

@@ -44,7 +44,8 @@ def measure_identical(
     overhead_s = dict.fromkeys(takes_turns, 0.0)
     start_s = time.monotonic()
     with open_twins(settings.root, carried=settings.project.carried) as arms:
-        pairs = FreshPairs(arms.base, arms.head, settings.judging.schedule, watch=watch)
+        engine = settings.measuring.engine.builtin
+        pairs = FreshPairs(arms.base, arms.head, settings.judging.schedule, watch=watch, engine=engine)
         number = 0
         while number < _LEAST_PAIRS or (number < _MOST_PAIRS and time.monotonic() - start_s < _ENOUGH_S):
             number += 1

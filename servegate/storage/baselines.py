@@ -27,6 +27,8 @@ _RECORD_BEFORE_RENAMING = "perfgate"
 _FILE_NAME = "baseline.json"
 _UNFINISHED = ".baseline.json.new"
 _MIN_PROCESSES = 2
+# Details that were added without a new format, with the values that older baselines were measured with.
+_OLDER_DETAILS = {"load processes": "1"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Baseline:
     def differences(self, details: Mapping[str, str]) -> list[tuple[str, str, str]]:
         """Name, then and now of each detail of the machine that is another."""
         names = sorted(self.details.keys() | details.keys())
-        pairs = [(name, self.details.get(name, "none"), details.get(name, "none")) for name in names]
+        before = {**_OLDER_DETAILS, **self.details}
+        pairs = [(name, before.get(name, "none"), details.get(name, "none")) for name in names]
         return [(name, then, now) for name, then, now in pairs if then != now]
 
 

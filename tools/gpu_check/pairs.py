@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from perf_tests.targets import API
+from servegate.load.engines import LoadEngine
 from servegate.measure.bursts import PausableServer
 from servegate.processes.pausing import ON_GPU, Pausing
 from servegate.records import Cell, Checkout
@@ -40,7 +41,7 @@ def rows() -> Iterator[Row]:
                     slowdown.inject(copy)
                 launched = running.enter_context(API.launch(Checkout(arm, copy, sys.executable)))
                 launched.wait_until_ready()
-                opened = launched.open()
+                opened = launched.open(LoadEngine())
                 assert isinstance(opened, PausableServer)
                 arms.append(opened)
             for pausing, count in _BURSTS.items():

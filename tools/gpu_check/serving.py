@@ -31,7 +31,7 @@ def rows() -> Iterator[Row]:
         command = server_command("--api-processes", str(processes), "--max-requests", "512")
         with (
             ServerProcess(command, cwd=_ROOT, env={}, ready_deadline_s=_READY_DEADLINE_S) as server,
-            LoadEngine().start() as client,
+            LoadEngine().start() as clients,
         ):
             yield {"HTTP processes": processes, **describe_server(server.url)}
             for concurrency in _CONCURRENCIES:
@@ -39,7 +39,7 @@ def rows() -> Iterator[Row]:
                 row: dict[str, object] = {"HTTP processes": processes, "concurrency": concurrency}
                 try:
                     with _watch_gpus() as readings:
-                        measured = profile(server, client, f"concurrency {concurrency}", job)
+                        measured = profile(server, clients, f"concurrency {concurrency}", job)
                 except ServegateError as error:  # a 503, say
                     yield {**row, "failed": str(error)}
                     continue

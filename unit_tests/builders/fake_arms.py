@@ -7,6 +7,7 @@ from pathlib import Path
 
 from servegate.errors import ProcessError
 from servegate.judging.figures.kinds import FigureKind
+from servegate.load.engines import LoadEngine
 from servegate.measure.targets import Launchable, PausableTarget
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, StageTime
 from unit_tests.builders.runs.samples import make_sample
@@ -34,6 +35,7 @@ class FakeArms:
     takes_turns: bool = True
     log: list[tuple[str, str]] = field(default_factory=list)
     burst_s: set[float] = field(default_factory=set)
+    engines: dict[str, LoadEngine] = field(default_factory=dict)
 
     @contextmanager
     def launch(self, checkout: Checkout) -> Iterator["_Launched"]:
@@ -67,7 +69,8 @@ class _Launched:
             raise ProcessError("it is never ready")
         self.arms.log.append((self.name, "ready"))
 
-    def open(self) -> "_Paused":
+    def open(self, engine: LoadEngine, /) -> "_Paused":
+        self.arms.engines[self.name] = engine
         return _Paused(self.name, self.arms)
 
 

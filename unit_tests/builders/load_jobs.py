@@ -1,17 +1,11 @@
-"""Jobs for the load client on the stub server, and the client as a process of its own that does them."""
-
-import json
-import sys
-from pathlib import Path
+"""Jobs for the load client on the stub server, and client processes that do them."""
 
 from servegate.load.client import LoadJob
-from servegate.load.results import LoadResult, parse_result
+from servegate.load.engines import LoadEngine
+from servegate.load.results import LoadResult
 from servegate.load.workload import Workload
-from servegate.processes.managed import ManagedProcess
 from servegate.processes.server import ServerProcess
 from unit_tests.builders import stub_server
-
-DEADLINE_S = 60.0
 
 
 def job_for(
@@ -22,14 +16,8 @@ def job_for(
     return LoadJob(stub.url, workload, concurrency, warmup_s=0.1, measure_s=measure_s)
 
 
-def start_client() -> ManagedProcess:
-    """A load client that waits for its first job."""
-    command = [sys.executable, "-m", "servegate.load.client"]
-    return ManagedProcess(command, cwd=Path.cwd(), env={}, name="the load client", pipes=True)
-
-
-def run_client(job: LoadJob) -> LoadResult:
-    """Through a client process, as ServerInstrument does."""
-    with start_client() as client:
-        assert json.loads(client.exchange(job.to_json(), DEADLINE_S)) == {"measuring": True}
-        return parse_result(client.read_line(DEADLINE_S))
+def run_clients(job: LoadJob, processes: int = 1) -> LoadResult:
+    """The result of a job that so many client processes share, as ServerInstrument has it done."""
+    with LoadEngine(processes=processes).start() as clients:
+        clients.measure(job)
+        return clients.read_result(job)

@@ -50,7 +50,7 @@ class ScriptedInstrument:
             answers=_ROUNDS * _UNITS_PER_ROUND,
             failures=failures,
             telemetry=Telemetry(cpu_cores=1.25, gauges={gauge.name: 1.0 for gauge in GAUGES}, gpu=None),
-            client_cpu_cores=0.25,
+            client_cores=(0.25,),
         )
 
 

@@ -1,6 +1,7 @@
 """A server for the tests of the load: `python stub_server.py --host 127.0.0.1 --port 8000`.
 
-Every path under /predict answers a POST after the same delay, each in its own way; `ANSWER` is the right answer.
+Every path under /predict answers a POST after the same delay, each in its own way; `ANSWER` is the right answer. The
+path /seen tells the bodies that each connection has sent so far, and the number of requests in flight.
 """
 
 import argparse
@@ -23,6 +24,8 @@ def create_app() -> web.Application:
     """All endpoints."""
     numbers = itertools.count(1)
     kept: list[bytearray] = []
+    sent: dict[tuple[str, int], list[str]] = {}
+    in_flight: set[int] = set()
 
     async def health(request: web.Request) -> web.Response:
         return web.Response(text="ok")
@@ -30,8 +33,20 @@ def create_app() -> web.Application:
     async def info(request: web.Request) -> web.Response:
         return web.json_response({"server": {"devices": ["cpu"], "workers_per_device": 1}})
 
+    async def seen(request: web.Request) -> web.Response:
+        return web.json_response({"sent": list(sent.values()), "in_flight": len(in_flight)})
+
     async def predict(request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        assert request.transport is not None
+        sent.setdefault(request.transport.get_extra_info("peername"), []).append(body.decode())
+        in_flight.add(id(request))
+        try:
+            return await answer(request, body)
+        finally:
+            in_flight.remove(id(request))
+
+    async def answer(request: web.Request, body: bytes) -> web.StreamResponse:
         began_s = time.monotonic()
         await asyncio.sleep(DELAY_S)
         number = next(numbers)
@@ -71,7 +86,8 @@ def create_app() -> web.Application:
         raise web.HTTPNotFound(text="no such mode")
 
     app = web.Application()
-    app.add_routes([web.get("/health", health), web.get("/info", info), web.post("/predict/{mode}", predict)])
+    app.add_routes([web.get("/health", health), web.get("/info", info), web.get("/seen", seen)])
+    app.add_routes([web.post("/predict/{mode}", predict)])
     return app
 
 

@@ -30,7 +30,7 @@ def screened(cell: Cell, per_s: float) -> CellResult:
 
 def compared(cell: Cell, log_ratio: float) -> CellResult:
     """A cell that was compared side by side in three pairs."""
-    base, head = make_sample(100.0, gpu=GPU), make_sample(100.0 * (1 + log_ratio), client_cpu_cores=0.3, gpu=GPU)
+    base, head = make_sample(100.0, gpu=GPU), make_sample(100.0 * (1 + log_ratio), client_cores=[0.3], gpu=GPU)
     base, head = replace(base, stages=STAGES), replace(head, stages=SLOWER_STAGES)
     judge = ComparisonJudge(Policy(looks=(3, 5)), [cell])
     for number in range(3):

@@ -15,7 +15,7 @@ def make_sample(
     *,
     failures: Sequence[str] = (),
     answers: int = 200,
-    client_cpu_cores: float | None = None,
+    client_cores: Sequence[float] = (),
     gpu: GpuUse | None = None,
 ) -> Sample:
     """One process's sample; like a real one it has no rounds when answers failed."""
@@ -27,7 +27,7 @@ def make_sample(
         answers=answers,
         failures=tuple(failures),
         telemetry=Telemetry(cpu_cores=1.5, gauges=make_gauges(memory_bytes=2**30), gpu=gpu),
-        client_cpu_cores=client_cpu_cores,
+        client_cores=tuple(client_cores),
     )
 
 

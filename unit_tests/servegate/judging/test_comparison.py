@@ -137,10 +137,10 @@ def test_wrong_answers_of_the_base_are_the_bases_failure() -> None:
 @pytest.mark.parametrize(("arm", "where"), [("head", ""), ("base", "in the base, ")])
 def test_a_client_at_its_ceiling_in_either_arm_is_invalid(arm: str, where: str) -> None:
     judge = ComparisonJudge(POLICY, CELLS)
-    sample = make_sample(100.0, client_cpu_cores=0.95)
+    sample = make_sample(100.0, client_cores=[0.3, 0.95])
     busy = replace(figure(), head=sample) if arm == "head" else replace(figure(), base=sample)
     judge.add({API_1: busy, API_8: figure()})
-    assert judge.compared_cells()[API_1].verdict.reason.startswith(f"{where}the client used 0.95 of its one core")
+    assert judge.compared_cells()[API_1].verdict.reason.startswith(f"{where}a client process used 0.95 of its one core")
 
 
 @pytest.mark.parametrize(

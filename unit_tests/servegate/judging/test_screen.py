@@ -47,11 +47,11 @@ def judge(policy: Policy, baseline: Sequence[float] | None, samples: Sequence[Sa
         (None, [make_sample(failures=["not JSON"])], Status.INVALID, "not JSON"),
         (
             STEADY,
-            [make_sample(100.0, client_cpu_cores=0.5), make_sample(100.0, client_cpu_cores=0.95)],
+            [make_sample(100.0, client_cores=[0.5, 0.4]), make_sample(100.0, client_cores=[0.3, 0.95])],
             Status.INVALID,
-            "the client used 0.95 of its one core",
+            "a client process used 0.95 of its one core",
         ),
-        (STEADY, [make_sample(100.0, client_cpu_cores=0.9)] * 3, Status.PASS, "excluded"),
+        (STEADY, [make_sample(100.0, client_cores=[0.9, 0.9])] * 3, Status.PASS, "excluded"),
     ],
 )
 def test_verdict(baseline: Sequence[float] | None, samples: list[Sample], status: Status, in_reason: str) -> None:

@@ -12,13 +12,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from servegate.load import client as load
-from servegate.load.client import LoadJob
+from servegate.load.client import MEASURE, LoadJob
+from servegate.load.engines import LoadEngine
 from servegate.load.expected import Text
-from servegate.load.results import cut_windows, parse_result, parse_steady_result
+from servegate.load.results import ClientRecord, cut_windows
 from servegate.load.workload import WeightedSet, Workload
 from servegate.processes.server import ServerProcess
 from unit_tests.builders import stub_server
-from unit_tests.builders.load_jobs import DEADLINE_S, job_for, run_client, start_client
+from unit_tests.builders.load_jobs import job_for, run_clients
 
 
 def test_throughput_is_concurrency_over_delay(stub: ServerProcess) -> None:
@@ -26,32 +27,33 @@ def test_throughput_is_concurrency_over_delay(stub: ServerProcess) -> None:
 
     By Little's law, with the latency as measured, which on a busy machine is longer than the server's delay.
     """
-    result = run_client(job_for(stub, "right", concurrency=4, measure_s=1.5))
+    result = run_clients(job_for(stub, "right", concurrency=4, measure_s=1.5))
     assert result.failures == []
     throughput_per_s = result.requests_per_round / float(np.median(result.rounds_s))
     assert throughput_per_s == pytest.approx(4 / (np.median(result.latencies_ms) / 1e3), rel=0.15)
     assert 0.5 * 4 / stub_server.DELAY_S < throughput_per_s < 1.05 * 4 / stub_server.DELAY_S
     assert min(result.latencies_ms) >= stub_server.DELAY_S * 1e3 - 5  # the server's clock and ours may tick differently
     assert len(result.latencies_ms) >= 2 * 4 + 1
-    assert 0 < result.client_cpu_cores < 0.9
+    (client_cores,) = result.client_cores
+    assert 0 < client_cores < 0.9
 
 
 def test_a_service_that_tells_its_stages_is_listened_to(stub: ServerProcess) -> None:
     """In the closed loop as in the open one; the stub's one stage is nearly all of a request's time."""
     closed = job_for(stub, "timed", concurrency=4)
     for job in (closed, replace(closed, rate_per_s=20.0)):
-        result = run_client(job)
+        result = run_clients(job)
         assert list(result.stages) == ["sleep"]
         assert result.stages["sleep"].cpu_ms == pytest.approx(0.25)
         assert stub_server.DELAY_S * 1e3 - 5 <= result.stages["sleep"].ms <= np.mean(result.latencies_ms)
-    assert run_client(job_for(stub, "right", concurrency=4)).stages == {}
+    assert run_clients(job_for(stub, "right", concurrency=4)).stages == {}
 
 
 def test_a_job_reaches_the_server_as_it_was_given(stub: ServerProcess) -> None:
     """Body and headers arrive, and what comes back is compared with the job's expected answer."""
     expected = {"body": "säge", "type": "text/x-saw"}
     workload = Workload("/predict/echo", "säge".encode(), {"Content-Type": "text/x-saw"}, expected)
-    assert run_client(LoadJob(stub.url, workload, 1, warmup_s=0.0, measure_s=0.1)).failures == []
+    assert run_clients(LoadJob(stub.url, workload, 1, warmup_s=0.0, measure_s=0.1)).failures == []
 
 
 def test_a_set_of_requests_is_sent_and_each_answer_compared_with_its_own(stub: ServerProcess) -> None:
@@ -59,17 +61,17 @@ def test_a_set_of_requests_is_sent_and_each_answer_compared_with_its_own(stub: S
     echo = Workload("/predict/echo", b"saw", {"Content-Type": "text/x-saw"}, {"body": "saw", "type": "text/x-saw"})
     health = Workload("/health", b"", expected=Text("ok"), method="GET")
     both = WeightedSet([(1, echo), (1, health)])
-    result = run_client(LoadJob(stub.url, both, 2, warmup_s=0.0, measure_s=0.5))
+    result = run_clients(LoadJob(stub.url, both, 2, warmup_s=0.0, measure_s=0.5))
     assert (result.failures, len(result.latencies_ms) > 4) == ([], True)
     exchanged = WeightedSet([(1, replace(echo, expected=Text("ok"))), (1, replace(health, expected={"body": "saw"}))])
-    failures = run_client(LoadJob(stub.url, exchanged, 2, warmup_s=0.0, measure_s=60.0)).failures
+    failures = run_clients(LoadJob(stub.url, exchanged, 2, warmup_s=0.0, measure_s=60.0)).failures
     assert {failure.split(":")[0] for failure in failures} == {'answer is \'{"body"', "not JSON"}
 
 
 def test_answers_may_differ_within_the_tolerance(stub: ServerProcess) -> None:
     """Different bodies, each right; and the same answers are failures without the tolerance."""
-    assert run_client(job_for(stub, "nearly-right", tolerance=0.01)).failures == []
-    failures = run_client(job_for(stub, "nearly-right")).failures
+    assert run_clients(job_for(stub, "nearly-right", tolerance=0.01)).failures == []
+    failures = run_clients(job_for(stub, "nearly-right")).failures
     assert all("answer.predictions[0].probability is 0.90" in failure for failure in failures)
     assert failures
 
@@ -86,7 +88,7 @@ def test_answers_may_differ_within_the_tolerance(stub: ServerProcess) -> None:
 )
 def test_failures_say_what_was_wrong_and_end_the_load(stub: ServerProcess, mode: str, wrong: str) -> None:
     """Every answer is checked, also one in three among right ones; the load was to last an hour and has no figure."""
-    result = run_client(job_for(stub, mode, measure_s=3600.0))
+    result = run_clients(job_for(stub, mode, measure_s=3600.0))
     assert all(failure.startswith(wrong) for failure in result.failures), result.failures
     assert 5 <= len(result.failures) <= 5 + 2  # the load ends with the fifth; another connection may be on its way
     assert result.rounds_s == []
@@ -94,7 +96,7 @@ def test_failures_say_what_was_wrong_and_end_the_load(stub: ServerProcess, mode:
 
 def test_nobody_listening_is_a_failure_too() -> None:
     job = LoadJob("http://127.0.0.1:9", Workload("/predict", b"", expected={}), 1, warmup_s=0.1, measure_s=3600.0)
-    result = run_client(job)
+    result = run_clients(job)
     assert all("ClientConnectorError" in failure for failure in result.failures)
     assert len(result.failures) == 5
 
@@ -104,14 +106,14 @@ def test_a_request_that_is_never_answered_is_a_failure(
 ) -> None:
     """The load waits for requests in flight until their timeout, and says so of each."""
     monkeypatch.setattr(load, "_REQUEST_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(job_for(stub, "never").to_json() + "\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{job_for(stub, 'never').to_json()}\n{MEASURE}\n"))
     assert load.main() == 0
-    measuring, result_line = capsys.readouterr().out.splitlines()
-    assert json.loads(measuring) == {"measuring": True}
-    result = parse_result(result_line)
-    assert result.rounds_s == result.latencies_ms == []
-    assert result.failures
-    assert all(failure.startswith("no answer: ") and "Timeout" in failure for failure in result.failures)
+    warm, measuring, result_line = capsys.readouterr().out.splitlines()
+    assert [json.loads(line) for line in (warm, measuring)] == [{"warm": True}, {"told": MEASURE}]
+    record = ClientRecord.from_json(result_line)
+    assert record.completions == []
+    assert record.failures
+    assert all(failure.startswith("no answer: ") and "Timeout" in failure for failure in record.failures)
 
 
 def test_a_slow_server_gets_more_time_than_asked(stub: ServerProcess) -> None:
@@ -119,7 +121,7 @@ def test_a_slow_server_gets_more_time_than_asked(stub: ServerProcess) -> None:
     job = job_for(stub, "right", measure_s=0.14)
     assert job.measure_s is not None
     assert job.measure_s < stub_server.DELAY_S
-    result = run_client(job)
+    result = run_clients(job)
     assert len(result.latencies_ms) >= 2 * job.concurrency + 1
     assert result.rounds_s
 
@@ -127,17 +129,51 @@ def test_a_slow_server_gets_more_time_than_asked(stub: ServerProcess) -> None:
 def test_a_load_goes_on_until_it_is_told_to_stop(stub: ServerProcess) -> None:
     """Every completion since the warm-up is reported, on the clock of whoever tells it; then the next job can come."""
     job = replace(job_for(stub, "right", concurrency=4), measure_s=None)
-    with start_client() as client:
-        assert json.loads(client.exchange(job.to_json(), DEADLINE_S)) == {"measuring": True}
+    with LoadEngine(processes=1).start() as clients:
+        clients.measure(job)
         start_s = time.monotonic()
         time.sleep(5 * stub_server.DELAY_S)
         end_s = time.monotonic()
-        result = parse_steady_result(client.exchange("stop", DEADLINE_S))
-        assert json.loads(client.exchange(job.to_json(), DEADLINE_S)) == {"measuring": True}
-    in_time = [item for item in result.completions if start_s <= item.at_s <= end_s]
+        record = clients.stop()
+        clients.measure(job)
+    in_time = [item for item in record.completions if start_s <= item.at_s <= end_s]
     assert len(in_time) >= 4
-    assert all(item.duration_s >= stub_server.DELAY_S - 0.005 for item in result.completions)
-    assert result.failures == []
+    assert all(item.duration_s >= stub_server.DELAY_S - 0.005 for item in record.completions)
+    assert record.failures == []
+    began_s, ended_s = record.measured_s
+    assert began_s <= start_s < end_s <= ended_s
+
+
+def test_what_was_answered_in_the_warm_up_is_left_out(stub: ServerProcess) -> None:
+    """A warm load goes on until it is measured, also where another client takes longer to warm up."""
+    job = replace(job_for(stub, "right", concurrency=4), warmup_s=1.0, measure_s=None)
+    with LoadEngine(processes=1).start() as clients:
+        clients.measure(job)
+        record = clients.stop()
+    assert record.completions  # those in flight at the end at least
+    assert all(item.at_s >= record.clients[0].began_s for item in record.completions)
+
+
+@given(concurrency=st.integers(1, 100), processes=st.integers(1, 20))
+def test_the_shares_of_a_job_are_even_and_add_up_to_it(concurrency: int, processes: int) -> None:
+    job = LoadJob("http://127.0.0.1:1", Workload("/predict", b"", expected={}), concurrency, 0.5, 2.0, 30.0)
+    shares = job.split(processes)
+    connections = [share.concurrency for share in shares]
+    assert len(shares) == min(concurrency, processes)
+    assert sum(connections) == concurrency
+    assert 1 <= max(connections) <= min(connections) + 1
+    rates_per_s = [share.rate_per_s or 0.0 for share in shares]
+    assert sum(rates_per_s) == pytest.approx(30.0)
+    assert [rate / count for rate, count in zip(rates_per_s, connections, strict=True)] == pytest.approx(
+        [30.0 / concurrency] * len(shares)
+    )
+    assert [share.number for share in shares] == list(range(len(shares)))
+    assert all(replace(share, concurrency=concurrency, rate_per_s=30.0, number=0) == job for share in shares)
+
+
+def test_a_job_of_one_process_is_whole() -> None:
+    job = LoadJob("http://127.0.0.1:1", Workload("/predict", b"", expected={}), 8, warmup_s=0.5, measure_s=2.0)
+    assert job.split(1) == [job]
 
 
 def test_a_job_travels_as_one_line() -> None:

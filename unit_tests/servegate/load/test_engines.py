@@ -19,7 +19,7 @@ from servegate.measure.http_targets import HttpTarget, open_server_instrument
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell
 from unit_tests.builders import stub_server
-from unit_tests.builders.gate_settings import read_settings
+from unit_tests.builders.gate_settings import INI, SETTINGS, read_settings
 from unit_tests.builders.targets import make_conditions
 
 LOCUST = LoadEngine("locust", workers=2)
@@ -49,7 +49,7 @@ class TestLocust:
                 assert 10 < sample.throughput_per_s < 6 / stub_server.DELAY_S + 1
                 assert sample.latency.p50_ms >= stub_server.DELAY_S * 1e3
                 assert sample.answers >= 13
-                assert sample.client_cpu_cores is not None
+                assert len(sample.client_cores) == 2
 
     @pytest.mark.parametrize(
         ("mode", "message"),
@@ -69,7 +69,7 @@ class TestOptions:
     """How it is chosen."""
 
     def test_the_built_in_client_is_the_default(self, pytester: pytest.Pytester) -> None:
-        assert read_settings(pytester).measuring.engine == LoadEngine("builtin", 2, 0, "")
+        assert read_settings(pytester).measuring.engine == LoadEngine("builtin", 2, 0, "", None)
 
     def test_locust_with_workers_elsewhere(self, pytester: pytest.Pytester) -> None:
         options = ("--perf-load-engine=locust", "--perf-locust-remote-workers=3", "--perf-locust-bind=0.0.0.0:5557")
@@ -82,11 +82,62 @@ class TestOptions:
             (["--perf-load-engine=locust", "--perf-locust-workers=0"], "needs a worker"),
             (["--perf-load-engine=locust", "--perf-locust-remote-workers=1"], "--perf-locust-bind=0.0.0.0:5557"),
             (["--perf-locust-bind=5557"], "must look like 0.0.0.0:5557"),
+            *(
+                ([f"--perf-load-processes={text}"], f"--perf-load-processes='{text}': must be auto or .* from 1 to 64")
+                for text in ("0", "65", "-1", "1.5", "two", "")
+            ),
         ],
     )
     def test_what_makes_no_sense(self, pytester: pytest.Pytester, options: list[str], message: str) -> None:
         with pytest.raises(SettingsError, match=message):
             read_settings(pytester, *options)
+
+    def test_a_number_of_processes_is_taken_as_it_is(self, pytester: pytest.Pytester) -> None:
+        """Whatever the number of connections; it is for the built-in client, which also Locust's runs need."""
+        engine = read_settings(pytester, "--perf-load-processes=3", "--perf-load-engine=locust").measuring.engine
+        assert engine == LoadEngine("locust", 2, processes=3)
+        assert engine.builtin == LoadEngine(processes=3)
+        assert [engine.builtin.processes_for(concurrency) for concurrency in (1, 8, 64)] == [3, 3, 3]
+        assert engine.processes_for(64) == 1
+
+    def test_the_ini_file_may_say_auto(self, pytester: pytest.Pytester) -> None:
+        for text, processes in (("auto", None), ("2", 2)):
+            settings = read_settings(pytester, ini=f"{INI}perf_load_processes = {text}\n")
+            assert settings.measuring.engine.processes == processes
+
+    @pytest.mark.parametrize(
+        ("cores", "concurrency", "processes"),
+        [
+            *((cores, 64, 1) for cores in (1, 2, 4, 7)),
+            *((96, concurrency, 1) for concurrency in (1, 4, 7)),
+            (8, 8, 2),
+            (8, 64, 2),
+            (16, 12, 3),
+            (16, 64, 4),
+            (96, 24, 6),
+            (96, 256, 8),
+        ],
+    )
+    def test_a_choice_is_by_cores_and_connections(
+        self, monkeypatch: pytest.MonkeyPatch, cores: int, concurrency: int, processes: int
+    ) -> None:
+        monkeypatch.setattr(engines, "cpu_count", lambda: cores)
+        assert LoadEngine().processes_for(concurrency) == processes
+
+    @pytest.mark.parametrize(
+        ("engine", "cores", "said"),
+        [
+            (LoadEngine(), 4, "1"),
+            (LoadEngine(), 16, "by concurrency, at most 4"),
+            (LoadEngine(processes=1), 16, "1"),
+            (LoadEngine(processes=4), 2, "4"),
+            (LoadEngine("locust", 2, 3, processes=4), 2, "Locust, 2 here, 3 elsewhere"),
+        ],
+    )
+    def test_it_is_recorded(self, monkeypatch: pytest.MonkeyPatch, engine: LoadEngine, cores: int, said: str) -> None:
+        monkeypatch.setattr(engines, "cpu_count", lambda: cores)
+        measuring = replace(SETTINGS.measuring, engine=engine)
+        assert measuring.details["load processes"] == said
 
     def test_without_locust_it_says_what_to_install(
         self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch

@@ -1,14 +1,12 @@
 """What a client saw becomes rounds, latencies and stages, here and over the line that it travels on."""
 
-import json
 import math
-from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from servegate.load.requests import Completion
-from servegate.load.results import LoadResult, SteadyResult, cut_windows, parse_result, parse_steady_result
+from servegate.load.results import ClientRecord, LoadResult, MeasuredClient, cut_windows
 from servegate.records import StageTime
 
 
@@ -53,35 +51,72 @@ def test_a_completion_a_connection_is_no_window(count: int) -> None:
 
 
 def _completions() -> list[Completion]:
-    """Of two connections, in no order."""
+    """Of two connections, in order: answered at 100 to 104 s, sent 0.25 to 1.25 s before."""
     timing = "decode;dur=2;cpu=1, predict;dur=8;cpu=6;shared=2"
-    return [Completion(at_s, 0.25 * (number + 1), timing) for number, at_s in enumerate(every(1.0, 5))][::-1]
+    return [Completion(at_s, 0.25 * (number + 1), timing) for number, at_s in enumerate(every(1.0, 5))]
+
+
+def _record(
+    completions: list[Completion], began_s: float = 100.0, ended_s: float = 104.0, failures: tuple[str, ...] = ()
+) -> ClientRecord:
+    """Of one process that took a quarter of its core."""
+    return ClientRecord(completions, [*failures], [MeasuredClient(began_s, ended_s, (ended_s - began_s) / 4)])
 
 
 def test_a_load_is_its_completions_in_order() -> None:
-    result = LoadResult.from_completions(_completions(), 2, [], 0.5)
+    """Those of the first and the last moment are among them."""
+    result = LoadResult.of_closed_loop(_record(_completions()), 2)
     assert (result.rounds_s, result.requests_per_round) == ([2.0, 2.0], 2)
     assert result.latencies_ms == [250.0, 500.0, 750.0, 1000.0, 1250.0]
-    assert (result.failures, result.client_cpu_cores) == ([], 0.5)
+    assert (result.failures, result.client_cores) == ([], [0.25])
     assert result.stages == {"decode": StageTime(2.0, 1.0), "predict": StageTime(8.0, 3.0)}
 
 
 def test_a_load_that_broke_off_has_no_rounds() -> None:
     """What was right is still told."""
-    result = LoadResult.from_completions(_completions(), 2, ["status 500"], 0.5)
+    result = LoadResult.of_closed_loop(_record(_completions(), failures=("status 500",)), 2)
     assert (result.rounds_s, result.requests_per_round, result.failures) == ([], 2, ["status 500"])
     assert len(result.latencies_ms) == 5
 
 
-def test_results_travel_as_one_line() -> None:
-    """As the client writes them: each comes out as it went in."""
-    result = LoadResult.from_completions(_completions(), 2, ["status 500"], 0.5)
-    assert parse_result(json.dumps({"result": asdict(result)})) == result
-    steady = SteadyResult(_completions(), ["status 500"], 1.5)
-    document = {**vars(steady), "completions": [list(item) for item in steady.completions]}
-    parsed = parse_steady_result(json.dumps({"result": document}))
-    assert parsed == steady
-    assert parsed.completions[0].at_s == 104.0
+def test_a_closed_loop_is_what_was_answered_while_it_was_measured() -> None:
+    """Whenever it was sent; the answers to what was in flight at the end come too late."""
+    result = LoadResult.of_closed_loop(_record(_completions(), 100.5, 103.5), 1)
+    assert result.latencies_ms == [500.0, 750.0, 1000.0]
+    assert (result.rounds_s, result.requests_per_round) == ([1.0, 1.0], 1)
+
+
+def test_an_open_loop_is_what_was_sent_while_it_was_measured() -> None:
+    """At 99.75, 100.5, 101.25, 102 and 102.75 s, however long the answer took; a round is of one request at least."""
+    result = LoadResult.of_open_loop(_record(_completions(), 100.5, 102.0))
+    assert result.latencies_ms == [500.0, 750.0, 1000.0]
+    assert (result.rounds_s, result.requests_per_round) == ([1.0, 1.0], 1)
+    assert result.client_cores == [0.25]
+
+
+def test_processes_that_share_a_load_have_one_record() -> None:
+    """Its completions are in order, and its time is that in which all measured; each process has its own CPU time."""
+    first, *others = _completions()
+    one = ClientRecord([others[0], others[2]], ["a"], [MeasuredClient(100.5, 103.5, 0.75)])
+    two = ClientRecord([first, others[1], others[3]], ["b"], [MeasuredClient(100.0, 102.0, 1.5)])
+    merged = ClientRecord.merge([one, two])
+    assert merged.completions == _completions()
+    assert merged.failures == ["a", "b"]
+    assert merged.clients == [*one.clients, *two.clients]
+    assert merged.measured_s == (100.5, 102.0)
+    assert ClientRecord.merge([two, one]).measured_s == (100.5, 102.0)
+    assert LoadResult.of_closed_loop(merged, 2).client_cores == [0.25, 0.75]
+
+
+def test_records_travel_as_one_line() -> None:
+    """As a client writes them: each comes out as it went in."""
+    record = _record(_completions(), failures=("status 500",))
+    line = record.to_json()
+    assert "\n" not in line
+    parsed = ClientRecord.from_json(line)
+    assert parsed == record
+    assert parsed.completions[0].at_s == 100.0
+    assert parsed.measured_s == (100.0, 104.0)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 8])

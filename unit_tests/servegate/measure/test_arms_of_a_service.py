@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import ProcessError
+from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
 from servegate.measure.http_service import HttpService
 from servegate.measure.http_targets import HttpTarget
@@ -55,7 +56,7 @@ def start_both(arms: Arms) -> None:
         process: LaunchedProcess
         with TARGET.launch(checkout) as process:
             process.wait_until_ready()
-            process.open()
+            process.open(LoadEngine(processes=1))
 
 
 def test_what_perf_carry_names_lets_both_arms_start(service: Path) -> None:

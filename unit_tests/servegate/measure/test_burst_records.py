@@ -1,7 +1,7 @@
 """What a load in bursts comes to: exact figures, of a server, a client and a clock that follow a script."""
 
-import json
 import time
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import cast
 
@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servegate.load.client import LoadJob
+from servegate.judging.validity import why_invalid
+from servegate.load.client import GO, HOLD, MEASURE, STOP, LoadJob
+from servegate.load.client_processes import ClientProcesses
 from servegate.load.requests import Completion
+from servegate.load.results import ClientRecord, MeasuredClient
 from servegate.load.server_timing import StageSpan
 from servegate.load.workload import Workload
-from servegate.measure.bursts import PausableServer, cut_turns, running_time, share_out, without_pauses
+from servegate.measure.bursts import ApiBurstLoad, PausableServer, cut_turns, running_time, share_out, without_pauses
 from servegate.measure.samples import burst_record
 from servegate.processes.managed import ManagedProcess
 from servegate.processes.pausing import ON_CPU, ON_GPU, Pausing
@@ -27,6 +30,9 @@ CELL = Cell("api", "concurrency", 4)
 TELEMETRY = Telemetry(cpu_cores=1.0, gauges=make_gauges(memory_bytes=1), gpu=None)
 # Unix time less the monotonic clock's.
 UNIX_S = 1.7e9
+# Until a client is warm, and until it replies to the lines that follow.
+WARM_UP_S = 2.0
+TAKES_S = {MEASURE: 0.0, HOLD: 0.5, GO: 0.0, STOP: 1.0}
 
 
 def test_pauses_are_taken_out_of_stages() -> None:
@@ -96,7 +102,7 @@ def test_what_a_record_holds_beside_its_rounds() -> None:
         latencies_ms=[1.0, 3.0],
         failures=["status 500"],
         telemetry=[TELEMETRY, busier],
-        client_cpu_cores=0.5,
+        client_cores=[0.5, 0.25],
         stages=stages,
     )
     assert (record.units, record.seconds) == ((4.5, 0.0), (1.0, 2.0))
@@ -105,7 +111,7 @@ def test_what_a_record_holds_beside_its_rounds() -> None:
     assert (sample.answers, sample.failures, sample.latency.mean_ms) == (3, ("status 500",), 2.0)
     assert sample.telemetry is not None
     assert (sample.telemetry.cpu_cores, sample.telemetry.gauges["memory_bytes"]) == (2.0, 5)
-    assert (sample.client_cpu_cores, sample.stages) == (0.5, stages)
+    assert (sample.client_cores, sample.client_cpu_cores, sample.stages) == ((0.5, 0.25), 0.75, stages)
 
 
 def test_a_record_without_a_client_or_stages_says_so() -> None:
@@ -119,8 +125,29 @@ def test_units_and_their_durations_belong_together() -> None:
         burst_record([4, 4], [1.0], units_per_round=4, latencies_ms=[1.0], telemetry=[TELEMETRY])
 
 
+@dataclass
+class Client:
+    """A client process of a script: the first one takes its time for some lines, and any other is done by then."""
+
+    script: "Script"
+    record: ClientRecord
+    is_first: bool
+    line: str = ""
+
+    def write_line(self, line: str) -> None:
+        """Requests are sent, or waited for: the server must run."""
+        assert self.script.is_running
+        self.line = line
+
+    def read_line(self, deadline_s: float) -> str:
+        self.script.told.append((self.line, deadline_s))
+        if self.is_first:
+            self.script.now_s += TAKES_S.get(self.line, WARM_UP_S)
+        return self.record.to_json() if self.line == STOP else "{}"
+
+
 class Script:
-    """A server, its client and the clock: time passes only where the script says so.
+    """A server, its one or two client processes and the clock: time passes only where the script says so.
 
     The process runs from 1000 to 1002 (the warm-up), 1010 to 1011, 1020 to 1022 and 1030 to 1031 (three bursts), and
     1040 to 1041 (what is in flight is answered).
@@ -128,7 +155,9 @@ class Script:
 
     workload = Workload("/predict", b"{}", expected={})
 
-    def __init__(self, completions: list[Completion], failures: list[str]) -> None:
+    def __init__(
+        self, completions: list[Completion], failures: list[str], client_cpu_s: tuple[float, ...] = (2.0,)
+    ) -> None:
         self.now_s = 1000.0
         self.unix_s = UNIX_S
         self.ran_s: list[tuple[float, float]] = []
@@ -137,7 +166,10 @@ class Script:
         self.settled: list[tuple[float, float]] = []
         self._since_s: float | None = None
         self._cpu_s = 0.0
-        self._result = {"completions": completions, "failures": failures, "client_cpu_s": 2.0}
+        # The first client has seen what there is to see.
+        first, *others = [[MeasuredClient(1002.0, 1041.0, cpu_s)] for cpu_s in client_cpu_s]
+        self.clients = [Client(self, ClientRecord(completions, failures, first), is_first=True)]
+        self.clients += [Client(self, ClientRecord([], [], other), is_first=False) for other in others]
 
     def monotonic(self) -> float:
         return self.now_s
@@ -164,12 +196,9 @@ class Script:
     def check_healthy(self, what: str) -> None:
         self.checks.append(what)
 
-    def exchange(self, line: str, deadline_s: float) -> str:
-        """The job warms up for two seconds; told to stop, the client waits another one for its answers."""
-        assert self._since_s is not None
-        self.told.append((line, deadline_s))
-        self.now_s += 1.0 if line == "stop" else 2.0
-        return json.dumps({"result": self._result})
+    @property
+    def is_running(self) -> bool:
+        return self._since_s is not None
 
     @property
     def own_cpu_s(self) -> float:
@@ -185,15 +214,23 @@ class Script:
         """Ten kilobytes for each second of CPU time."""
         return 1e9 + 1e4 * self._cpu_s
 
-    def play(self, monkeypatch: pytest.MonkeyPatch, pausing: Pausing = ON_CPU) -> BurstRecord:
-        """Measure the cell in three bursts; the other arm has its turn before each."""
+    def start(self, monkeypatch: pytest.MonkeyPatch, pausing: Pausing = ON_CPU) -> ApiBurstLoad:
+        """Warm the cell up."""
         monkeypatch.setattr("servegate.measure.bursts.time", self)
         server = cast("ServerProcess", SimpleNamespace(process=self, url="http://here"))
-        client, observed = cast("ManagedProcess", self), cast("ProcessTree", self)
-        paused = PausableServer(server, client, lambda _: (self.workload, 4), 0.25, observed, pausing=pausing)
+        clients = ClientProcesses(
+            [cast("ManagedProcess", client) for client in self.clients], lambda _: len(self.clients)
+        )
+        observed = cast("ProcessTree", self)
+        paused = PausableServer(server, clients, lambda _: (self.workload, 4), 0.25, observed, pausing=pausing)
         assert paused.adapt_to(paused) is paused
         load = paused.start_load(CELL)
         assert load.shortest_burst_s == pausing.shortest_burst_s
+        return load
+
+    def play(self, monkeypatch: pytest.MonkeyPatch, pausing: Pausing = ON_CPU) -> BurstRecord:
+        """Measure the cell in three bursts; the other arm has its turn before each."""
+        load = self.start(monkeypatch, pausing)
         self.now_s = 1010.0
         load.burst(1.0)
         self.now_s = 1020.0
@@ -243,7 +280,7 @@ def test_a_load_is_measured_by_what_completes_in_its_bursts(monkeypatch: pytest.
     assert list(sample.stages) == ["predict"]
     assert sample.stages["predict"].ms == pytest.approx(250, abs=0.01)
     assert sample.stages["predict"].cpu_ms == pytest.approx(10)
-    assert sample.client_cpu_cores == pytest.approx(2.0 / 5.0)  # CPU-seconds since the warm-up
+    assert sample.client_cores == pytest.approx((2.0 / 5.0,))  # CPU-seconds since the warm-up
     assert sample.telemetry is not None
     assert sample.telemetry.gauges["memory_bytes"] == 7
     assert sample.telemetry.observed_cpu_s == 3.0
@@ -292,12 +329,53 @@ def test_the_client_is_told_what_to_send_and_has_time_for_it(monkeypatch: pytest
     """It loads the server until it is told to stop; a deadline below what its job may take would break it off."""
     script = Script([completion(1010.0, 1010.5)], failures=[])
     script.play(monkeypatch)
-    (line, start_deadline_s), (stop, stop_deadline_s) = script.told
+    (line, start_deadline_s), (measure, _), (stop, stop_deadline_s) = script.told
     job = LoadJob("http://here", script.workload, concurrency=4, warmup_s=0.25, measure_s=None)
     assert LoadJob.from_json(line) == job
     assert start_deadline_s > job.longest_s
-    assert stop == "stop"
+    assert (measure, stop) == (MEASURE, STOP)
     assert stop_deadline_s > 60
+
+
+def test_each_client_process_has_a_ceiling_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two that share the connections, one was busy for 4.6 of the 5 seconds in which the server ran."""
+    script = Script([completion(1010.0, 1010.5)], failures=[], client_cpu_s=(1.0, 4.6))
+    sample = script.play(monkeypatch).sample
+    jobs = [LoadJob.from_json(line) for line, _ in script.told[:2]]
+    assert [(job.concurrency, job.number) for job in jobs] == [(2, 0), (2, 1)]
+    assert [line for line, _ in script.told[2:]] == [MEASURE, MEASURE, STOP, STOP]
+    assert sample.client_cores == pytest.approx((0.2, 0.92))
+    assert "a client process used 0.92 of its one core" in str(why_invalid([sample], 0.9))
+    assert why_invalid([sample], 0.93) is None
+
+
+def test_a_turn_begins_and_ends_with_nothing_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the last burst left is answered before the first; each lasts until its own requests are answered."""
+    script = Script(
+        [
+            completion(1010.0, 1010.25),  # left by the warm-up
+            completion(1010.5, 1010.75),
+            completion(1011.25, 1012.0),
+            completion(1020.5, 1022.5),
+        ],
+        failures=[],
+    )
+    load = script.start(monkeypatch)
+    script.now_s = 1010.0
+    load.turn(1.0)
+    script.now_s = 1020.0
+    load.turn(2.0)
+    script.now_s = 1030.0
+    sample = load.finish().sample
+    assert [line for line, _ in script.told[2:]] == [HOLD, GO, HOLD, GO, HOLD, STOP]
+    assert all(deadline_s > 60 for _, deadline_s in script.told)
+    assert script.ran_s == [(1000.0, 1002.0), (1010.0, 1012.0), (1020.0, 1022.5), (1030.0, 1031.0)]
+    assert script.checks == ["while api[concurrency=4] was measured"] * 2
+    assert sample.windows_ms == ((250.0,), (750.0,), (), (2000.0,), (), ())
+    assert sample.latency_of_turns is not None
+    assert sample.latency_of_turns.mean_ms == 1000.0
+    assert (sample.rounds_s, sample.answers) == ((), 4)
+    assert sample.client_cores == pytest.approx((2.0 / 5.5,))
 
 
 def test_failures_of_the_client_are_those_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:

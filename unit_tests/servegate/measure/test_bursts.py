@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from servegate.errors import MeasurementError, ProcessError
+from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
 from servegate.measure.bursts import ApiBurstLoad, PausableServer, open_pausable_server
 from servegate.measure.http_service import HttpService
@@ -27,11 +28,12 @@ DELAY_S = stub_server.DELAY_S
 
 
 @contextmanager
-def contender(mode: str = "right") -> Iterator[PausableServer]:
+def contender(mode: str = "right", processes: int = 1) -> Iterator[PausableServer]:
     """On a server of its own: it is stopped and goes on all the time."""
     with ServerProcess([sys.executable, stub_server.__file__], cwd=Path.cwd(), ready_deadline_s=60.0) as server:
         workload = Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER)
-        with open_pausable_server(server, lambda cell: (workload, int(cell.value)), 0.2) as opened:
+        engine = LoadEngine(processes=processes)
+        with open_pausable_server(server, lambda cell: (workload, int(cell.value)), 0.2, engine) as opened:
             yield opened
 
 
@@ -91,9 +93,10 @@ def test_latency_and_stages_are_the_time_in_which_the_server_could_run() -> None
     assert 0.5 * sample.latency.mean_ms < sample.stages["sleep"].ms < sample.latency.mean_ms
 
 
-def test_in_turns_a_wait_has_its_true_length() -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_in_turns_a_wait_has_its_true_length(processes: int) -> None:
     """The stub sleeps, and its sleep goes on while it is stopped: in bursts of a third of it, it looks too short."""
-    with contender() as opened:
+    with contender(processes=processes) as opened:
         load = opened.start_load(CELL)
         for _ in range(6):
             load.burst(DELAY_S / 3)
@@ -108,7 +111,7 @@ def test_in_turns_a_wait_has_its_true_length() -> None:
     assert len(sample.windows_ms) == 4
     assert all(latency_ms >= 1e3 * DELAY_S for window_ms in sample.windows_ms for latency_ms in window_ms)
     assert sample.felt_latency.p50_ms >= 1e3 * DELAY_S
-    assert (len(record.units), sample.failures) == (6, ())
+    assert (len(record.units), sample.failures, len(sample.client_cores)) == (6, (), processes)
 
 
 def test_turns_alone_have_no_throughput() -> None:
@@ -137,7 +140,7 @@ def test_a_fresh_server_tells_its_memory_and_how_long_it_took_to_the_first_right
         with target.launch(Checkout("head", Path.cwd(), sys.executable)) as launched:
             launched.wait_until_ready()
             took_s = time.monotonic() - began_s
-            record = launched.open().record
+            record = launched.open(LoadEngine(processes=1)).record
         if is_right:
             assert record.start_s is not None
             assert DELAY_S < record.start_s <= took_s
@@ -175,7 +178,7 @@ class TestDetails:
         target = HttpTarget("api", service, Workload("/predict/right", b"{}", expected=stub_server.ANSWER))
         with target.launch(Checkout(name, Path.cwd(), sys.executable)) as launched:
             launched.wait_until_ready()
-            ready = launched.open()
+            ready = launched.open(LoadEngine(processes=1))
             assert ready.is_python
             return ready.details
 
@@ -233,6 +236,6 @@ class TestPausing:
         target = HttpTarget("api", service, Workload("/predict/right", b"{}", expected=stub_server.ANSWER))
         with target.launch(Checkout("head", Path.cwd(), sys.executable)) as launched:
             launched.wait_until_ready()
-            opened = launched.open()
+            opened = launched.open(LoadEngine())
             assert isinstance(opened, PausableServer)
             assert opened.pausing == expected

@@ -11,6 +11,7 @@ import pytest
 
 from servegate.errors import MeasurementError, ProcessError, ReferenceCheckoutError
 from servegate.judging.pairs import pair_figure
+from servegate.load.engines import LoadEngine
 from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule, balanced_blocks
 from servegate.records import BurstRecord, ProcessRecord
 from unit_tests.builders.fake_arms import BASE, CELL, HEAD, FakeArms
@@ -45,6 +46,13 @@ def test_a_stall_in_one_burst_counts_and_the_robust_figure_leaves_it_out() -> No
     figure = fresh_pairs(4).measure(arms, PairPlan([CELL], ())).figures[CELL]
     assert abs(figure.log_ratio) == pytest.approx(math.log(2) / 4)
     assert figure.robust_log_ratio == pytest.approx(0.0)
+
+
+def test_both_arms_are_loaded_by_the_same_engine() -> None:
+    arms = FakeArms({"base": 100.0, "head": 100.0})
+    engine = LoadEngine(processes=3)
+    replace(fresh_pairs(), engine=engine).measure(arms, PairPlan([CELL], ()))
+    assert arms.engines == {"base": engine, "head": engine}
 
 
 def test_which_arm_starts_first_is_random() -> None:

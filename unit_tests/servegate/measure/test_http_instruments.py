@@ -7,9 +7,9 @@ import psutil
 import pytest
 
 from servegate.errors import MeasurementError, ProcessError
+from servegate.load import client_processes
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
-from servegate.measure import http_instruments
 from servegate.measure.http_instruments import ServerInstrument
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Sample
@@ -23,9 +23,9 @@ class TestServerInstrument:
 
     def measure(self, server: ServerProcess, mode: str, cell: Cell, seconds: float, warmup_s: float = 0.1) -> Sample:
         workload = Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER)
-        with LoadEngine().start() as client:
+        with LoadEngine().start() as clients:
             instrument = ServerInstrument(
-                server, client, lambda cell: (workload, int(cell.value)), warmup_s, details={}
+                server, clients, lambda cell: (workload, int(cell.value)), warmup_s, details={}
             )
             return instrument.measure(cell, seconds)
 
@@ -36,8 +36,8 @@ class TestServerInstrument:
         assert DELAY_S * 1e3 - 5 <= sample.latency.p50_ms <= sample.latency.p95_ms <= sample.latency.p99_ms
         assert (sample.failures, sample.success_rate) == ((), 1.0)
         assert sample.answers >= 5
-        assert sample.client_cpu_cores is not None
-        assert sample.client_cpu_cores > 0
+        assert len(sample.client_cores) == 1
+        assert sample.client_cores[0] > 0
         memory_bytes = psutil.Process(stub.process.pid).memory_info().rss
         assert sample.telemetry is not None
         assert sample.telemetry.gauges["memory_bytes"] == pytest.approx(memory_bytes, rel=0.1)
@@ -52,7 +52,7 @@ class TestServerInstrument:
         self, stub: ServerProcess, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whatever --perf-seconds says, the client isn't killed while it measures."""
-        monkeypatch.setattr(http_instruments, "_CLIENT_DEADLINE_S", 1.5)
+        monkeypatch.setattr(client_processes, "_DEADLINE_S", 1.5)
         sample = self.measure(stub, "right", Cell("api", "concurrency", 2), 2.0)
         assert sample.failures == ()
 

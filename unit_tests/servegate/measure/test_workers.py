@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import MeasurementError
+from servegate.load.engines import LoadEngine
 from servegate.measure.workers import WorkerTarget
 from servegate.records import Cell, Checkout
 from unit_tests.builders.two_arms import MODULE, TwoArms
@@ -45,7 +46,7 @@ def measure(arms: TwoArms, root: Path) -> Mapping[str, str]:
     """Measure the cell in one process of the head; the details that it has."""
     with WorkerTarget("model", MODULE).launch(Checkout.working_tree(root / "head")) as launched:
         launched.wait_until_ready()
-        instrument = launched.open()
+        instrument = launched.open(LoadEngine())
         instrument.measure(CELL, 0.01)
         return instrument.details
 

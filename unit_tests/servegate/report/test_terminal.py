@@ -191,7 +191,7 @@ def test_the_best_cell_of_a_group_is_shown_as_a_share_of_its_ceilings_best(pytes
 def test_a_group_is_compared_with_its_ceiling_in_cpu_of_server_and_client_too(pytestconfig: pytest.Config) -> None:
     """1.5 cores of the server and 0.3 of its client at 60 a second are 30 core-ms each; 1.5 at 75 are 20."""
     results = [
-        not_judged(API_8, [make_sample(60.0, client_cpu_cores=0.3)] * 3),
+        not_judged(API_8, [make_sample(60.0, client_cores=[0.1, 0.2])] * 3),
         not_judged(MODEL_8, make_samples([75.0])),
     ]
     assert (

@@ -198,10 +198,10 @@ def test_a_wrong_answer_fails_an_informing_cell() -> None:
 
 def test_a_client_at_its_ceiling_fails_no_informing_cell() -> None:
     gate = make_gate([MODEL_8], None, INFORMING)
-    busy = CountingTarget("model", lambda: make_sample(client_cpu_cores=0.99))
+    busy = CountingTarget("model", lambda: make_sample(client_cores=[0.2, 0.99]))
     verdict = measure(gate, busy, MODEL_8).verdict
     assert verdict.status is Status.INFORMS
-    assert "the client used 0.99 of its one core" in verdict.reason
+    assert "a client process used 0.99 of its one core" in verdict.reason
     assert verdict.now_per_s is None
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from servegate.errors import ProcessError, ServegateError
 from servegate.judging.figures.kinds import START, GroupFigure
+from servegate.load.engines import LoadEngine
 from servegate.measure.targets import Conditions, PausableTarget
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample, Status, Verdict
 from servegate.session.gate import Gate
@@ -38,6 +39,7 @@ class Service(FakeTarget):
         self.wrong_arm = ""
         self.start_s: Mapping[str, float] = {}
         self.events: list[str] = []
+        self.engines: set[LoadEngine] = set()
         self.folders: dict[str, Path] = {}
         self.files: dict[str, Tree] = {}
         self._error = error
@@ -86,7 +88,8 @@ class _Process:
     def wait_until_ready(self) -> None:
         """At once."""
 
-    def open(self) -> "_Process":
+    def open(self, engine: LoadEngine, /) -> "_Process":
+        self.service.engines.add(engine)
         return self
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
@@ -294,6 +297,16 @@ def test_what_perf_carry_names_is_in_both_arms(project: Path) -> None:
     gate = Gate(settings, None, progress=lambda _: None, reference="HEAD", targets=[service], selected=[API_1])
     gate.measure(service, API_1, no_session_server)
     assert [files["weights.npz"].content for files in service.files.values()] == [b"weights", b"weights"]
+
+
+def test_both_arms_are_loaded_by_as_many_client_processes_as_the_run_is_set_to(project: Path) -> None:
+    """By the built-in client, also where Locust loads the working tree alone."""
+    service = Service({}, {"base": 100.0, "head": 50.0})
+    measuring = replace(SETTINGS.measuring, engine=LoadEngine("locust", workers=2, processes=3))
+    settings = judging(replace(SETTINGS, root=project, measuring=measuring), versus="HEAD")
+    gate = Gate(settings, None, progress=lambda _: None, reference="HEAD", targets=[service], selected=[API_1])
+    gate.measure(service, API_1, no_session_server)
+    assert service.engines == {LoadEngine(processes=3)}
 
 
 def test_the_time_budget_bounds_the_whole_run_and_not_each_target(project: Path) -> None:

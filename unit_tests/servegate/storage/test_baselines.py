@@ -262,6 +262,15 @@ def test_a_file_of_the_first_format_is_read(tmp_path: Path) -> None:
     assert (baseline.checkout, baseline.details) == (CHECKOUT, {"python": "3.11.7"})
 
 
+def test_a_baseline_that_names_no_client_processes_had_one(tmp_path: Path) -> None:
+    """There was no choice then, so a run with one differs in nothing."""
+    write_baseline(tmp_path, HERE, CHECKOUT, document())
+    older = read_baseline(tmp_path, HERE.machine_class)
+    now = {"python": "3.11.7", "load processes": "1"}
+    assert older.differences(now) == []
+    assert older.differences(now | {"load processes": "2"}) == [("load processes", "1", "2")]
+
+
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.parent.name)
 def test_the_stored_baselines_are_small_and_readable(path: Path) -> None:
     assert path.stat().st_size < 60_000
