@@ -10,6 +10,7 @@ from servegate.telemetry.gpu_facts import describe_gpus, tell_other_processes
 from servegate.telemetry.gpus import open_gpus
 from servegate.telemetry.machine import read_fingerprint
 from unit_tests.builders.nvml.stand_in import StandInGpu, StandInNvml
+from unit_tests.builders.tiny_project import TinyProject
 
 H100 = StandInGpu(
     name="NVIDIA H100",
@@ -65,3 +66,9 @@ def test_processes_that_compute_on_the_gpu_already_are_told(nvml: StandInNvml, o
 def test_on_a_gpu_of_ones_own_nothing_is_told(nvml: StandInNvml) -> None:
     nvml.have(StandInGpu())
     assert list(tell_other_processes()) == []
+
+
+def test_a_run_ends_with_that_line(nvml: StandInNvml, tiny_project: TinyProject) -> None:
+    nvml.have(StandInGpu(processes=(os.getpid(),)))
+    result = tiny_project.run("perf_tests", "-k", "test_api and 8")
+    result.stdout.fnmatch_lines(["before anything was measured, 1 other process computed on the GPU NVIDIA L4: *"])
