@@ -22,8 +22,9 @@ import service.model.forward
 import service.settings
 from perf_tests.targets import CLASSIFIER
 from service.images import Pixels
+from service.model.cache import find_or_build
 from service.model.classifier import Classifier
-from service.model.compiled import CompiledNetwork, CompilingEngine, split_sizes
+from service.model.compiled import CompiledNetwork, CompilingEngine, load_package, split_sizes
 from service.model.compiler import CompileJob
 from service.model.errors import EngineError
 from service.model.forward import EagerNetwork, chosen_engine, compiled_sizes, load_forward
@@ -104,6 +105,24 @@ def test_the_compiled_network_answers_as_the_network(
     assert isinstance(again, CompiledNetwork)
     torch.testing.assert_close(again(images), forward(images), rtol=0, atol=0)
     assert caplog.text == ""
+
+
+@pytest.mark.slow
+def test_a_pass_that_a_graph_can_be_made_of_answers_as_any_other(
+    settings: Settings, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch runs it otherwise: no run waits for the one before."""
+    entries: list[Path] = []
+
+    def find(*arguments: Any, **options: Any) -> Path:
+        entries.append(find_or_build(*arguments, **options))
+        return entries[-1]
+
+    monkeypatch.setattr(service.model.forward, "find_or_build", find)
+    forward = load_forward(settings.model_copy(update={"engine": "inductor"}), _CPU, "float32")
+    recordable = load_package(entries[0] / "2", "inductor", "float32", _CPU, recordable=True)
+    for pair in (images[:2], images[2:4]):
+        torch.testing.assert_close(recordable(pair), forward(pair), rtol=0, atol=0)
 
 
 def test_in_bfloat16_the_default_model_is_compiled_and_knows_the_cat(
