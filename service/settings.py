@@ -97,6 +97,11 @@ class Settings(BaseSettings):
         "auto",
         description="what runs the model; auto: openvino on a CPU, else inductor; eager doesn't compile it",
     )
+    cuda_graphs: bool = Field(
+        False,
+        description="on or off: replay a CUDA graph of each batch size, on a GPU; the step forward of `make gpu-check` "
+        "measures whether that pays",
+    )
     model: str = Field(
         "tf_efficientnet_lite0", min_length=1, description="timm model name; the default's weights need no hub"
     )
@@ -154,7 +159,7 @@ class Settings(BaseSettings):
         return checkpoint
 
     @model_validator(mode="after")
-    def _checkpoint_has_labels(self) -> Self:
+    def _settings_fit_together(self) -> Self:
         if (self.checkpoint is None) != (not self.labels):
             raise ValueError(
                 f"{ENV_PREFIX}CHECKPOINT and {ENV_PREFIX}LABELS (--checkpoint, --labels) belong together: "
@@ -171,6 +176,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{ENV_PREFIX}ENGINE (--engine)=openvino runs in {' or '.join(OPENVINO_PRECISIONS)} on a CPU alone; "
                 f"add {ENV_PREFIX}DEVICE=cpu and {ENV_PREFIX}PRECISION=float32 (--device, --precision), or take another"
+            )
+        if self.cuda_graphs and not (self.resolved_device == "cuda" and self.engine in ("auto", "inductor")):
+            raise ValueError(
+                f"{ENV_PREFIX}CUDA_GRAPHS (--cuda-graphs)=on is for a GPU with the engine inductor; set it to off on "
+                "a CPU and with another engine"
             )
         return self
 

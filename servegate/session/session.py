@@ -24,6 +24,7 @@ from servegate.storage.accepted import find_accepted
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
 from servegate.storage.commits import identify, list_differing_files, read_head, require_clean, resolve_commit
 from servegate.storage.history import append_run
+from servegate.telemetry.gpu_facts import tell_other_processes
 from servegate.telemetry.machine import read_fingerprint
 
 
@@ -82,6 +83,7 @@ class GateSession:
         claim = claim_machine(command, self.settings.root, waits=measuring.waits, progress=self.gate.progress)
         if claim is not None:
             self._config.add_cleanup(claim.release)
+        self.notes += tell_other_processes()
         # The run may have waited for another one until now.
         self.gate.begin()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from loky import cpu_count
 
 from servegate.records import Fingerprint
+from servegate.telemetry.gpu_facts import describe_gpus
 from servegate.telemetry.gpus import driver_version, open_gpus
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -25,10 +26,12 @@ def read_fingerprint(packages: Sequence[str], settings: Mapping[str, str]) -> Fi
     """
     with open_gpus() as gpus:
         gpu_names = [gpu.name for gpu in gpus]
+        gpu_facts = describe_gpus(gpus)
     details = {
         "python": platform.python_version(),
         "kernel": platform.release(),
         **({"driver": version} if (version := driver_version()) else {}),
+        **gpu_facts,
         **{package: _version(package) for package in packages},
         **settings,
     }

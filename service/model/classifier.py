@@ -70,9 +70,10 @@ class Classifier:
 
     @property
     def details(self) -> dict[str, str]:
-        """Engine, precision and device; under `fallback` why the engine isn't the one that was chosen."""
+        """Engine, precision and device; under `fallback` why it runs otherwise than it was asked to."""
         fallback = {} if self._forward.fallback is None else {"fallback": self._forward.fallback}
-        return {"engine": self.engine, "precision": self.precision, "device": self._device.type, **fallback}
+        engine = f"{self.engine} with CUDA graphs" if self._forward.cuda_graphs else self.engine
+        return {"engine": engine, "precision": self.precision, "device": self._device.type, **fallback}
 
     def predict(self, images: Pixels, *, use_all_cores: bool = False) -> _Rows:
         """Predict the probabilities of the labels.

@@ -1,7 +1,9 @@
 """Runs what `service.model.compiler` has compiled, without importing the compiler or timm."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Literal
 
 import torch
@@ -9,8 +11,11 @@ from torch import Tensor
 
 from service.settings import WORKERS_ON_GPU, Precision
 
+_LOG = logging.getLogger(__name__)
 ARCHIVE = "network.pt2"
 """The name of Inductor's package in its folder, where this version of torch can't load it unpacked."""
+LONGEST_REASON = 400
+"""Characters of a reason under `fallback`, which has a place in memory of a fixed size."""
 CompilingEngine = Literal["openvino", "inductor"]
 
 
@@ -25,9 +30,13 @@ class CompiledNetwork:
         The engine that compiled them, and what it compiled them for.
     threads, most_threads:
         OpenVINO's threads: usually, and under `use_all_cores`.
+    graph_image_size:
+        Pixels a side of the images that CUDA graphs are recorded for, one of each size; None records none. Where one
+        can't be recorded, `fallback` says why, and no forward pass has a graph.
     """
 
     fallback: str | None = None
+    cuda_graphs = False
 
     def __init__(
         self,
@@ -37,18 +46,32 @@ class CompiledNetwork:
         device: torch.device,
         threads: int = 1,
         most_threads: int = 1,
+        graph_image_size: int | None = None,
     ) -> None:
         self.engine = engine
         self.sizes = tuple(sorted(packages, reverse=True))
         # A GPU computes a larger batch in nearly the time of a smaller one, a core of a CPU doesn't.
         self._is_padded = device.type == "cuda"
 
-        def load(threads: int) -> dict[int, Callable[[Tensor], Tensor]]:
+        def load(threads: int, *, recordable: bool = False) -> dict[int, Callable[[Tensor], Tensor]]:
             return {
-                size: load_package(package, engine, precision, device, threads) for size, package in packages.items()
+                size: load_package(package, engine, precision, device, threads, recordable=recordable)
+                for size, package in packages.items()
             }
 
-        self._usual = load(threads)
+        if graph_image_size is not None:
+            # Imported here: nothing on a CPU's way needs it.
+            from service.model.cuda_graphs import GraphError, record_graphs
+
+            try:
+                self._usual = record_graphs(load(threads, recordable=True), graph_image_size, device)
+                self.cuda_graphs = True
+            except GraphError as error:
+                reason = shorten(str(error), LONGEST_REASON)
+                self.fallback = f"CUDA can't record the graphs, so each kernel is launched by itself: {reason}"
+                _LOG.warning("CUDA can't record the graphs, so each kernel is launched by itself: %s", error)
+        if not self.cuda_graphs:  # here, where the memory of what has failed is free again
+            self._usual = load(threads)
         # Inductor chose its number of threads when it compiled.
         self._widest = load(most_threads) if engine == "openvino" and most_threads > threads else self._usual
 
@@ -70,7 +93,13 @@ class CompiledNetwork:
 
 
 def load_package(
-    package: Path, engine: CompilingEngine, precision: Precision, device: torch.device, threads: int = 1
+    package: Path,
+    engine: CompilingEngine,
+    precision: Precision,
+    device: torch.device,
+    threads: int = 1,
+    *,
+    recordable: bool = False,
 ) -> Callable[[Tensor], Tensor]:
     """Load one compiled forward pass, for batches of the size that it was compiled for.
 
@@ -78,6 +107,8 @@ def load_package(
     ----------
     precision, threads:
         For OpenVINO. Inductor chose its own when it compiled.
+    recordable:
+        For Inductor: a CUDA graph is made of it, so no run waits for the end of the one before.
 
     Raises
     ------
@@ -95,7 +126,7 @@ def load_package(
     runners = 1 if device.type == "cpu" else WORKERS_ON_GPU
     archive = package / ARCHIVE
     path = archive if archive.exists() else package
-    loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, runners, index)
+    loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", recordable, 1 if recordable else runners, index)
     return lambda images: loader.boxed_run([images])[0]
 
 

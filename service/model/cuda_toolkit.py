@@ -1,27 +1,31 @@
 """Find CUDA for the compilers of a GPU's code: its headers, and a libcuda.so to link with.
 
-torch looks for an installed toolkit. Where there is none, the packages that torch itself needs have nearly all of it,
-in a folder of their own; two small packages have the rest.
+torch looks for an installed toolkit. Where there is none, or one without headers as in images that only run programs,
+the packages of requirements.lock have them. Those share one folder, or two where a virtual environment adds packages to
+the image's torch.
 """
 
 import os
 import shutil
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from service.model.cache import CompileError
 
 _MAPS = Path("/proc/self/maps")
+_USUAL_PLACE = Path("/usr/local/cuda")
+_RUNTIME = "cuda_runtime.h"
 # Headers that others include, and the package that has each.
 _HEADERS = {
-    "cuda_runtime.h": "nvidia-cuda-runtime",
+    _RUNTIME: "nvidia-cuda-runtime",
     "crt/host_defines.h": "nvidia-cuda-crt",
     "nv/target": "nvidia-cuda-cccl",
 }
 
 
 def toolkit_environment(scratch: Path, cuda: str) -> dict[str, str]:
-    """Make the variables by which a compiler process finds CUDA; none where a toolkit is installed.
+    """Make the variables by which a compiler process finds CUDA.
 
     Parameters
     ----------
@@ -35,29 +39,64 @@ def toolkit_environment(scratch: Path, cuda: str) -> dict[str, str]:
     CompileError
         When something is missing; the message says what to install.
     """
-    if os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or shutil.which("nvcc"):
-        return {}
-    home = _folder_of_packages(cuda)
-    missing = [package for header, package in _HEADERS.items() if not (home / "include" / header).exists()]
-    if missing:
-        wanted = " ".join(f"'{package}=={cuda}.*'" for package in missing)
-        raise CompileError(
-            f"{home}/include lacks headers of CUDA; pip install {wanted}, or install the CUDA toolkit {cuda} and set "
-            "CUDA_HOME"
-        )
-    link = scratch / "libcuda.so"
-    link.symlink_to(_libcuda())
-    before = os.environ.get("LIBRARY_PATH")
-    return {"CUDA_HOME": str(home), "LIBRARY_PATH": os.pathsep.join(filter(None, [str(scratch), before]))}
+    packages = _folders_of_packages(cuda)
+    folders = next((places for places in _places(packages) if not _missing_packages(places)), None)
+    if folders is None:
+        raise CompileError(_explain_missing(packages, cuda))
+    home = next(folder for folder in folders if _has(folder, _RUNTIME))
+    (scratch / "libcuda.so").symlink_to(_libcuda())
+    return {
+        "CUDA_HOME": str(home),
+        **_prepend("CPATH", [folder / "include" for folder in folders if folder != home]),
+        **_prepend("LIBRARY_PATH", [scratch]),
+    }
 
 
-def _folder_of_packages(cuda: str) -> Path:
+def _places(packages: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    """Yield the folders that may hold CUDA together: where torch looks, but the packages before the usual place.
+
+    The first three are the choice of the machine's owner. The packages have the version of torch's own CUDA.
+    """
+    for variable in ("CUDA_HOME", "CUDA_PATH"):
+        if chosen := os.environ.get(variable):
+            yield [Path(chosen)]
+    if nvcc := shutil.which("nvcc"):
+        yield [Path(nvcc).resolve().parents[1]]
+    yield packages
+    yield [_USUAL_PLACE]
+
+
+def _folders_of_packages(cuda: str) -> list[Path]:
+    """Find the folders that the packages of this CUDA have installed headers in."""
     name = f"cu{cuda.split('.')[0]}"
     spec = find_spec("nvidia")
-    for folder in (spec.submodule_search_locations if spec else None) or ():
-        if (home := Path(folder, name)).is_dir():
-            return home
-    raise CompileError(f"there is no CUDA toolkit; install version {cuda} and set CUDA_HOME")
+    folders = (Path(folder, name) for folder in (spec.submodule_search_locations if spec else None) or ())
+    return [folder for folder in folders if (folder / "include").is_dir()]
+
+
+def _has(folder: Path, header: str) -> bool:
+    return (folder / "include" / header).exists()
+
+
+def _missing_packages(folders: Sequence[Path]) -> list[str]:
+    """List the packages whose headers are in none of the folders."""
+    return [name for header, name in _HEADERS.items() if not any(_has(folder, header) for folder in folders)]
+
+
+def _explain_missing(packages: Sequence[Path], cuda: str) -> str:
+    if not packages:
+        return f"there is no CUDA toolkit with headers; install version {cuda} and set CUDA_HOME"
+    wanted = " ".join(f"'{name}=={cuda}.*'" for name in _missing_packages(packages))
+    return (
+        f"{packages[0]}/include lacks headers of CUDA; pip install {wanted}, as requirements.lock has them, or install "
+        f"the CUDA toolkit {cuda} and set CUDA_HOME"
+    )
+
+
+def _prepend(variable: str, folders: Sequence[Path]) -> dict[str, str]:
+    """Put folders before those that a variable of the environment names; nothing without any."""
+    before = filter(None, [os.environ.get(variable)])
+    return {variable: os.pathsep.join([*map(str, folders), *before])} if folders else {}
 
 
 def _libcuda() -> Path:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from service.model.cache import CompileError, cache_folder, find_or_build
-from service.model.compiled import CompiledNetwork, CompilingEngine
+from service.model.compiled import LONGEST_REASON, CompiledNetwork, CompilingEngine
 from service.model.compiler import CompileJob, command_line
 from service.model.cuda_toolkit import toolkit_environment
 from service.model.errors import EngineError
@@ -43,7 +43,6 @@ _GPU_MICRO_BATCH = 64
 _MOST_ON_GPU = 256
 _COMPILE_TIMEOUT_S = 300.0
 _LOG_LINES_SHOWN = 5
-_LONGEST_REASON = 400
 _ROOT = str(Path(__file__).parents[2])
 _SOURCES = ("compiled.py", "compiler.py", "network.py", "openvino_network.py", "state_dict.py", "weights.py")
 _PACKAGES = ("timm", "torch", "torchvision")
@@ -60,6 +59,8 @@ class Forward(Protocol):
         The engine that runs the network.
     fallback:
         Why another engine runs it than the one that was chosen; None where that one does.
+    cuda_graphs:
+        Whether it replays CUDA graphs.
     sizes:
         The batch sizes to warm up with: after that, no n needs a size that the device hasn't seen.
     """
@@ -71,6 +72,9 @@ class Forward(Protocol):
     def fallback(self) -> str | None: ...  # noqa: D102
 
     @property
+    def cuda_graphs(self) -> bool: ...  # noqa: D102
+
+    @property
     def sizes(self) -> Sequence[int]: ...  # noqa: D102
 
     def __call__(self, images: Tensor, *, use_all_cores: bool = False) -> Tensor: ...  # noqa: D102
@@ -80,6 +84,7 @@ class EagerNetwork:
     """The network as torch runs it, at most `micro_batch_size` images at a time."""
 
     engine: Engine = "eager"
+    cuda_graphs = False
 
     def __init__(self, network: ImageNetwork, micro_batch_size: int, fallback: str | None = None) -> None:
         self.sizes = range(1, micro_batch_size + 1)
@@ -106,7 +111,7 @@ def load_forward(settings: Settings, device: torch.device, precision: Precision)
         try:
             return _load_compiled(settings, engine, device, precision)
         except CompileError as error:
-            reason = shorten(str(error), _LONGEST_REASON)
+            reason = shorten(str(error), LONGEST_REASON)
             if settings.engine != "auto":
                 raise EngineError(
                     f"{ENV_PREFIX}ENGINE (--engine)={engine} can't run the model: {reason}. Take another engine, or "
@@ -171,7 +176,9 @@ def _load_compiled(
     entry = find_or_build(cache_folder(), key, partial(_compile, jobs), wait_s=_COMPILE_TIMEOUT_S)
     try:
         packages = {size: entry / str(size) for size in sizes}
-        return CompiledNetwork(packages, engine, precision, device, settings.threads_per_worker, usable_cores())
+        graphs = settings.image_size if settings.cuda_graphs else None
+        threads = settings.threads_per_worker
+        return CompiledNetwork(packages, engine, precision, device, threads, usable_cores(), graphs)
     except RuntimeError as error:
         raise CompileError(f"{entry} can't be loaded: {error}") from error
 

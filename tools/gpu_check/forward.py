@@ -1,7 +1,7 @@
 """Milliseconds a batch of the model alone: engines, precisions, two in flight, CUDA graphs, padding, copies."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from statistics import fmean, median
 
@@ -13,8 +13,6 @@ from service.images import ImageReader
 from service.model.classifier import Classifier, default_precision
 from service.model.compiled import split_sizes
 from service.model.errors import ModelError
-from service.model.network import ImageNetwork
-from service.model.weights import load_model
 from service.model_worker import Job, measure
 from service.settings import WORKERS_ON_GPU, Precision, Settings, load_settings
 from tools.gpu_check.steps import Row
@@ -32,30 +30,32 @@ def rows() -> Iterator[Row]:
     precisions: tuple[Precision, ...] = ("bfloat16", "float16") if kind == "cuda" else (default_precision(kind),)
     for precision in precisions:
         for engine in ("eager", "inductor"):
-            yield from _measure_engine(settings, engine, precision, sizes)
-    yield from _measure_copies(kind, sizes)
+            yield from _measure_engine(settings, {"engine": engine, "precision": precision}, sizes)
     if kind == "cuda":
-        yield from _measure_graphs(settings, precisions[0], sizes)
+        graphs = {"engine": "inductor", "precision": precisions[0], "cuda_graphs": True}
+        yield from _measure_engine(settings, graphs, sizes)
     else:
         yield {"CUDA graphs": "not here: there is no GPU"}
+    yield from _measure_copies(kind, sizes)
 
 
-def _measure_engine(settings: Settings, engine: str, precision: Precision, sizes: tuple[int, ...]) -> Iterator[Row]:
-    names = {"engine": engine, "precision": precision}
+def _measure_engine(settings: Settings, chosen: Mapping[str, object], sizes: tuple[int, ...]) -> Iterator[Row]:
+    """Measure the service's own classifier with these settings."""
+    before_mib = _used_mib()
     try:
-        chosen = settings.model_copy(update={"engine": engine, "precision": precision})
-        classifier = Classifier.from_settings(chosen, settings.resolved_device)
+        classifier = Classifier.from_settings(settings.model_copy(update=chosen), settings.resolved_device)
     except ModelError as error:
-        yield {**names, "could not be had": str(error)}
+        yield {**chosen, "could not be had": str(error)}
         return
     photo = np.stack([ImageReader().read(cat_jpeg())])
     cat = float(classifier.predict(photo)[0, classifier.labels.index("Cat")])
-    yield {**names, "P(cat)": cat, "right": abs(cat - _EXPECTED_CAT) <= _TOLERANCE}
+    yield {**chosen, **classifier.details, "P(cat)": cat, "right": abs(cat - _EXPECTED_CAT) <= _TOLERANCE}
     for size in sizes:
         alone_s = _seconds(partial(classifier.predict, np.repeat(photo, size, axis=0)))
         together_s = _seconds_in_flight(classifier, settings, size, rounds=max(3, round(_SECONDS / alone_s)))
-        yield {**names, "batch": size, "ms": 1e3 * alone_s, f"ms with {WORKERS_ON_GPU} in flight": 1e3 * together_s}
-    if engine == "inductor" and sizes[-1] > 63:
+        yield {**chosen, "batch": size, "ms": 1e3 * alone_s, f"ms with {WORKERS_ON_GPU} in flight": 1e3 * together_s}
+    yield {**chosen, "MiB of the GPU that it holds": _used_mib() - before_mib}
+    if chosen["engine"] == "inductor" and "cuda_graphs" not in chosen and sizes[-1] > 63:
         yield from _compare_padding(classifier, np.repeat(photo, 63, axis=0))
 
 
@@ -84,17 +84,13 @@ def _measure_copies(kind: str, sizes: tuple[int, ...]) -> Iterator[Row]:
         }
 
 
-def _measure_graphs(settings: Settings, precision: Precision, sizes: tuple[int, ...]) -> Iterator[Row]:
-    network = ImageNetwork(load_model(settings), precision, torch.device("cuda"))
-    for size in sizes:
-        images = torch.zeros((size, 224, 224, 3), dtype=torch.uint8, device="cuda")
-        for _ in range(3):
-            network(images)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            network(images)
-        yield {"CUDA graph of eager": size, "precision": precision, "ms": 1e3 * _seconds(graph.replay)}
+def _used_mib() -> int:
+    """Measure the GPU's memory in use, without what torch keeps to use again; 0 on a CPU."""
+    if not torch.cuda.is_available():
+        return 0
+    torch.cuda.empty_cache()
+    free_bytes, total_bytes = torch.cuda.mem_get_info()
+    return (total_bytes - free_bytes) >> 20
 
 
 def _seconds_in_flight(classifier: Classifier, settings: Settings, size: int, rounds: int) -> float:

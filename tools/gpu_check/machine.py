@@ -93,4 +93,4 @@ def _toolkit() -> Row:
             variables = toolkit_environment(Path(scratch), str(torch.version.cuda))
         except CompileError as error:
             return {"CUDA to compile with": f"missing: {error}"}
-    return {"CUDA to compile with": variables.get("CUDA_HOME", "an installed toolkit")}
+    return {"CUDA to compile with": variables["CUDA_HOME"]}

@@ -29,6 +29,7 @@ _WRONG_VALUES = [
     ("stop_timeout_s", "-5", "greater than 0"),
     ("precision", "int8", "'float32', 'bfloat16' or 'float16'"),
     ("engine", "tensorrt", "'openvino', 'inductor' or 'eager'"),
+    ("cuda_graphs", "perhaps", "valid boolean"),
     ("checkpoint", "/no/such/file.pth", "no such file"),
     ("checkpoint", "/tmp", "is a folder; name the file in it. What FSDP or DeepSpeed has written is put together"),
     ("labels", "Cat", "two or more different names"),
@@ -234,6 +235,17 @@ def test_openvino_is_refused_where_it_would_not_run_as_asked(flags: tuple[str, .
     with pytest.raises(SettingsError, match=r"--engine\)=openvino runs in float32 or bfloat16 on a CPU alone"):
         _load("--engine", "openvino", *flags)
     assert _load("--engine", "openvino", "--device", "cpu").precision == "auto"
+
+
+@pytest.mark.parametrize("flags", [("--device", "cpu"), ("--device", "cuda", "--engine", "eager")])
+def test_cuda_graphs_are_refused_where_there_are_none(flags: tuple[str, ...]) -> None:
+    """A GPU's compiled passes alone are recorded. They are off unless they are asked for: no GPU has measured them."""
+    with pytest.raises(
+        SettingsError, match=r"CLASSIFIER_CUDA_GRAPHS \(--cuda-graphs\)=on is for a GPU with the engine"
+    ):
+        _load("--cuda-graphs", "on", *flags)
+    assert _load("--cuda-graphs", "on", "--device", "cuda").cuda_graphs
+    assert not _load("--device", "cuda").cuda_graphs
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7 };
 enum { MOST_GPUS = 4 };
 
 typedef struct {
@@ -19,6 +19,8 @@ typedef struct {
     answer utilisation, memory, power, energy, temperature, clock, reasons;
     uint64_t energy_per_reading;
     uint32_t capability_major, capability_minor;
+    answer power_limit, highest_clock, mig, ecc, persistence, compute_mode, lanes;
+    uint32_t processes[2]; /* the ids of those that compute on it; 0 is none */
 } gpu;
 
 /* Parts of GPUs (MIG) come after the first stand_in_count: found by their UUIDs alone. */
@@ -126,4 +128,45 @@ int nvmlDeviceGetClockInfo(gpu *handle, int clock, unsigned *mhz) {
 int nvmlDeviceGetCurrentClocksEventReasons(gpu *handle, uint64_t *reasons) {
     *reasons = handle->reasons.value;
     return (int)handle->reasons.error;
+}
+
+int nvmlDeviceGetPowerManagementLimit(gpu *handle, unsigned *milliwatts) {
+    return tell(&handle->power_limit, milliwatts);
+}
+
+int nvmlDeviceGetMaxClockInfo(gpu *handle, int clock, unsigned *mhz) {
+    return clock == 1 ? tell(&handle->highest_clock, mhz) : INVALID_ARGUMENT;
+}
+
+int nvmlDeviceGetMigMode(gpu *handle, unsigned *mode, unsigned *pending) {
+    *pending = (unsigned)handle->mig.value;
+    return tell(&handle->mig, mode);
+}
+
+int nvmlDeviceGetEccMode(gpu *handle, unsigned *mode, unsigned *pending) {
+    *pending = (unsigned)handle->ecc.value;
+    return tell(&handle->ecc, mode);
+}
+
+int nvmlDeviceGetPersistenceMode(gpu *handle, unsigned *mode) { return tell(&handle->persistence, mode); }
+
+int nvmlDeviceGetComputeMode(gpu *handle, unsigned *mode) { return tell(&handle->compute_mode, mode); }
+
+int nvmlDeviceGetCurrPcieLinkWidth(gpu *handle, unsigned *lanes) { return tell(&handle->lanes, lanes); }
+
+typedef struct {
+    unsigned pid;
+    uint64_t memory;
+    unsigned instance, compute_instance;
+} process;
+
+int nvmlDeviceGetComputeRunningProcesses_v3(gpu *handle, unsigned *count, process *processes) {
+    unsigned found = 0, room = *count;
+    for (int index = 0; index < 2; index++) {
+        if (!handle->processes[index]) continue;
+        if (found < room) processes[found] = (process){.pid = handle->processes[index]};
+        found++;
+    }
+    *count = found;
+    return found > room ? INSUFFICIENT_SIZE : SUCCESS;
 }

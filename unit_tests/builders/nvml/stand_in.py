@@ -36,23 +36,35 @@ class StandInGpu:
     energy_per_reading: int = 0
     capability_major: int = 8
     capability_minor: int = 9
+    power_limit: int | type[pynvml.NVMLError] = 72_000
+    highest_clock: int | type[pynvml.NVMLError] = 2_040
+    mig: int | type[pynvml.NVMLError] = pynvml.NVMLError_NotSupported
+    ecc: int | type[pynvml.NVMLError] = 1
+    persistence: int | type[pynvml.NVMLError] = 0
+    compute_mode: int | type[pynvml.NVMLError] = 0
+    lanes: int | type[pynvml.NVMLError] = 8
+    processes: tuple[int, ...] = ()
 
 
 class _Answer(ctypes.Structure):
     _fields_ = (("value", ctypes.c_uint64), ("error", ctypes.c_uint32))
 
 
-_ANSWERS = ("utilisation", "memory", "power", "energy", "temperature", "clock", "reasons")
+_READINGS = ("utilisation", "memory", "power", "energy", "temperature", "clock", "reasons")
+_FACTS = ("power_limit", "highest_clock", "mig", "ecc", "persistence", "compute_mode", "lanes")
+_ANSWERS = (*_READINGS, *_FACTS)
 
 
 class _Gpu(ctypes.Structure):
     _fields_ = (
         ("name", ctypes.c_char * 96),
         ("uuid", ctypes.c_char * 96),
-        *((name, _Answer) for name in _ANSWERS),
+        *((name, _Answer) for name in _READINGS),
         ("energy_per_reading", ctypes.c_uint64),
         ("capability_major", ctypes.c_uint32),
         ("capability_minor", ctypes.c_uint32),
+        *((name, _Answer) for name in _FACTS),
+        ("processes", ctypes.c_uint32 * 2),
     )
 
 
@@ -86,13 +98,13 @@ class StandInNvml:
             self.set(place, **{name: value for name, value in vars(gpu).items() if name != "is_part"})
         self._set("count", sum(not gpu.is_part for gpu in gpus))
 
-    def set(self, place: int, **values: str | int | type[pynvml.NVMLError]) -> None:
+    def set(self, place: int, **values: str | int | tuple[int, ...] | type[pynvml.NVMLError]) -> None:
         """Change what the GPU in this place answers from now on."""
         for name, value in values.items():
             gpu = self._gpus[place]
             if isinstance(value, str):
                 setattr(gpu, name, value.encode())
-            elif name not in _ANSWERS:
+            elif isinstance(value, tuple) or name not in _ANSWERS:
                 setattr(gpu, name, value)
             elif isinstance(value, int):
                 setattr(gpu, name, _Answer(value, 0))

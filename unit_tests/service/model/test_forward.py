@@ -20,7 +20,9 @@ import service.model.compiled
 import service.model.compiler
 import service.model.forward
 import service.settings
+from perf_tests.targets import CLASSIFIER
 from service.images import Pixels
+from service.model.cache import find_or_build
 from service.model.classifier import Classifier
 from service.model.compiled import CompiledNetwork, CompilingEngine, load_package, split_sizes
 from service.model.compiler import CompileJob
@@ -103,6 +105,24 @@ def test_the_compiled_network_answers_as_the_network(
     assert isinstance(again, CompiledNetwork)
     torch.testing.assert_close(again(images), forward(images), rtol=0, atol=0)
     assert caplog.text == ""
+
+
+@pytest.mark.slow
+def test_a_pass_that_a_graph_can_be_made_of_answers_as_any_other(
+    settings: Settings, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch runs it otherwise: no run waits for the one before."""
+    entries: list[Path] = []
+
+    def find(*arguments: Any, **options: Any) -> Path:
+        entries.append(find_or_build(*arguments, **options))
+        return entries[-1]
+
+    monkeypatch.setattr(service.model.forward, "find_or_build", find)
+    forward = load_forward(settings.model_copy(update={"engine": "inductor"}), _CPU, "float32")
+    recordable = load_package(entries[0] / "2", "inductor", "float32", _CPU, recordable=True)
+    for pair in (images[:2], images[2:4]):
+        torch.testing.assert_close(recordable(pair), forward(pair), rtol=0, atol=0)
 
 
 def test_in_bfloat16_the_default_model_is_compiled_and_knows_the_cat(
@@ -291,16 +311,20 @@ def test_compilers_share_the_cores(settings: Settings, tmp_path: Path, monkeypat
         load_forward(settings.model_copy(update={"engine": "openvino"}), _CPU, "float32")
 
 
-def _key(settings: Settings, precision: Precision, monkeypatch: pytest.MonkeyPatch) -> str:
+class _AskedError(Exception):
+    """The cache was asked for an entry."""
+
+
+def _key(settings: Settings, precision: Precision, monkeypatch: pytest.MonkeyPatch, device: torch.device = _CPU) -> str:
     keys: list[Mapping[str, object]] = []
 
     def find(_: Path, key: Mapping[str, object], *__: Any, **___: Any) -> Path:
         keys.append(key)
-        return Path("/no/entry")
+        raise _AskedError
 
     monkeypatch.setattr(service.model.forward, "find_or_build", find)
-    with suppress(EngineError):  # there is no such entry to load
-        load_forward(settings, _CPU, precision)
+    with suppress(_AskedError):
+        load_forward(settings, device, precision)
     [key] = keys
     return json.dumps(key, sort_keys=True)
 
@@ -336,6 +360,23 @@ def test_everything_that_changes_the_compiled_model_changes_its_key(
             keys.append(_key(settings, "float32", patch))
     assert len(set(keys)) == len(keys)
     assert _key(settings.model_copy(update={"port": 9000}), "float32", monkeypatch) == keys[0], "the rest doesn't count"
+
+
+def test_gpus_of_one_kind_share_the_compiled_model(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's workers on each of them, and the model's own worker, which names none."""
+    kinds = {None: "NVIDIA L4", 0: "NVIDIA L4", 1: "NVIDIA L4", 2: "NVIDIA L40"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: kinds[device.index])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 9))
+    keys = [
+        _key(settings, "bfloat16", monkeypatch, torch.device(name)) for name in ("cuda", "cuda:0", "cuda:1", "cuda:2")
+    ]
+    assert keys[0] == keys[1] == keys[2] != keys[3]
+
+
+def test_a_start_has_more_time_than_compiling_may_take() -> None:
+    """A worker may wait for another one's compiler to give up, and then loads the model without compiling it."""
+    start_timeout_s = load_settings([], "unit_tests").start_timeout_s
+    assert 2 * service.model.forward._COMPILE_TIMEOUT_S < start_timeout_s < CLASSIFIER.ready_deadline_s
 
 
 @pytest.mark.parametrize(
@@ -412,7 +453,7 @@ def test_on_a_gpu_a_batch_is_filled_up_to_the_next_size(
     """One forward pass for any batch up to the largest size, and each image's own logits. Here on a CPU."""
     computed: list[int] = []
 
-    def load(package: Path, *_: object) -> Callable[[torch.Tensor], torch.Tensor]:
+    def load(package: Path, *_: object, **__: object) -> Callable[[torch.Tensor], torch.Tensor]:
         def forward(images: torch.Tensor) -> torch.Tensor:
             assert images.shape == (int(package.name), 2, 2, 3)
             computed.append(len(images))
