@@ -18,6 +18,7 @@ from service.images import gif, jpeg, png, webp
 from service.images.colours import flatten, is_plain_rgb
 from service.images.errors import CorruptImageError, EmptyImageError, ImageTooLargeError, UnsupportedImageError
 from service.images.parts import ImageParts
+from service.images.resizing import resize
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 # Those whose files are read part by part before Pillow gets them.
@@ -70,13 +71,12 @@ class ImageReader:
             self._check_size(*webp.read_size(data))
         parts = _open(data)
         image = parts.image
-        width, height = image.size
-        self._check_size(width, height)
+        self._check_size(*image.size)
         if any(tile.codec_name == "bmp_rle" for tile in image.tile):
             # Pillow unpacks it in Python, pixel by pixel: one kilobyte could hold this process up for seconds.
             raise UnsupportedImageError("run-length coded BMP files are not supported; send it uncompressed, or as PNG")
         try:
-            crop = self._crop(self._load(parts), min(width, height))
+            crop = self._crop(self._load(parts))
         except _DECODE_ERRORS as error:
             raise CorruptImageError(f"the {image.format} image is truncated or corrupt: {error}") from None
         return np.asarray(crop if parts.upright is None else crop.transpose(parts.upright))
@@ -102,16 +102,9 @@ class ImageReader:
             return whole
         return parts.image
 
-    def _crop(self, image: Image.Image, shorter_side: int) -> Image.Image:
-        """The centre in the model's size.
-
-        Parameters
-        ----------
-        shorter_side:
-            Before the image was scaled down while it was decoded.
-        """
-        scale = min(image.size) / shorter_side
-        side = shorter_side * self.crop_fraction * scale
+    def _crop(self, image: Image.Image) -> Image.Image:
+        """The centre in the model's size."""
+        side = min(image.size) * self.crop_fraction
         left, top = (image.width - side) / 2, (image.height - side) / 2
         if not is_plain_rgb(image):
             # Bicubic interpolation looks at two pixels beyond the box, in the size of the result.
@@ -120,8 +113,7 @@ class ImageReader:
             right, bottom = math.ceil(left + side) + margin, math.ceil(top + side) + margin
             image = flatten(image, (x, y, min(image.width, right), min(image.height, bottom)))
             left, top = left - x, top - y
-        box = (left, top, left + side, top + side)
-        return image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
+        return resize(image, left, top, side, self.size)
 
 
 def _open(data: bytes) -> ImageParts:
