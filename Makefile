@@ -9,7 +9,7 @@ LOCKS := requirements.lock requirements-gate.lock requirements-dev.lock
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow test-browser test-wheel soak fuzz overload kills mutants perf perf-quick perf-plain compare-engines profile gpu-check screenshots calibrate accept serve check lock
+.PHONY: help setup test test-slow test-browser test-wheel soak fuzz overload kills mutants demo perf perf-quick perf-plain compare-engines profile gpu-check screenshots calibrate accept serve check lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -51,6 +51,9 @@ kills: $(READY) ## kill runs of the suite at random moments, as in: make kills A
 
 mutants: $(READY) ## change the code in one place at a time, and list the changes that no test notices
 	$(BIN)/python -m tools.mutants $(ARGS)
+
+demo: $(READY) ## plant a slowdown in a clone, and see what the gate says of it
+	$(BIN)/python -m tools.demo $(ARGS)
 
 perf: $(READY) ## measure every cell and compare with this machine's baseline
 	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)
