@@ -94,7 +94,10 @@ def test_the_gate_finds_what_was_planted_and_names_the_stage(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_demo_that_is_stopped_leaves_no_process_and_no_file(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
     """While the servers of both sides start."""
     temporary = tmp_path / "temporary"
 
@@ -104,11 +107,11 @@ def test_ctrl_c_leaves_no_process_and_no_file(tmp_path: Path) -> None:
     with start(temporary, tmp_path / "report") as demo:
         try:
             wait_until(are_servers_running, "a server runs", deadline_s=300)
-            demo.send_signal(signal.SIGINT)
+            demo.send_signal(number)
             output, _ = demo.communicate(timeout=60)
         finally:
             demo.kill()  # or the context would wait for a demo that has outlived its signal
-    assert demo.returncode == 130, output
-    assert "the clone and what ran in it are removed" in output
-    assert not list(temporary.iterdir())
-    assert not commands_below(temporary)
+    assert demo.returncode == status, output
+    assert ("the clone and what ran in it are removed" in output) is (number is signal.SIGINT)
+    wait_until(lambda: not commands_below(temporary), "its processes are gone")
+    wait_until(lambda: not list(temporary.iterdir()), "its files are gone")
