@@ -56,7 +56,7 @@ class TestPlanting:
         assert git(clone, "rev-parse", "HEAD~1") == git(ROOT, "rev-parse", "HEAD")
         assert git(clone, "diff", "--name-only", "HEAD~1") == "service/model/classifier.py"
         assert git(clone, "status", "--porcelain") == ""
-        assert git(clone, "log", "-1", "--format=%s") == "Make predict take 50% longer"
+        assert git(clone, "log", "-1", "--format=%s") == "Make predict take twice as long"
 
     def test_a_folder_without_git_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DemoError, match="the demo clones the repository that it lies in: git rev-parse failed"):
