@@ -9,7 +9,7 @@ LOCKS := requirements.lock requirements-gate.lock requirements-dev.lock
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow test-browser test-wheel soak fuzz overload kills mutants perf perf-quick perf-plain compare-engines profile gpu-check screenshots calibrate accept serve check lock
+.PHONY: help setup test test-slow test-browser test-wheel soak fuzz overload kills mutants demo perf perf-quick perf-plain compare-engines profile gpu-check screenshots calibrate accept serve check dist lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -52,6 +52,9 @@ kills: $(READY) ## kill runs of the suite at random moments, as in: make kills A
 mutants: $(READY) ## change the code in one place at a time, and list the changes that no test notices
 	$(BIN)/python -m tools.mutants $(ARGS)
 
+demo: $(READY) ## plant a slowdown in a clone, and see what the gate says of it
+	$(BIN)/python -m tools.demo $(ARGS)
+
 perf: $(READY) ## measure every cell and compare with this machine's baseline
 	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)
 
@@ -88,7 +91,7 @@ accept: $(READY) ## measure and store a baseline for this class of machine
 serve: $(READY) ## start the server on http://127.0.0.1:8000
 	$(BIN)/python -m service.server $(ARGS)
 
-check: $(READY) ## lint, types, import contracts and lock files
+check: $(READY) ## lint, types, import contracts, lock files, workflows and distributions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -97,9 +100,19 @@ check: $(READY) ## lint, types, import contracts and lock files
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
 	$(BIN)/zizmor --offline --quiet --pedantic .github/workflows action.yml
+	$(MAKE) --no-print-directory dist DIST=build/dist
+	rm -rf build/dist
+
+# Without a network. The wheel is made from the source distribution, so that both are known to be complete.
+DIST := dist
+
+dist: $(READY) ## build the wheel and the source distribution into dist/
+	rm -rf $(DIST)
+	$(BIN)/pyproject-build --config-setting=quiet=true --no-isolation --outdir $(DIST)
+	$(BIN)/twine check --strict $(DIST)/*
 
 # A pin stays as it is where pyproject.toml allows it; `make lock ARGS=--upgrade` takes the newest of all.
-# The constraint brings back for which platform torch wants a package; pip-compile forgets it.
+# The constraint brings back for which platform torch or twine wants a package; pip-compile forgets it.
 COMPILE = CUSTOM_COMPILE_COMMAND='make lock  \# $(strip $(1))' $(BIN)/pip-compile --quiet --constraint requirements-linux.txt $(ARGS)
 
 lock: $(READY) ## renew the lock files from pyproject.toml

@@ -6,4 +6,4 @@ PYTEST_DONT_REWRITE: `pytest-benchmark compare` imports a project's conftest.py,
 looks for plugins. Without this word pytest then warns, which ends the command where warnings are errors.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -41,14 +41,14 @@ def run(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from what git knows, without what an earlier build has left."""
+    """Built as a release is, from the source distribution, of what git knows: an earlier build has left nothing."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in run(ROOT, "git", "ls-files", "servegate", "pyproject.toml", "README.md", "LICENSE").stdout.splitlines():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    built = run(folder, sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "dist", ".")
-    assert built.returncode == 0, built.stderr
-    (file,) = (folder / "dist").iterdir()
+    built = run(folder, sys.executable, "-m", "build", "--no-isolation", "--outdir", "dist")
+    assert built.returncode == 0, built.stdout + built.stderr
+    (file,) = (folder / "dist").glob("*.whl")
     return file
 
 
