@@ -25,7 +25,21 @@ NOT_SETTINGS = {"perf_cell", "perf_target", "perf_tests"}
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS: dict[str, str] = dict(re.findall(r"^([a-z-]+):.*##.*\n((?:\t.*\n)*)", MAKEFILE, re.MULTILINE))
 # Programs that are not this project's; the pages use them as their own manuals have it.
-OTHERS = {".", "curl", "docker", "echo", "export", "locust", "nvidia-smi", "poetry", "tar", "true", "uv", "xdg-open"}
+OTHERS = {
+    ".",
+    "curl",
+    "docker",
+    "echo",
+    "export",
+    "locust",
+    "nvidia-smi",
+    "pipx",
+    "poetry",
+    "tar",
+    "true",
+    "uv",
+    "xdg-open",
+}
 PIP = {"download", "install", "wheel"}
 
 
