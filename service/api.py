@@ -21,7 +21,6 @@ from service.stages import BatchStages, StageTimer, server_timing
 from service.transport.batching import FairShareLoop
 from service.transport.request_table import RequestTable
 from service.transport.worker_details import WorkerDetails
-from service.web.image_request import ImageFromRequest
 
 _LOG = logging.getLogger(__name__)
 # Where workers compute on the CPU, the HTTP process must come first under full load: its work is short, and all
@@ -43,8 +42,8 @@ def _step_back() -> None:
 class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no types
     """Image in, labels with probabilities out.
 
-    A dependency of the endpoint decodes the image in the HTTP process and refuses a bad one there, so that it can't
-    fail the batch that it would have joined.
+    The endpoint (`service.web.image_request`) decodes the image in the HTTP process. A bad one is refused there, so it
+    can't fail the batch that it would have joined.
     """
 
     def __init__(self, settings: Settings, table: RequestTable, details: WorkerDetails) -> None:
@@ -82,10 +81,6 @@ class ImageClassifierAPI(LitAPI):  # type: ignore[misc]  # litserve ships no typ
         self._details.tell({**self._classifier.details, "threads": self._settings.threads_per_worker})
         # SIGTERM may reach the whole group, too. Until here it ends the worker at once.
         signal.signal(signal.SIGTERM, lambda *_: self.loop.stop())
-
-    def decode_request(self, request: ImageFromRequest) -> object:
-        """Return the input as it is: LitServe reads the annotation, which makes FastAPI decode the image."""
-        return request
 
     def batch(self, inputs: Sequence[int], stages: BatchStages) -> Pixels:
         """Copy the images of n requests out of the table: uint8 of shape (n, size, size, 3).

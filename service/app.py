@@ -23,7 +23,7 @@ from service.transport.supervision import WorkerSupervisor
 from service.transport.worker_details import WorkerDetails
 from service.web.admission import Admission
 from service.web.head import HeadAsGet
-from service.web.image_request import Intake
+from service.web.image_request import Intake, answer_image_request
 from service.web.openapi import describe
 from service.web.protocol import BoundedHttp, raise_file_limit
 
@@ -67,12 +67,15 @@ def build_server(settings: Settings) -> ClassifierServer:
         decoders=ThreadPoolExecutor(settings.decoding_threads, "decode"),
         table=table,
     )
-    _add_endpoints(server.app)
+    server.app.state.transport = server.table_transport
+    _add_endpoints(server.app, api.api_path)
     describe(server.app, api.api_path)
     return server
 
 
-def _add_endpoints(app: FastAPI) -> None:
+def _add_endpoints(app: FastAPI, path: str) -> None:
+    app.add_route(path, answer_image_request, methods=["POST"])
+
     @app.get("/live")
     def live_endpoint() -> Response:
         return Response("ok")

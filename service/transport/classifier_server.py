@@ -30,6 +30,8 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
     ----------
     table:
         The requests in flight.
+    table_transport:
+        Answers them.
     dealer:
         Deals connections to the HTTP processes.
     http_processes:
@@ -44,7 +46,7 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
         self.dealer = ConnectionDealer(api_processes)
         self.http_processes: tuple[Any, ...] = ()
         self._details = details
-        self._table_transport = TableTransport(table, api_processes, api.encode_response)
+        self.table_transport = TableTransport(table, api_processes, api.encode_response)
         # `WorkerSupervisor` does this instead.
         self._monitor_workers = False
 
@@ -63,6 +65,9 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
     def model_metadata(self, none: None) -> None:
         """Ignore what LitServe's constructor sets: before a worker has loaded the model there is nothing to say."""
 
+    def _register_api_endpoints(self, lit_api: LitAPI, request_type: object, response_type: object) -> None:
+        """Add no endpoint that predicts: `service.app` adds its own."""
+
     def _init_manager(self, num_api_servers: int) -> SyncManager:
         # LitServe talks to the manager's process until the very end. SIGTERM may reach the whole process group, and the
         # new process inherits that it is blocked.
@@ -71,8 +76,7 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
             manager: SyncManager = super()._init_manager(num_api_servers)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self.litapi_request_queues[self.lit_api.api_path] = self._table_transport
-        self._transport = self._table_transport
+        self._transport = self.table_transport
         return manager
 
     def _start_server(

@@ -1,8 +1,8 @@
-"""TableTransport: LitServe's request queue and its transport of answers in one, on top of the request table.
+"""TableTransport: from the endpoint to a worker and back, on top of the request table, as LitServe's transport.
 
-It replaces queues that live in a process of their own and take six messages a request. There, a worker that is killed
-loses the requests that were on their way to it. Here, a killed worker costs no other request anything, and its own
-requests are answered at once.
+It replaces LitServe's queues, which live in a process of their own and take six messages a request. There, a worker
+that is killed loses the requests that were on their way to it. Here, a killed worker costs no other request anything,
+and its own requests are answered at once.
 """
 
 import asyncio
@@ -14,13 +14,12 @@ import socket
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from fastapi import Request, Response
 from litserve.transport.base import MessageTransport
-from litserve.utils import LitAPIStatus, LoopResponseType
 
 from service import metrics
 from service.images import Pixels
@@ -56,18 +55,16 @@ class DecodedImage:
 
     slot: int
     deadline_s: float
-    # LitServe formats each request for a debug line that is hardly ever written. Without repr=False that would format a
-    # whole array.
-    pixels: Pixels = field(repr=False)
-    decoding: StageTimer = field(repr=False)
-    request: Request = field(repr=False)
+    pixels: Pixels
+    decoding: StageTimer
+    request: Request
 
 
 Encode = Callable[[Probabilities, dict[str, Any]], Response]
 
 
 class TableTransport(MessageTransport):  # type: ignore[misc]  # litserve ships no types
-    """Takes requests as LitServe's request queue does, and answers as LitServe's transport does.
+    """Takes decoded images, and answers each with a future.
 
     Ten times a second the HTTP process looks for requests whose worker has ended, whose deadline has passed or whose
     client has disconnected. It answers each of them then, and no worker predicts them unless it has already begun.
@@ -86,28 +83,25 @@ class TableTransport(MessageTransport):  # type: ignore[misc]  # litserve ships 
         self._wakeups = [socket.socketpair() for _ in range(processes)]
         for end in chain.from_iterable(self._wakeups):
             weakref.finalize(self, end.close)
-        self._waiting: dict[int, tuple[str, DecodedImage]] = {}
-        # `areceive` makes it, in the HTTP process and with its event loop.
-        self._replies: asyncio.Queue[tuple[str, tuple[Response, str, LoopResponseType, None]]] | None = None
+        self._waiting: dict[int, tuple[asyncio.Future[Response], DecodedImage]] = {}
 
-    # LitServe calls these in an HTTP process.
+    # An HTTP process calls these.
 
-    def put(self, item: tuple[int, str, float, DecodedImage]) -> None:
-        """Queue a request. LitServe's item is (number of the HTTP process, id, time, request)."""
-        _, uid, _, image = item
-        self._waiting[image.slot] = uid, image
+    def submit(self, image: DecodedImage) -> "asyncio.Future[Response]":
+        """Queue a request, and promise its answer."""
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting[image.slot] = answer, image
         self._table.queue(image.slot, image.pixels)
+        return answer
 
     async def areceive(self, consumer_id: int, timeout: float | None = None, block: bool = True) -> Any:  # noqa: ARG002
-        """Wait for the next answer. LitServe's item is (id of the request, (response, status, type, worker))."""
-        if self._replies is None:
-            self._replies = asyncio.Queue()
-            self._attendant = asyncio.create_task(self._attend(consumer_id))
-            self._attendant.add_done_callback(_end_process_on_failure)
+        """Attend to the requests of an HTTP process until it ends: LitServe awaits answers here, and gets none."""
         try:
-            return await self._replies.get()
-        except asyncio.CancelledError:
-            self._attendant.cancel()
+            await self._attend(consumer_id)
+        except Exception:
+            # No request could be answered any more.
+            _LOG.critical("the requests in flight can't be looked after", exc_info=True)
+            signal.raise_signal(signal.SIGTERM)
             raise
 
     def close(self, send_sentinel: bool = True) -> None:
@@ -133,9 +127,9 @@ class TableTransport(MessageTransport):  # type: ignore[misc]  # litserve ships 
             loop.remove_reader(wakeup)
 
     def _reply(self, slot: int, response: Response) -> None:
-        assert self._replies is not None, "made by areceive"
-        uid, _ = self._waiting.pop(slot)
-        self._replies.put_nowait((uid, (response, LitAPIStatus.OK, LoopResponseType.REGULAR, None)))
+        answer, _ = self._waiting.pop(slot)
+        if not answer.done():  # it is cancelled where the HTTP process has to end before its requests do
+            answer.set_result(response)
 
     def _fetch(self, process: int) -> None:
         for answer in self._table.fetch(process):
@@ -204,13 +198,6 @@ def refusal(status: int, detail: str) -> Response:
     """Make an answer with a sentence for the client, in the form of FastAPI's HTTPException."""
     body = json.dumps({"detail": detail})
     return Response(body, status, RETRY_AFTER if status == 503 else None, media_type="application/json")
-
-
-def _end_process_on_failure(attendant: "asyncio.Task[None]") -> None:
-    """End this HTTP process when its attendant has failed: it could not answer any request any more."""
-    if not attendant.cancelled() and (error := attendant.exception()):
-        _LOG.critical("the requests in flight can't be looked after", exc_info=error)
-        signal.raise_signal(signal.SIGTERM)
 
 
 def _is_alive(process: int) -> bool:

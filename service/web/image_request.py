@@ -1,12 +1,15 @@
-"""An HTTP request to one decoded image. Runs in the HTTP process, so a bad request never reaches a batch."""
+"""The endpoint that predicts: from an HTTP request to one decoded image, and to the answer.
+
+It runs in the HTTP process, so a bad request never reaches a batch.
+"""
 
 import asyncio
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import HTTPException, Request, Response
 
 from service import metrics
 from service.images import (
@@ -20,10 +23,11 @@ from service.images import (
 )
 from service.stages import StageTimer
 from service.transport.request_table import RequestTable
-from service.transport.table_transport import RETRY_AFTER, DecodedImage
+from service.transport.table_transport import RETRY_AFTER, DecodedImage, TableTransport
 from service.web.body import read_body
 from service.web.image_file import find_image_file
 
+_LOG = logging.getLogger(__name__)
 _STATUS_OF = {
     EmptyImageError: 422,
     CorruptImageError: 422,
@@ -50,6 +54,24 @@ class Intake:
     def max_body_bytes(self) -> int:
         """base64 is four thirds of the file; its line breaks, and '/' and '+' as some write them in JSON, take more."""
         return self.max_image_bytes * 3 // 2 + 1_024
+
+
+async def answer_image_request(request: Request) -> Response:
+    """Answer one request. A plain route of Starlette's calls this, see docs/decisions (a plain route).
+
+    Raises
+    ------
+    fastapi.HTTPException
+        See `read_image_request`; 500 for an error of the service itself.
+    """
+    transport: TableTransport = request.app.state.transport
+    try:
+        return await transport.submit(await read_image_request(request))
+    except HTTPException:
+        raise
+    except Exception:
+        _LOG.exception("a request could not be answered")
+        raise HTTPException(500, "the service has failed on this request") from None
 
 
 async def read_image_request(request: Request) -> DecodedImage:
@@ -83,11 +105,8 @@ async def read_image_request(request: Request) -> DecodedImage:
     except BaseException:
         intake.table.withdraw(slot)
         raise
-    # No await between here and `TableTransport.put`: a cancellation would leak the slot.
+    # No await between here and `TableTransport.submit`: a cancellation would leak the slot.
     return DecodedImage(slot, deadline_s, pixels, decoding, request)
-
-
-ImageFromRequest = Annotated[DecodedImage, Depends(read_image_request)]
 
 
 def decode_body(body: bytes, content_type: str, intake: Intake) -> Pixels:

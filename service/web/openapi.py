@@ -1,7 +1,7 @@
 """What `/openapi.json` says: every endpoint with each status that it answers.
 
-FastAPI would describe what it derives from the code; LitServe gives it a handler without types, and the errors come
-from middlewares, a dependency and other processes.
+FastAPI would describe what it derives from the code. The endpoint is a plain route, and its errors come from middlewares
+and other processes, too.
 """
 
 from collections.abc import Mapping

@@ -10,20 +10,18 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 from queue import Queue
-from typing import Annotated, Any
+from typing import Any
 
 import litserve
 import litserve.server
 import pytest
 from asgi_lifespan import LifespanManager
-from fastapi import Depends, Response
 from httpx import ASGITransport, AsyncClient
 from httpx import Response as Answer
 from litserve import LitAPI, LitServer
 from litserve.callbacks import CallbackRunner
 from litserve.loops import LitLoop, inference_worker
 from litserve.transport.base import MessageTransport
-from litserve.utils import LitAPIStatus, LoopResponseType
 from packaging.requirements import Requirement
 
 import service.transport
@@ -33,40 +31,31 @@ _HTTP_PROCESS = 3
 _WORKER = 7
 
 
-async def _read() -> str:
-    return "what the dependency has read"
-
-
 class _Api(LitAPI):  # type: ignore[misc]  # litserve ships no types
     """Is put together and set up; nothing else of it is called."""
 
     def setup(self, device: str) -> None:
         self.name = f"an API on {device}"
 
-    def decode_request(self, request: Annotated[str, Depends(_read)]) -> str:
-        return request
-
     def predict(self, x: object) -> object:
         raise AssertionError(x)
 
 
 class _Transport(MessageTransport):  # type: ignore[misc]
-    """LitServe's request queue and transport in one; each request is answered at once with its own text."""
+    """LitServe's transport; no answer ever comes."""
 
     def __init__(self) -> None:
-        self.put_items: list[Any] = []
         self.sent: list[Any] = []
-        self.consumers: set[int] = set()
-        self._answers: asyncio.Queue[Any] = asyncio.Queue()
-
-    def put(self, item: Any) -> None:
-        self.put_items.append(item)
-        answer = Response(f"answer to {item[3]}", 202)
-        self._answers.put_nowait((item[1], (answer, LitAPIStatus.OK, LoopResponseType.REGULAR, None)))
+        self.awaited: list[int] = []
+        self.cancelled: list[int] = []
 
     async def areceive(self, consumer_id: int) -> Any:
-        self.consumers.add(consumer_id)
-        return await self._answers.get()
+        self.awaited.append(consumer_id)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(consumer_id)
+            raise
 
     def send(self, item: Any, consumer_id: int) -> None:
         self.sent.append((consumer_id, item))
@@ -74,19 +63,18 @@ class _Transport(MessageTransport):  # type: ignore[misc]
 
 def _server(api: LitAPI, transport: _Transport, **options: Any) -> LitServer:
     server = LitServer(api, accelerator="cpu", **options)
-    server.litapi_request_queues[api.api_path] = transport
     server._transport = transport
     server.workers_setup_status = {}
     server.app.response_queue_id = _HTTP_PROCESS
     return server
 
 
-async def _post(server: LitServer, headers: dict[str, str] | None = None) -> Answer:
+async def _ask(server: LitServer, method: str, path: str, headers: dict[str, str] | None = None) -> Answer:
     async with (
         LifespanManager(server.app) as lifespan,
         AsyncClient(transport=ASGITransport(lifespan.app), base_url="http://test") as client,
     ):
-        return await client.post(server.lit_api.api_path, headers=headers)
+        return await client.request(method, path, headers=headers)
 
 
 def test_the_installed_version_is_one_of_those_that_are_allowed() -> None:
@@ -108,23 +96,35 @@ def test_the_list_names_all_that_the_service_imports_from_litserve() -> None:
         if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "litserve"
         for name in node.names
     }
-    assert len(imported) >= 7
+    assert len(imported) >= 4
     missing = {name for name in imported if f"{name}" not in str(service.transport.__doc__)}
     assert not missing, f"the list in service/transport/__init__.py doesn't name {', '.join(sorted(missing))}"
 
 
 @pytest.mark.anyio
-async def test_2_and_3_a_request_goes_into_the_queue_and_its_answer_comes_from_the_transport() -> None:
+async def test_2_a_method_of_its_own_adds_the_endpoint() -> None:
+    registered: list[LitAPI] = []
+
+    class WithoutEndpoint(LitServer):  # type: ignore[misc]
+        def _register_api_endpoints(self, lit_api: LitAPI, request_type: object, response_type: object) -> None:
+            registered.append(lit_api)
+
+    api = _Api()
+    server = WithoutEndpoint(api, accelerator="cpu")
+    assert registered == [api], "the constructor doesn't call _register_api_endpoints for its API any more"
+    server._transport, server.app.response_queue_id = _Transport(), _HTTP_PROCESS
+    answer = await _ask(server, "POST", api.api_path)
+    assert answer.status_code == 404, "LitServe adds the endpoint elsewhere than in _register_api_endpoints now"
+
+
+@pytest.mark.anyio
+async def test_3_and_5_an_http_process_awaits_answers_by_its_number_until_it_ends() -> None:
     transport = _Transport()
-    answer = await _post(_server(_Api(), transport))
-    assert len(transport.put_items) == 1, "the endpoint doesn't put requests into litapi_request_queues[api_path]"
-    [(process, uid, put_at_s, request)] = transport.put_items
-    assert (process, type(uid), type(put_at_s), type(request)) == (_HTTP_PROCESS, str, float, str), (
-        "what the endpoint puts into its queue is not (HTTP process, id, time, request) any more"
-    )
-    assert (answer.status_code, answer.text) == (202, f"answer to {request}"), (
-        "what areceive returns, (id, (response, status, type, worker)), isn't the request's answer any more"
-    )
+    async with LifespanManager(_server(_Api(), transport).app):
+        await asyncio.sleep(0)
+        assert transport.awaited == [_HTTP_PROCESS], "areceive isn't awaited once, with the app's response_queue_id"
+        assert transport.cancelled == []
+    assert transport.awaited == transport.cancelled, "areceive isn't cancelled at the end of the HTTP process"
 
 
 def test_4_a_transport_is_what_has_send_areceive_and_close() -> None:
@@ -133,25 +133,9 @@ def test_4_a_transport_is_what_has_send_areceive_and_close() -> None:
 
 
 @pytest.mark.anyio
-async def test_5_the_app_knows_the_number_of_its_http_process() -> None:
-    transport = _Transport()
-    await _post(_server(_Api(), transport))
-    assert transport.consumers == {_HTTP_PROCESS}, "app.response_queue_id is not the number that areceive gets"
-
-
-@pytest.mark.anyio
-async def test_6_the_annotation_of_decode_request_is_resolved_in_the_http_process() -> None:
-    transport = _Transport()
-    await _post(_server(_Api(), transport))
-    assert transport.put_items[0][3] == "what the dependency has read", (
-        "the endpoint doesn't take its parameter from the annotation of LitAPI.decode_request any more"
-    )
-
-
-@pytest.mark.anyio
-async def test_7_authorize_replaces_the_check_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_6_authorize_replaces_the_check_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litserve.server, "LIT_SERVER_API_KEY", "secret")
-    refused = await _post(_server(_Api(), _Transport()), {"X-API-Key": "wrong"})
+    refused = await _ask(_server(_Api(), _Transport()), "GET", "/health", {"X-API-Key": "wrong"})
     assert refused.status_code == 401, "LIT_SERVER_API_KEY is not the key that LitServe checks any more"
 
     async def admit() -> None:
@@ -159,8 +143,8 @@ async def test_7_authorize_replaces_the_check_of_the_key(monkeypatch: pytest.Mon
 
     api = _Api()
     api.authorize = admit
-    answer = await _post(_server(api, _Transport()))
-    assert answer.status_code == 202, "LitAPI.authorize doesn't replace LitServe's own check of the key any more"
+    answer = await _ask(_server(api, _Transport()), "GET", "/health")
+    assert answer.status_code == 503, "LitAPI.authorize doesn't replace LitServe's own check of the key any more"
 
 
 class _Loop(LitLoop):  # type: ignore[misc]
@@ -195,11 +179,11 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> _Loop:
     return loop
 
 
-def test_8_a_worker_runs_its_loop_again_and_again(worked: _Loop) -> None:
+def test_7_a_worker_runs_its_loop_again_and_again(worked: _Loop) -> None:
     assert len(worked.calls) == 3, "a worker doesn't call LitLoop.run until that raises SystemExit any more"
 
 
-def test_9_a_worker_sends_nothing_by_itself() -> None:
+def test_8_a_worker_sends_nothing_by_itself() -> None:
     """What it sends comes from LitServe's own loops, and the service has none of them."""
     senders = {
         path.name
@@ -209,5 +193,5 @@ def test_9_a_worker_sends_nothing_by_itself() -> None:
     assert senders == {"base.py"}, f"LitServe sends answers in {senders}, and not only in loops/base.py"
 
 
-def test_10_the_loop_knows_the_number_of_its_worker(worked: _Loop) -> None:
+def test_9_the_loop_knows_the_number_of_its_worker(worked: _Loop) -> None:
     assert set(worked.workers) == {_WORKER}, "LitLoop.worker_id isn't the worker's number any more"

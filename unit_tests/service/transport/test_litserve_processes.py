@@ -106,7 +106,7 @@ def test_3_the_transport_is_closed_at_the_end(recording: _RecordingServer) -> No
 
 
 @pytest.mark.parametrize("monitored", [True, False])
-def test_11_litserve_does_not_watch_the_workers_if_it_is_told_so(monitored: bool, recording: _RecordingServer) -> None:
+def test_10_litserve_does_not_watch_the_workers_if_it_is_told_so(monitored: bool, recording: _RecordingServer) -> None:
     recording._monitor_workers = monitored
     _run(recording)
     assert ("_start_worker_monitoring" in recording.calls) == monitored, (
@@ -126,7 +126,7 @@ class _Context:
         return made
 
 
-def test_12_a_worker_can_be_started_anew(recording: _RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_11_a_worker_can_be_started_anew(recording: _RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     _run(recording)
     assert [worker.name for worker in recording.inference_workers] == ["worker"], (
         "LitServer.inference_workers is not the list of the workers' processes any more"
@@ -144,7 +144,7 @@ def test_12_a_worker_can_be_started_anew(recording: _RecordingServer, monkeypatc
     )
 
 
-def test_13_http_processes_are_forked_and_returned_and_have_a_time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_12_http_processes_are_forked_and_returned_and_have_a_time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing, "get_context", _Context)
     server, protocol = LitServer(_Api(), accelerator="cpu"), asyncio.Protocol
     server.uvicorn_graceful_timeout = 8
@@ -157,7 +157,7 @@ def test_13_http_processes_are_forked_and_returned_and_have_a_time_to_drain(monk
     assert {config.http for config in configs} == {protocol}, "LitServe doesn't pass keyword arguments to uvicorn now"
 
 
-def test_15_the_http_processes_get_the_sockets_and_a_number(
+def test_14_the_http_processes_get_the_sockets_and_a_number(
     recording: _RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uvicorn.Config, "bind_socket", lambda _: "the socket")
@@ -180,21 +180,21 @@ def test_15_the_http_processes_get_the_sockets_and_a_number(
     assert numbers == ["0", "1"], "LITSERVE_WORKER_ID doesn't hold the number of the HTTP process any more"
 
 
-def test_16_the_end_is_announced_before_any_process_is_ended(recording: _RecordingServer) -> None:
+def test_15_the_end_is_announced_before_any_process_is_ended(recording: _RecordingServer) -> None:
     _run(recording)
     assert recording.calls[-5:] == [
         "_perform_graceful_shutdown", "close", "terminate HTTP process", "terminate worker", "manager shutdown",
     ], "LitServer.run doesn't end by _perform_graceful_shutdown any more"  # fmt: skip
 
 
-def test_14_an_interrupted_server_drains(recording: _RecordingServer) -> None:
+def test_13_an_interrupted_server_drains(recording: _RecordingServer) -> None:
     _run(recording)
     assert recording.calls[-3:] == ["terminate HTTP process", "terminate worker", "manager shutdown"], (
         "LitServer.run doesn't end the HTTP processes first and then the workers on KeyboardInterrupt any more"
     )
 
 
-def test_14_a_worker_whose_setup_fails_ends_the_server(recording: _RecordingServer) -> None:
+def test_13_a_worker_whose_setup_fails_ends_the_server(recording: _RecordingServer) -> None:
     recording.worker_status = "error"
     with pytest.raises(RuntimeError, match="workers failed to start"):
         _run(recording)

@@ -15,7 +15,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from fastapi import Request, Response
-from litserve.utils import LitAPIStatus, LoopResponseType
 
 from service.images import Pixels
 from service.predictions import Probabilities
@@ -59,18 +58,26 @@ class _Exchange:
     def __init__(self) -> None:
         self.table = RequestTable(16, slots=8, processes=2, labels=1)
         self.transport = TableTransport(self.table, 2, _encode)
+        self._received: asyncio.Queue[tuple[str, Response]] = asyncio.Queue()
 
     def put(
         self, uid: str, *, time_left_s: float = _LONG_S, is_gone: bool = False, client: _Client | None = None
     ) -> int:
-        """A request, as LitServe puts it into its queue; its slot."""
+        """Submit a request whose answer will be received; its slot."""
+        slot, answer = self.submit(time_left_s, client or _Client(is_gone=is_gone))
+        answer.add_done_callback(lambda _: self._received.put_nowait((uid, answer.result())))
+        return slot
+
+    def submit(
+        self, time_left_s: float = _LONG_S, client: _Client | None = None
+    ) -> "tuple[int, asyncio.Future[Response]]":
+        """Submit a request, as the endpoint does; its slot and its answer."""
         slot = self.table.arrive(1)
         assert slot is not None
-        request = cast("Request", client or _Client(is_gone=is_gone))
+        request = cast("Request", client or _Client(is_gone=False))
         decoding = StageTimer("decode", 0.002, 0.001, 1e9)
         image = DecodedImage(slot, time.monotonic() + time_left_s, _PIXELS, decoding, request)
-        self.transport.put((1, uid, time.monotonic(), image))
-        return slot
+        return slot, self.transport.submit(image)
 
     def answer(self, slot: int, value: float) -> None:
         """As a worker's loop does when it has one request in its batch."""
@@ -78,22 +85,14 @@ class _Exchange:
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator["asyncio.Queue[tuple[str, Response]]"]:
-        """Answers as LitServe's task receives them."""
-        received: asyncio.Queue[tuple[str, Response]] = asyncio.Queue()
-
-        async def receive() -> None:
-            while True:
-                uid, (response, status, kind, _) = await self.transport.areceive(1)
-                assert (status, kind) == (LitAPIStatus.OK, LoopResponseType.REGULAR)
-                received.put_nowait((uid, response))
-
-        task = asyncio.create_task(receive())
+        """Answers as they come, while an HTTP process attends to its requests."""
+        task = asyncio.create_task(self.transport.areceive(1))
         await _until(lambda: self.table.is_open)
         try:
-            yield received
+            yield self._received
         finally:
             task.cancel()
-            await asyncio.wait([task])
+            await asyncio.gather(task, return_exceptions=True)
             await _until(lambda: not self.table.is_open)
 
 
@@ -177,6 +176,18 @@ async def test_an_answer_that_cannot_be_encoded_is_a_500_and_costs_no_other(capl
             "c": (200, b"2"),
         }
         assert "ZeroDivisionError: secret" in caplog.text
+
+
+async def test_a_request_that_is_not_awaited_any_more_costs_no_other() -> None:
+    """Its HTTP process has cancelled it: there is no time left for it to drain."""
+    exchange = _Exchange()
+    async with exchange.receiving() as received:
+        cancelled = exchange.submit()
+        cancelled[1].cancel()
+        slot = exchange.put("a")
+        exchange.table.take(9)
+        exchange.transport.answer([cancelled[0], slot], np.ones((2, 1), np.float32), _stages())
+        assert (await _next(received))[0] == "a"
 
 
 async def test_an_answer_wakes_the_http_processes_that_wait_for_it_and_no_other() -> None:

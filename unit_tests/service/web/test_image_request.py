@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI, Request
+from fastapi import Response as StarletteResponse
 from httpx import ASGITransport, AsyncClient, Response
 from PIL import Image
 
@@ -19,10 +20,9 @@ from perf_tests.photos import cat_jpeg
 from service.app import build_server
 from service.images import ImageReader
 from service.settings import load_settings
-from service.stages import StageTimer
 from service.transport.request_table import RequestTable
 from service.transport.table_transport import DecodedImage
-from service.web.image_request import ImageFromRequest, Intake
+from service.web.image_request import Intake, answer_image_request, read_image_request
 from tools.stress.image_files import encode, json_body, quadrants
 
 pytestmark = pytest.mark.anyio
@@ -45,13 +45,14 @@ def intake() -> Intake:
 
 @pytest.fixture
 def app(intake: Intake) -> FastAPI:
-    """An application with nothing but the dependency: it answers with the bytes of the pixels that it got."""
+    """An application that reads the request's image, and answers with the bytes of the pixels that it got."""
     app = FastAPI()
     app.state.intake = replace(intake, table=RequestTable(len(_PIXELS), slots=8, processes=1, labels=2))
     app.response_queue_id = 0  # type: ignore[attr-defined]  # LitServe's number of the HTTP process
 
     @app.post("/predict")
-    async def answer(image: ImageFromRequest) -> dict[str, object]:
+    async def answer(request: Request) -> dict[str, object]:
+        image = await read_image_request(request)
         assert 25 < image.deadline_s - time.monotonic() < 30
         assert image.decoding.duration_s > 0
         return {
@@ -202,10 +203,45 @@ async def test_only_requests_that_become_an_image_are_on_the_way_to_a_batch(app:
     assert table.in_sight == 1
 
 
-def test_a_request_is_formatted_for_a_log_without_its_pixels() -> None:
-    """LitServe does it for every request; printing the corners of an array took 0.4 ms."""
-    image = DecodedImage(3, 5.0, _PIXELS, StageTimer("decode"), Request({"type": "http"}))
-    assert repr(image) == "DecodedImage(slot=3, deadline_s=5.0)"
+class _Transport:
+    """Answers each request with its slot, or raises what it is given."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def submit(self, image: DecodedImage) -> "asyncio.Future[StarletteResponse]":
+        if self._error is not None:
+            raise self._error
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(StarletteResponse(f"slot {image.slot}", 202))
+        return answer
+
+
+async def _answer(app: FastAPI, body: bytes, error: Exception | None = None) -> Response:
+    endpoint = FastAPI()
+    endpoint.state.intake, endpoint.state.transport = app.state.intake, _Transport(error)
+    endpoint.response_queue_id = 0  # type: ignore[attr-defined]
+    endpoint.add_route("/predict", answer_image_request, methods=["POST"])
+    return await _post(endpoint, body, {"content-type": _RAW})
+
+
+async def test_the_endpoint_answers_as_the_transport_does(app: FastAPI) -> None:
+    response = await _answer(app, _PNG)
+    assert (response.status_code, response.text) == (202, "slot 0")
+
+
+async def test_the_endpoint_refuses_what_is_no_image(app: FastAPI) -> None:
+    response = await _answer(app, b"")
+    assert (response.status_code, response.json()) == (422, {"detail": "the image is empty (0 bytes)"})
+
+
+async def test_an_error_of_the_service_is_a_500_that_tells_nothing(
+    app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the error, its client doesn't."""
+    response = await _answer(app, _PNG, ZeroDivisionError("secret"))
+    assert (response.status_code, response.json()) == (500, {"detail": "the service has failed on this request"})
+    assert "ZeroDivisionError: secret" in caplog.text
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(app: FastAPI) -> None:
