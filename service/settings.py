@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         description="requests in flight at a time; beyond it 503; default: two batches a worker, from 128 to 512",
     )
     worker_timeout_s: float = Field(
-        30.0, gt=0, le=3600, description="seconds without a sign of life after which a worker is replaced"
+        30.0, ge=1, le=3600, description="seconds without a sign of life after which a worker is replaced"
     )
     start_timeout_s: float = Field(
         660.0, gt=0, le=86_400, description="seconds until the first worker must be ready, compiling included"

@@ -262,6 +262,11 @@ class RequestTable:
         return bool(self._open.any())
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no HTTP process has a request, nor a slot that a late answer will free."""
+        return not self._states.any()
+
+    @property
     def in_sight(self) -> int:
         """How many requests are in no batch yet."""
         return int(np.count_nonzero((self._states == _ARRIVING) | (self._states == _QUEUED)))

@@ -12,12 +12,12 @@ from litserve import LitServer
 from service.transport.request_table import RequestTable
 
 _LOG = logging.getLogger(__name__)
-_LOOK_EVERY_S = 0.1
+_LOOK_EVERY_S = 0.2
 _LONGEST_PAUSE_S = 30.0
 
 
 class WorkerSupervisor(threading.Thread):
-    """A thread of the server's main process that looks at all other processes ten times a second.
+    """A thread of the server's main process that looks at all other processes five times a second.
 
     It runs from before the server's start until after its end. It must: the workers that it starts end with it, see
     `service.processes.end_with_parent`.

@@ -66,8 +66,9 @@ Encode = Callable[[Probabilities, dict[str, Any]], Response]
 class TableTransport(MessageTransport):  # type: ignore[misc]  # litserve ships no types
     """Takes decoded images, and answers each with a future.
 
-    Ten times a second the HTTP process looks for requests whose worker has ended, whose deadline has passed or whose
-    client has disconnected. It answers each of them then, and no worker predicts them unless it has already begun.
+    While there are requests, the HTTP process looks ten times a second for those whose worker has ended, whose deadline
+    has passed or whose client has disconnected. It answers each of them then, and no worker predicts them unless it has
+    already begun.
 
     Parameters
     ----------
@@ -84,12 +85,14 @@ class TableTransport(MessageTransport):  # type: ignore[misc]  # litserve ships 
         for end in chain.from_iterable(self._wakeups):
             weakref.finalize(self, end.close)
         self._waiting: dict[int, tuple[asyncio.Future[Response], DecodedImage]] = {}
+        self._is_busy = asyncio.Event()
 
     # An HTTP process calls these.
 
     def submit(self, image: DecodedImage) -> "asyncio.Future[Response]":
         """Queue a request, and promise its answer."""
         answer = asyncio.get_running_loop().create_future()
+        self._is_busy.set()
         self._waiting[image.slot] = answer, image
         self._table.queue(image.slot, image.pixels)
         return answer
@@ -118,6 +121,10 @@ class TableTransport(MessageTransport):  # type: ignore[misc]  # litserve ships 
         self._table.open(process, is_open=True)
         try:
             while True:
+                if self._table.is_empty:
+                    # Each wakeup costs an idle server CPU time, whatever it does then.
+                    self._is_busy.clear()
+                    await self._is_busy.wait()
                 await asyncio.sleep(_LOOK_EVERY_S)
                 self._fetch(process)
                 self._expire_requests(process)

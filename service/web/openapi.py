@@ -1,6 +1,6 @@
 """What `/openapi.json` says: every endpoint with each status that it answers.
 
-FastAPI would describe what it derives from the code. The endpoint is a plain route, and its errors come from middlewares
+FastAPI would describe what it derives from the code. The endpoint is a plain route, and errors come from middlewares
 and other processes, too.
 """
 

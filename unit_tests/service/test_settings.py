@@ -24,7 +24,7 @@ _WRONG_VALUES = [
     ("request_timeout_s", "inf", "less than or equal to 3600"),
     ("keep_alive_s", "0", "greater than 0"),
     ("max_requests", "0", "greater than or equal to 1"),
-    ("worker_timeout_s", "0", "greater than 0"),
+    ("worker_timeout_s", "0.9", "greater than or equal to 1"),
     ("start_timeout_s", "0", "greater than 0"),
     ("stop_timeout_s", "-5", "greater than 0"),
     ("precision", "int8", "'float32', 'bfloat16' or 'float16'"),

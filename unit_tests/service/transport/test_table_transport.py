@@ -307,6 +307,27 @@ async def test_an_answer_is_found_without_its_wakeup() -> None:
         assert (uid, response.status_code, bytes(response.body)) == ("a", 200, b"1")
 
 
+async def test_an_idle_http_process_sleeps_until_a_request_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks once whether there is something to look after, and again when the request has been answered."""
+    exchange, asked = _Exchange(), list[bool]()
+
+    def is_empty(table: RequestTable) -> bool:
+        asked.append(not table._states.any())
+        return asked[-1]
+
+    monkeypatch.setattr(RequestTable, "is_empty", property(is_empty))
+    async with exchange.receiving() as received:
+        await _until(lambda: exchange.transport._is_busy._waiters)
+        assert asked == [True]
+        slot = exchange.put("a")
+        await _until(lambda: len(asked) > 2)
+        assert asked[1:] == [False] * (len(asked) - 1)
+        exchange.table.take(1)
+        exchange.answer(slot, 1)
+        await _next(received)
+        await _until(lambda: asked[-1])
+
+
 async def test_more_wakeups_than_a_socket_holds_block_nobody() -> None:
     """It is told that there are answers, not how many: a full socket says so, too."""
     exchange = _Exchange()
@@ -324,5 +345,6 @@ async def test_an_http_process_that_can_answer_nobody_ends(monkeypatch: pytest.M
     raised: list[int] = []
     monkeypatch.setattr(signal, "raise_signal", raised.append)
     async with exchange.receiving():
+        exchange.put("a")
         monkeypatch.delattr(exchange.table, "_states")
         await _until(lambda: raised == [signal.SIGTERM])
