@@ -73,3 +73,8 @@ def test_only_the_publishing_job_gets_an_identity_and_it_runs_none_of_our_code()
         "actions/download-artifact",
         "pypa/gh-action-pypi-publish",
     ]
+
+
+def test_the_page_on_other_services_installs_this_version() -> None:
+    page = (ROOT / "docs/your-own-service.md").read_text()
+    assert f"servegate-{servegate.__version__}-py3-none-any.whl" in page
