@@ -29,7 +29,7 @@ class ArmReport:
 
     @property
     def fallback(self) -> str | None:
-        """As `find_fallback` of its details."""
+        """The reason that `find_fallback` finds in its details."""
         return find_fallback(self.details)
 
 
@@ -47,7 +47,7 @@ class PairReport:
 
     @property
     def fallback(self) -> str | None:
-        """Why the pair is no measurement of what its arms intend; None if it is."""
+        """The reason why an arm of the pair does not run as intended; None if both do."""
         arms = {"base": self.base, "head": self.head}
         reasons = [
             f"the {name} runs otherwise than intended: {arm.fallback}" for name, arm in arms.items() if arm.fallback

@@ -11,7 +11,7 @@ import ruptures
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 LEAST_RUNS = 8
-# What a further segment must explain, in variances of the noise. Simulated: one of 60 flat runs' histories in a hundred
+# The variances of the noise that a further segment must explain. Simulated: one of 60 flat runs' histories in a hundred
 # is flagged (normal noise); a single split of pure noise explains 13 variances once in a hundred.
 _PENALTY = 20.0
 # Levels that change alike within so many runs are one change.
@@ -42,7 +42,7 @@ class Shift:
 
 
 def find_shifts(throughput_per_s: Sequence[float], least: float) -> list[Shift]:
-    """Lasting changes of throughput by at least a share, in order; none in fewer than 8 runs.
+    """Find the lasting changes of throughput by at least a share, in order; none in fewer than 8 runs.
 
     Levels are told apart by optimal partitioning with a penalty (PELT); neighbouring levels that rise or fall alike are
     one change. When that began is found by least squares with a level, a slope and a level.
@@ -50,9 +50,9 @@ def find_shifts(throughput_per_s: Sequence[float], least: float) -> list[Shift]:
     Parameters
     ----------
     throughput_per_s:
-        Of one cell, run by run.
+        Throughput of one cell, run by run.
     least:
-        0.03 leaves out changes below 3 %.
+        The smallest change that is returned, as a share of throughput.
 
     References
     ----------

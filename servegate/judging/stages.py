@@ -13,7 +13,7 @@ from statistics import fmean
 from servegate.judging.estimators import paired_mean
 from servegate.records import Change, StageTime
 
-# What the parts of a request took in the base, and in the head.
+# The times of the parts of a request in the base, and in the head.
 PartsOfPair = tuple[Mapping[str, StageTime], Mapping[str, StageTime]]
 
 
@@ -24,7 +24,7 @@ class StageChange:
     Attributes
     ----------
     name:
-        Of a stage, or `rest`.
+        The name of a stage, or `rest`.
     base, head:
         Means over the pairs.
     cpu, took:
@@ -67,7 +67,7 @@ def compare_stages(pairs: Sequence[PartsOfPair]) -> tuple[StageChange, ...]:
 
 
 def mean_stage(stages: Sequence[StageTime]) -> StageTime:
-    """Over processes, at least one; no CPU time if one of them has none."""
+    """Average over one or more processes; the CPU time is None if one of them has none."""
     cpu_ms = [stage.cpu_ms for stage in stages if stage.cpu_ms is not None]
     return StageTime(fmean(stage.ms for stage in stages), fmean(cpu_ms) if len(cpu_ms) == len(stages) else None)
 
@@ -97,7 +97,7 @@ def name_stages(changes: Sequence[StageChange], margin: float) -> str:
 
 
 def describe_stages(changes: Sequence[StageChange], margin: float) -> str:
-    """As `name_stages`, with those that didn't move: by name, or with their intervals where none did."""
+    """Name the stages that moved, as `name_stages` does, and the others: with their intervals if no stage moved."""
     moved = stages_that_moved(changes, margin)
     others = [change for change in changes if change not in moved]
     if moved:
@@ -114,7 +114,7 @@ def _describe(change: StageChange, margin: float) -> str:
 
 
 def _change(base: Sequence[float | None], head: Sequence[float | None]) -> Change | None:
-    """None where a value is missing, or is too small to be one."""
+    """Compute the mean change; None if a value is missing or 0."""
     known = [(before, now) for before, now in zip(base, head, strict=True) if before and now and min(before, now) > 0]
     if len(known) < len(base):
         return None

@@ -118,7 +118,7 @@ class Checked:
         if module.__spec__ is None or getattr(module, self.function.__qualname__, None) is not self.function:
             raise ValueError(
                 f"{self.function!r} can't check answers: the load client runs in a process of its own and imports the "
-                "function by its name, so it must be a function of a module, not a lambda or a function within another one"
+                "function by its name, so it must be a function of a module, not a lambda or a function within another"
             )
 
     def find_wrong(self, body: bytes) -> str | None:
