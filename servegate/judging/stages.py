@@ -73,9 +73,9 @@ def mean_stage(stages: Sequence[StageTime]) -> StageTime:
 
 
 def stages_that_moved(changes: Sequence[StageChange], margin: float) -> list[StageChange]:
-    """Those whose CPU time moved, or, if none did, whose time did: by the margin at least, and beyond their interval.
+    """Return the stages whose CPU time moved, or, if there are none, those whose time moved; see `is_moved`.
 
-    The one that moved by the most milliseconds comes first.
+    The stage that moved by the most milliseconds comes first.
     """
     working = [change for change in changes if change.cpu is not None]
     by_cpu = [change for change in working if is_moved(change.cpu, margin)]
@@ -91,7 +91,7 @@ def is_moved(change: Change | None, margin: float) -> bool:
 
 
 def name_stages(changes: Sequence[StageChange], margin: float) -> str:
-    """The stages that moved, with their intervals."""
+    """Describe the stages that moved, with their intervals."""
     moved = stages_that_moved(changes, margin)
     return "; ".join(_describe(change, margin) for change in moved) if moved else "no stage stands out"
 
