@@ -159,11 +159,11 @@ class WorkerTarget:
     command:
         Program and arguments, run in the checkout's folder; `{python}` stands for the interpreter of its environment.
     unit:
-        What a batch holds, as in `images`.
+        The name of the items in a batch, as in `images`.
     ready_deadline_s:
         Seconds from its start to its first line.
     environment:
-        Variables on top of pytest's own.
+        Environment variables in addition to those of pytest.
     """
 
     name: str

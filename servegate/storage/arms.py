@@ -103,7 +103,7 @@ def open_twins(root: Path, *, carried: Sequence[str] = ()) -> Iterator[Arms]:
     Raises
     ------
     CheckoutError
-        As `open_arms`, of the working tree.
+        For the same reasons as in `open_arms`, about the working tree.
     """
     repository = Repository.around(root)
     project = run_git(root, "rev-parse", "--show-prefix")

@@ -27,7 +27,7 @@ class TelemetrySampler:
     Parameters
     ----------
     observed:
-        What is read, at the block's beginning and end and twice a second.
+        The processes to read, at the beginning and end of the block and twice a second.
     """
 
     record: Telemetry
@@ -82,12 +82,12 @@ class TelemetrySampler:
             self._stop.set()
         else:
             self._readings.append(reading)
-            # Of a process that has ended the last reading stays.
+            # The last reading of a process that has ended stays.
             self._cpu_s.update(reading.cpu_s)
 
 
 def _gpu_use(readings: Sequence[UsageReading]) -> GpuUse | None:
-    """Of all GPUs together; None without one."""
+    """Combine the readings of all GPUs; None without a GPU."""
     all_gpus = [gpu for reading in readings for gpu in reading.gpus]
     if not all_gpus:
         return None
