@@ -145,7 +145,7 @@ def _is_starting(process: psutil.Process) -> bool:
 
 
 def _program(process: psutil.Process) -> str:
-    """Name the program: the module, script or `-c` that Python runs, or else the executable."""
+    """Name the program: the module or script of Python, the module that its `-c` code imports, or the executable."""
     try:
         _, *arguments = process.cmdline() or [""]
     except psutil.Error:

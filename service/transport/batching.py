@@ -106,6 +106,6 @@ class FairShareLoop(LitLoop):  # type: ignore[misc]  # litserve ships no types
         return slots
 
     def _share(self, taken: int, max_batch_size: int) -> int:
-        """How many requests this worker should have when it closes its batch, at least one."""
+        """Return how many requests this worker should have when it closes its batch, at least one."""
         in_sight = taken + self._table.in_sight
         return min(max_batch_size, max(1, math.ceil(in_sight / max(1, self._table.free_workers))))

@@ -1,4 +1,4 @@
-"""How many requests all HTTP processes have let in together."""
+"""Count the requests in flight over all HTTP processes."""
 
 import numpy as np
 
