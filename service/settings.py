@@ -30,8 +30,8 @@ Engine = Literal["openvino", "inductor", "eager"]
 CAT, DOG = "Cat", "Dog"
 OPENVINO_PRECISIONS: Sequence[Precision] = ("float32", "bfloat16")
 WORKERS_ON_GPU = 2
-"""With two workers the copies of one batch overlap with the work of the other. The model alone has as many batches in
-flight on a GPU when it is measured as the API's capacity."""
+"""With two workers the copies of one batch overlap with the work of the other. The model alone has the same number of
+batches in flight on a GPU when it is measured as the API's capacity."""
 
 
 class SettingsError(Exception):

@@ -65,6 +65,6 @@ def collect_details(reports: Sequence[PairReport]) -> dict[str, dict[str, str]]:
 
 
 def find_fallback(details: Mapping[str, str]) -> str | None:
-    """Why a process runs otherwise than it intended; None where it says nothing of the kind."""
+    """Return the reason why a process does not run as intended; None if it reports no such reason."""
     reasons = [text for name, text in details.items() if name.split()[-1:] == [_FALLBACK] and text not in _NOTHING]
     return "; ".join(reasons) or None

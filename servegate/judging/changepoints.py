@@ -14,7 +14,7 @@ LEAST_RUNS = 8
 # The variances of the noise that a further segment must explain. Simulated: one of 60 flat runs' histories in a hundred
 # is flagged (normal noise); a single split of pure noise explains 13 variances once in a hundred.
 _PENALTY = 20.0
-# Levels that change alike within so many runs are one change.
+# Levels that change in the same direction within this many runs count as one change.
 _ONE_CHANGE_RUNS = 10
 # Beginnings whose fit is worse by at most so many variances of the noise are named: nine in ten, chi squared with one
 # degree of freedom, and one more since only whole runs are tried.
@@ -44,7 +44,7 @@ class Shift:
 def find_shifts(throughput_per_s: Sequence[float], least: float) -> list[Shift]:
     """Find the lasting changes of throughput by at least a share, in order; none in fewer than 8 runs.
 
-    Levels are told apart by optimal partitioning with a penalty (PELT); neighbouring levels that rise or fall alike are
+    Levels are found by optimal partitioning with a penalty (PELT); neighbouring levels that change in one direction are
     one change. When that began is found by least squares with a level, a slope and a level.
 
     Parameters

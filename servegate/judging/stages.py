@@ -1,4 +1,4 @@
-"""Which stage of a request moved, and by how much: from the same interleaved pairs that judged the cell.
+"""Find which stage of a request changed, and by how much, from the same interleaved pairs that judged the cell.
 
 A stage's own CPU time says most: where cores are short, a stage that needs more of them makes the others wait, and
 their time grows with it, but not their CPU time. Only where no stage's CPU time moved is one named by its time, as when

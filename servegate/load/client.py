@@ -162,7 +162,7 @@ class _Load:
         return ClientRecord(self._requester.completions, self._requester.failures, [measured])
 
     async def _wait(self, seconds: float, completions: int) -> None:
-        """Until the time is over and enough requests have completed, or the load failed, or patience ends."""
+        """Wait until time is over and enough requests have completed, or the load fails, or the time limit passes."""
         start_s = time.monotonic()
         while not self._stopping.is_set():
             elapsed_s = time.monotonic() - start_s

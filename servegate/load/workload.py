@@ -126,7 +126,7 @@ class Workload:
         return replace(self, headers={**self.headers, name: value})
 
     def to_json(self) -> list[dict[str, object]]:
-        """For the client process's job."""
+        """Convert it to JSON for the job of the client process."""
         return WeightedSet(self.parts).to_json()
 
 
@@ -162,7 +162,7 @@ class WeightedSet:
         return WeightedSet([(weight, workload.with_header(name, value)) for weight, workload in self.parts])
 
     def to_json(self) -> list[dict[str, object]]:
-        """For the client process's job."""
+        """Convert it to JSON for the job of the client process."""
         return [
             {
                 "weight": weight,

@@ -219,12 +219,12 @@ def cut_turns(sent_s: Floats, ended_s: Floats, turns_s: Sequence[tuple[float, fl
 
 
 def running_time(moments_s: Floats, ran_s: Floats) -> Floats:
-    """How long a process had run at each moment, in seconds.
+    """Compute how many seconds a process had run at each moment.
 
     Parameters
     ----------
     moments_s:
-        On the monotonic clock.
+        Times on the monotonic clock.
     ran_s:
         When it ran: (n, 2) beginnings and ends, in order.
     """
@@ -247,7 +247,7 @@ def without_pauses(spans: Sequence[StageSpan], ran_s: Floats) -> list[StageSpan]
 
 
 def share_out(began_s: Floats, ended_s: Floats, edges_s: Floats) -> list[float]:
-    """How many requests fall between each two neighbouring edges, each by the share of its time.
+    """Count the requests between neighbouring edges; a request counts by the share of its time that falls there.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a pair is measured.
+    """The schedule by which a pair is measured.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a project measures over HTTP: its service, and the requests that are sent to it."""
+"""The targets that a project measures over HTTP: its service, and the requests that the client sends."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager

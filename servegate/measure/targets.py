@@ -61,7 +61,7 @@ class PausableTarget(Protocol):
 
     @property
     def record(self) -> ProcessRecord:
-        """How long it took to start, and its memory then."""
+        """The time that it took to start, and its memory after that."""
 
     def adapt_to(self, other: "PausableTarget") -> "PausableTarget":
         """Return it as it is loaded beside the other arm's process: in a way that both know."""

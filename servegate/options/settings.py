@@ -19,7 +19,7 @@ _SHARE_OF_THROUGHPUT = 0.5
 
 @dataclass(frozen=True)
 class MeasuringSettings:
-    """How cells are measured process by process.
+    """The settings for measuring cells process by process.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class MeasuringSettings:
 
     @property
     def details(self) -> dict[str, str]:
-        """How each cell is measured, for the record in a baseline."""
+        """The conditions of each cell's measurement, for the record in a baseline."""
         return {
             "seconds a cell": f"{self.seconds:g}",
             "warm-up seconds": f"{self.warmup_seconds:g}",
@@ -111,7 +111,7 @@ class JudgingSettings:
 
     @property
     def rule(self) -> dict[str, object]:
-        """How the run judges, as its document records it."""
+        """The rule by which the run judges, for the record in its document."""
         return {
             "margin": self.margin,
             "margins": dict(self.margins),

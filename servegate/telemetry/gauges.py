@@ -1,4 +1,4 @@
-"""What telemetry reads of each measured process, besides its CPU time.
+"""The values that telemetry reads from each measured process, besides its CPU time.
 
 A new gauge is an entry here, which puts it into `Telemetry.gauges`, and an entry in `servegate.report.figures`, which
 shows it.
