@@ -78,13 +78,13 @@ def find_shifts(throughput_per_s: Sequence[float], least: float) -> list[Shift]:
 
 
 def noise_variance(logs: Floats) -> float:
-    """From the differences of neighbours, which a level or a slope hardly moves; robust against a few large ones."""
+    """Estimate the noise from differences of neighbours: levels and slopes hardly change them; robust to outliers."""
     differences = np.diff(logs)
     return float((1.4826 * np.median(np.abs(differences - np.median(differences)))) ** 2 / 2)
 
 
 def _clipped(logs: Floats, sd: float) -> Floats:
-    """Each run drawn in to 3 standard deviations of the median of five around it: one disturbed run is no level."""
+    """Limit each run to 3 standard deviations around the median of five, so that one outlier makes no new level."""
     padded = np.pad(logs, 2, mode="reflect")
     medians = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
     clipped: Floats = np.clip(logs, medians - 3 * sd, medians + 3 * sd)
@@ -92,7 +92,7 @@ def _clipped(logs: Floats, sd: float) -> Floats:
 
 
 def _alike(starts: Sequence[int], levels: Sequence[float]) -> list[list[int]]:
-    """Numbers of levels, those together that follow each other soon and change in the same direction."""
+    """Group the numbers of levels that follow each other soon and change in the same direction."""
     groups: list[list[int]] = []
     for number, (before, level) in enumerate(pairwise(levels), start=1):
         last = groups[-1][-1] if groups else None

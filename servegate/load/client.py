@@ -128,19 +128,19 @@ class _Load:
 
     @asynccontextmanager
     async def _connections(self) -> AsyncIterator["_Clock"]:
-        """Loaded and warm at the start; at the end the requests in flight have been answered."""
+        """Open the connections and warm them up; at the end, wait until the requests in flight are answered."""
         connections = [asyncio.create_task(self._connection()) for _ in range(self._job.concurrency)]
         try:
             await self._wait(self._job.warmup_s, completions=self._job.concurrency)
             yield await self._begin_to_measure()
         finally:
-            # The next measurement must not find their work in the server's queue.
+            # Wait for them, so that their work doesn't delay the next measurement.
             self._stopping.set()
             self._sending.set()
             await asyncio.gather(*connections)
 
     async def run_open(self, rate_per_s: float, seconds: float) -> ClientRecord:
-        """Requests at random times, however long the answers take."""
+        """Send requests at random times, however long the answers take."""
         job, rng = self._job, random.Random()
         requests = await send_at_random(self._requester, rate_per_s, job.warmup_s, rng)
         clock = await self._begin_to_measure()
@@ -194,7 +194,7 @@ class _Clock:
         self._began_s, self._began_cpu_s = time.monotonic(), time.process_time()
 
     def read(self) -> MeasuredClient:
-        """From the beginning until now."""
+        """Return the record from the beginning until now."""
         return MeasuredClient(self._began_s, time.monotonic(), time.process_time() - self._began_cpu_s)
 
 

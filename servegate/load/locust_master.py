@@ -40,7 +40,7 @@ class Master:
     address:
         Host and port that workers connect to.
     workers:
-        How many there will be.
+        The number of workers that will connect.
     """
 
     def __init__(self, address: tuple[str, int], workers: int) -> None:

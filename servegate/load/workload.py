@@ -95,7 +95,7 @@ class Workload:
         Parameters
         ----------
         files:
-            By the field's name: the file's name, its bytes and its content type.
+            The name of each file, its bytes and its content type, by the name of the field.
         fields:
             Values of other fields.
         path, expected, tolerance, headers:

@@ -24,7 +24,7 @@ class Option:
     metavar:
         The value's name in `--help`.
     is_for_one_run:
-        Without an ini twin.
+        Whether the option makes sense for one run only, and so has no ini twin.
     """
 
     name: str

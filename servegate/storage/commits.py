@@ -42,7 +42,7 @@ def identify(root: Path, service: str, lock: str) -> CommitIdentity:
         pins = (root / lock).read_bytes() if lock and (root / lock).exists() else b""
     except OSError as error:
         raise CheckoutError(f"the lock file {lock} can't be read: {error.strerror}") from None
-    # With ./ git looks from `root` on, which may be a folder of a larger repository.
+    # With ./ git takes the path relative to `root`, which may be a folder of a larger repository.
     return CommitIdentity(
         run_git(root, "rev-parse", "HEAD"),
         run_git(root, "rev-parse", f"HEAD:./{service}"),
@@ -51,7 +51,7 @@ def identify(root: Path, service: str, lock: str) -> CommitIdentity:
 
 
 def read_head(root: Path) -> tuple[str | None, bool]:
-    """HEAD's full hash, and whether the working tree differs from it; (None, False) where git can't say."""
+    """Return HEAD's full hash, and whether the working tree differs from it; (None, False) if git can't tell."""
     try:
         return run_git(root, "rev-parse", "HEAD"), bool(_list_changes(root))
     except CheckoutError:
@@ -59,12 +59,12 @@ def read_head(root: Path) -> tuple[str | None, bool]:
 
 
 def read_messages(root: Path, base: str) -> str:
-    """The messages of the commits that HEAD has and a base hasn't, the newest first.
+    """Return the messages of the commits that HEAD has and a base doesn't have, the newest first.
 
     Raises
     ------
     CheckoutError
-        Without git, or when the base isn't here.
+        Without git, or if the repository doesn't have the base.
     """
     return run_git(root, "log", "--format=%B", f"{base}..HEAD", "--")
 
@@ -75,7 +75,7 @@ def require_clean(root: Path, allowed: Path) -> None:
     Raises
     ------
     CheckoutError
-        With the changed files.
+        If there are such changes; the message names the changed files.
     """
     top = Path(run_git(root, "rev-parse", "--show-toplevel"))
     outside = [name for name in _list_changes(root) if not (top / name).is_relative_to(allowed.resolve())]

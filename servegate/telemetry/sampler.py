@@ -122,7 +122,7 @@ def combine(records: Sequence[Telemetry]) -> Telemetry:
 
 
 def mean_by_process(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Over the records, of which one may lack a process that others have; it used nothing there."""
+    """Average over the records; a process that a record lacks counts as 0 there."""
     names = dict.fromkeys(name for record in records for name in record)
     return {name: fmean(record.get(name, 0.0) for record in records) for name in names}
 

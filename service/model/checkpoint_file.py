@@ -41,21 +41,21 @@ _PLAIN_BUILTINS = {
 
 
 class StandIn:
-    """In the place of an object of a class that isn't torch's: it keeps nothing and does nothing."""
+    """Replaces an object of a class that isn't torch's; it stores nothing and does nothing."""
 
     def __new__(cls, *_: object, **__: object) -> Self:
-        """Whatever the class would be made of."""
+        """Ignore the arguments that the class would take."""
         return super().__new__(cls)
 
     def __init__(self, *_: object, **__: object) -> None:
-        """Whatever the class would be made of."""
+        """Ignore the arguments that the class would take."""
 
     def __setstate__(self, state: object) -> None:
         """Ignore the state that the class would use."""
 
 
 class _ListStandIn(list[Any]):
-    """In the place of one that has items, as a queue; torch appends to no other class."""
+    """Replaces an object that has items, as a queue, by a list, since torch appends only to lists."""
 
     def __init__(self, *_: object, **__: object) -> None:
         super().__init__()

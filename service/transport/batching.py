@@ -1,4 +1,4 @@
-"""When a batch is closed: the loop that LitServe runs in each worker.
+"""The loop that LitServe runs in each worker. It decides when a batch is closed.
 
 LitServe's own loop always waits for the whole batch window, even for a single request. The first worker to wake takes
 all requests that have come, so one of two workers can stay idle as long as the load lasts. This loop closes a batch
@@ -72,7 +72,7 @@ class FairShareLoop(LitLoop):  # type: ignore[misc]  # litserve ships no types
             transport.fail(slots)
 
     def next_batch(self, lit_api: LitAPI) -> list[int]:
-        """Wait for a request, then for others to join it; their slots. Empty when no request came for a while.
+        """Wait for a request, then for others to join it, and return their slots; none if no request came for a while.
 
         Raises
         ------

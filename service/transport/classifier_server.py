@@ -22,7 +22,7 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
     details:
         The workers' reports of how they run the model.
     api_processes:
-        How many HTTP processes it will start.
+        The number of HTTP processes that it will start.
     options:
         Keyword arguments of LitServer.
 

@@ -58,13 +58,13 @@ class RequestTable:
     Parameters
     ----------
     image_size:
-        Pixels a side of the images.
+        Width and height of the images in pixels.
     slots:
-        How many requests all HTTP processes together may have at a time.
+        The most requests that all HTTP processes together may have at a time.
     processes:
-        How many HTTP processes there are; their numbers start at 0.
+        The number of HTTP processes, which are numbered from 0.
     labels:
-        How many labels an answer has.
+        The number of labels in an answer.
     """
 
     def __init__(self, image_size: int, slots: int, processes: int, labels: int) -> None:
