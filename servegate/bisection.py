@@ -1,4 +1,4 @@
-"""One step of `git bisect run`: whether the commit that is checked out is slower than a good one."""
+"""One step of `git bisect run`: decide whether the commit that is checked out is slower than a good one."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ def run_step(good: str, arguments: Sequence[str], figure: str | None) -> int:
     arguments:
         The arguments of pytest: paths of performance tests, and options.
     figure:
-        The figure that is followed, as `memory`; None for throughput.
+        The figure by which to judge, as in `memory`; None for throughput.
     """
     with tempfile.TemporaryDirectory(prefix="servegate-bisect-") as report:
         command = [sys.executable, "-m", "pytest", *arguments, "--perf-versus", good, "--perf-report", report]

@@ -128,7 +128,7 @@ def serve(settings: Settings) -> int:
 
 
 def _stop_on_signals(supervisor: WorkerSupervisor) -> None:
-    """Let SIGTERM and SIGINT end the server alike, however it was started; only the main process decides.
+    """Let both SIGTERM and SIGINT end the server, however it was started; only the main process decides.
 
     LitServe drains only on KeyboardInterrupt: on a plain SIGTERM it would leave its workers behind, and the port in
     use. SIGINT may be ignored from the start: a background job of a shell script inherits that.

@@ -76,7 +76,7 @@ def _user(temporary: str) -> dict[str, str]:
 def ensure_environment(settings: Settings, module: str, arguments: Sequence[str]) -> None:
     """Replace this process by `python -m module arguments` unless its environment is as required.
 
-    The process keeps its id, so whoever started it can still signal it.
+    The process keeps its id, so the program that started it can still send it signals.
     """
     required = required_environment(settings)
     if is_satisfied(required, os.environ):

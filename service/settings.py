@@ -16,7 +16,7 @@ from service.gpus import GpuError, count_usable_gpus
 
 ENV_PREFIX = "CLASSIFIER_"
 _LOG = logging.getLogger(__name__)
-# What Kubernetes and Docker give every container for a service or a link called `classifier`, whoever has started it.
+# Variables that Kubernetes and Docker set in every container if there is a service or a link called `classifier`.
 _SERVICE_LINK = re.compile(
     rf"{ENV_PREFIX}(?:(?:[A-Z0-9_]+_)?SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?)"
     r"|(?:[A-Z0-9_]+_)?PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
@@ -30,8 +30,8 @@ Engine = Literal["openvino", "inductor", "eager"]
 CAT, DOG = "Cat", "Dog"
 OPENVINO_PRECISIONS: Sequence[Precision] = ("float32", "bfloat16")
 WORKERS_ON_GPU = 2
-"""With two workers the copies of one batch overlap with the work of the other. The model alone has as many batches in
-flight on a GPU when it is measured as the API's capacity."""
+"""With two workers the copies of one batch overlap with the work of the other. The model alone has the same number of
+batches in flight on a GPU when it is measured as the API's capacity."""
 
 
 class SettingsError(Exception):
@@ -39,7 +39,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """What can be set, checked. A command-line flag wins over its environment variable."""
+    """The settings of the service. A command-line flag wins over its environment variable."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -216,7 +216,7 @@ class Settings(BaseSettings):
         Raises
         ------
         SettingsError
-            As `resolved_device`, and when a GPU was asked for and there is none.
+            For the same reasons as `resolved_device`, and if the user asked for a GPU and there is none.
         """
         if self.resolved_device == "cpu":
             return 1

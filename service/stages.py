@@ -79,7 +79,7 @@ class BatchStages:
     predict: StageTimer
 
     NUMBERS: ClassVar[int] = 9
-    """How many numbers `to_numbers` writes."""
+    """The number of numbers that `to_numbers` writes."""
 
     @classmethod
     def begin(cls, requests: int) -> "BatchStages":

@@ -75,7 +75,7 @@ def _read_pins(lock: Path) -> list[Requirement]:
 
 
 def _close(requirements: Iterable[Requirement], platform: Mapping[str, str]) -> dict[str, SpecifierSet]:
-    """What requirements need on a platform, with all that those need, by the metadata of what is installed here."""
+    """List the packages that requirements need on a platform, directly or not, by the installed metadata."""
     needed: dict[str, SpecifierSet] = {}
     seen = set()
     waiting = [requirement for requirement in requirements if _applies(requirement, platform)]

@@ -101,7 +101,7 @@ def run_gate(clone: Path, report: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        What it wrote to `results.json`.
+        The document that the run wrote to `results.json`.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def judge(document: Mapping[str, Any]) -> tuple[bool, str]:
     Parameters
     ----------
     document:
-        As `docs/results-json.md` describes it.
+        The document that `docs/results-json.md` describes.
     """
     statuses = {group["group"]: group["status"] for group in document["groups"]}
     if statuses.get(_GROUP) == Status.REGRESSED:

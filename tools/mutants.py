@@ -38,7 +38,7 @@ _CONTROL_CPU_S = 600
 
 @dataclass(frozen=True)
 class FileResult:
-    """What came of a file's mutants.
+    """The results of a file's mutants.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ def total(results: Sequence[FileResult], place: str) -> FileResult | None:
 
 
 def read_results() -> list[FileResult]:
-    """Of each file with a mutant that was tested."""
+    """Return the results of each file with a mutant that was tested."""
     results = []
     for path in sorted(walk_mutatable_files()):
         data = SourceFileMutationData(path=path)

@@ -1,7 +1,7 @@
 """Where the time of a request goes: `make profile`, `python -m tools.profile_request`.
 
-Latency is split by the stages that the service times itself, CPU time by its processes. What no stage accounts for is
-HTTP, the way back, and waiting for a thread that decodes.
+The stages that the service times itself split the latency, and its processes split the CPU time. The rest of the
+latency is HTTP, the way back, and the wait for a thread that decodes.
 """
 
 import argparse
@@ -31,16 +31,16 @@ _WARMUP_S = 2.0
 
 @dataclass(frozen=True)
 class Profile:
-    """One load.
+    """The result of one load.
 
     Attributes
     ----------
     stages_ms:
-        Mean of each stage: of a request (decode, queue, encode) or of its batch (batch, predict).
+        Mean time of each stage: of a request (decode, queue, encode) or of its batch (batch, predict).
     latency_ms:
-        Mean, as the client saw it.
+        Mean latency that the client measured.
     core_ms:
-        CPU time of each role's processes, a request.
+        CPU time of each role's processes for a request.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Profile:
 
     @property
     def rest_ms(self) -> float:
-        """What no stage accounts for."""
+        """The time that no stage measures."""
         return self.latency_ms - sum(self.stages_ms.values())
 
 
@@ -71,7 +71,7 @@ def profile(server: ServerProcess, clients: ClientProcesses, name: str, job: Loa
         raise ServegateError(f"{name}: {result.failures[0]}")
     answered = len(result.latencies_ms)
     elapsed_s = job.measure_s or 0.0
-    # With those that were in flight at the end: their CPU time is in the server's figures.
+    # Include the requests in flight at the end, because the server's figures include their CPU time.
     served = stages_end_s["encode"][1] - stages_s["encode"][1]
 
     def mean_ms(stage: str) -> float:
@@ -91,7 +91,7 @@ def profile(server: ServerProcess, clients: ClientProcesses, name: str, job: Loa
 
 
 def _cpu_s_by_role(server: ServerProcess) -> dict[str, float]:
-    """CPU-seconds so far. LitServe spawns its workers; HTTP is the rest."""
+    """Read the CPU-seconds so far. The processes that LitServe spawns are workers; the others are HTTP."""
     seconds = dict.fromkeys(ROLES, 0.0)
     for process in psutil.Process(server.process.pid).children(recursive=True):
         try:
@@ -106,7 +106,7 @@ def _cpu_s_by_role(server: ServerProcess) -> dict[str, float]:
 def _stage_totals(server: ServerProcess) -> dict[str, tuple[float, float]]:
     """Seconds and count of each stage since the server's start."""
     with requests.Session() as session:
-        # A proxy of the environment can't reach what listens here.
+        # Ignore a proxy of the environment, which can't reach a server on this machine.
         session.trust_env = False
         text = session.get(f"{server.url}/metrics", timeout=10).text
     totals = {

@@ -71,7 +71,7 @@ class BrowserError(Exception):
 
 @dataclass(frozen=True)
 class Seen:
-    """What Chromium made of a page.
+    """The result of a page in Chromium.
 
     Attributes
     ----------

@@ -16,7 +16,7 @@ class Subject:
     Attributes
     ----------
     name:
-        As a sentence names it.
+        Its name in a sentence.
     verdicts:
         The group's verdict, or the cells' verdicts; at least one.
     cells:

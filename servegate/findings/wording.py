@@ -9,7 +9,7 @@ def write_share(share: float) -> str:
 
 
 def write_figure(share: float) -> str:
-    """In percent, always with one digit after the point below 100, so that both ends of an interval look alike."""
+    """Write it in percent; below 100 with one decimal digit, so that both ends of an interval have the same form."""
     return f"{100 * share:.1f}" if abs(share) < 0.9995 else f"{100 * share:.0f}"
 
 

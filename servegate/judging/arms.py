@@ -29,7 +29,7 @@ class ArmReport:
 
     @property
     def fallback(self) -> str | None:
-        """As `find_fallback` of its details."""
+        """The reason that `find_fallback` finds in its details."""
         return find_fallback(self.details)
 
 
@@ -47,7 +47,7 @@ class PairReport:
 
     @property
     def fallback(self) -> str | None:
-        """Why the pair is no measurement of what its arms intend; None if it is."""
+        """The reason why an arm of the pair does not run as intended; None if both do."""
         arms = {"base": self.base, "head": self.head}
         reasons = [
             f"the {name} runs otherwise than intended: {arm.fallback}" for name, arm in arms.items() if arm.fallback
@@ -65,6 +65,6 @@ def collect_details(reports: Sequence[PairReport]) -> dict[str, dict[str, str]]:
 
 
 def find_fallback(details: Mapping[str, str]) -> str | None:
-    """Why a process runs otherwise than it intended; None where it says nothing of the kind."""
+    """Return the reason why a process does not run as intended; None if it reports no such reason."""
     reasons = [text for name, text in details.items() if name.split()[-1:] == [_FALLBACK] and text not in _NOTHING]
     return "; ".join(reasons) or None

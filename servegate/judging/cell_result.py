@@ -1,4 +1,4 @@
-"""What a run found out about one cell."""
+"""The result of a run for one cell."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from servegate.records import Cell, Sample, Verdict
 
 @dataclass(frozen=True)
 class Comparison:
-    """A cell's verdict side by side, and the pairs that it is by."""
+    """The verdict of a cell from a comparison side by side, and the pairs that it is based on."""
 
     verdict: Verdict
     pairs: tuple[PairFigure, ...]
@@ -22,7 +22,7 @@ class CellResult:
     Attributes
     ----------
     unit:
-        What throughput counts, as in `images`.
+        The thing that throughput counts, as in `images`.
     samples:
         One for each fresh process that measured the cell.
     pairs:

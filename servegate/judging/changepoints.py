@@ -11,10 +11,10 @@ import ruptures
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 LEAST_RUNS = 8
-# What a further segment must explain, in variances of the noise. Simulated: one of 60 flat runs' histories in a hundred
+# The variances of the noise that a further segment must explain. Simulated: one of 60 flat runs' histories in a hundred
 # is flagged (normal noise); a single split of pure noise explains 13 variances once in a hundred.
 _PENALTY = 20.0
-# Levels that change alike within so many runs are one change.
+# Levels that change in the same direction within this many runs count as one change.
 _ONE_CHANGE_RUNS = 10
 # Beginnings whose fit is worse by at most so many variances of the noise are named: nine in ten, chi squared with one
 # degree of freedom, and one more since only whole runs are tried.
@@ -42,17 +42,17 @@ class Shift:
 
 
 def find_shifts(throughput_per_s: Sequence[float], least: float) -> list[Shift]:
-    """Lasting changes of throughput by at least a share, in order; none in fewer than 8 runs.
+    """Find the lasting changes of throughput by at least a share, in order; none in fewer than 8 runs.
 
-    Levels are told apart by optimal partitioning with a penalty (PELT); neighbouring levels that rise or fall alike are
+    Levels are found by optimal partitioning with a penalty (PELT); neighbouring levels that change in one direction are
     one change. When that began is found by least squares with a level, a slope and a level.
 
     Parameters
     ----------
     throughput_per_s:
-        Of one cell, run by run.
+        Throughput of one cell, run by run.
     least:
-        0.03 leaves out changes below 3 %.
+        The smallest change that is returned, as a share of throughput.
 
     References
     ----------
@@ -78,13 +78,13 @@ def find_shifts(throughput_per_s: Sequence[float], least: float) -> list[Shift]:
 
 
 def noise_variance(logs: Floats) -> float:
-    """From the differences of neighbours, which a level or a slope hardly moves; robust against a few large ones."""
+    """Estimate the noise from differences of neighbours: levels and slopes hardly change them; robust to outliers."""
     differences = np.diff(logs)
     return float((1.4826 * np.median(np.abs(differences - np.median(differences)))) ** 2 / 2)
 
 
 def _clipped(logs: Floats, sd: float) -> Floats:
-    """Each run drawn in to 3 standard deviations of the median of five around it: one disturbed run is no level."""
+    """Limit each run to 3 standard deviations around the median of five, so that one outlier makes no new level."""
     padded = np.pad(logs, 2, mode="reflect")
     medians = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
     clipped: Floats = np.clip(logs, medians - 3 * sd, medians + 3 * sd)
@@ -92,7 +92,7 @@ def _clipped(logs: Floats, sd: float) -> Floats:
 
 
 def _alike(starts: Sequence[int], levels: Sequence[float]) -> list[list[int]]:
-    """Numbers of levels, those together that follow each other soon and change in the same direction."""
+    """Group the numbers of levels that follow each other soon and change in the same direction."""
     groups: list[list[int]] = []
     for number, (before, level) in enumerate(pairwise(levels), start=1):
         last = groups[-1][-1] if groups else None

@@ -15,7 +15,7 @@ _INTERVAL_CONFIDENCE = 0.975  # one-sided at both ends: a 95 % interval
 
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-# A standard error of 0, as of equal observations, has no t; one of a billionth decides alike.
+# With a standard error of 0, as equal observations have, t is undefined; one billionth leads to the same decisions.
 _LEAST_STANDARD_ERROR = 1e-9
 
 
@@ -30,9 +30,9 @@ class MeanDifference:
     difference:
         Mean of the new observations minus mean of the old.
     standard_error:
-        Of the difference.
+        Standard error of the difference.
     degrees_of_freedom:
-        Of the t distribution that difference / standard_error follows.
+        Those of the t distribution that difference / standard_error follows.
     """
 
     difference: Floats

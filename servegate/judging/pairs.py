@@ -1,4 +1,4 @@
-"""What one pair of fresh processes says of one cell: the replicate that tests run on."""
+"""The result of one pair of fresh processes for one cell: the replicate on which the statistical tests run."""
 
 import math
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from servegate.records import BurstRecord, Cell, Sample
 
 @dataclass(frozen=True)
 class PairFigure:
-    """What one pair of fresh processes says of one cell.
+    """The result of one pair of fresh processes for one cell.
 
     Attributes
     ----------
     log_ratio:
-        log(throughput of head / throughput of base): the replicate that tests run on; NaN after a wrong answer.
+        log(throughput of head / throughput of base): the replicate of the statistical tests; NaN after a wrong answer.
     blocks:
         The log ratios of the blocks whose mean it is. The mean counts the service's own stalls, which a robust figure
         would hide.
     base, head:
-        What each arm measured.
+        The measurement of each arm.
     seconds:
-        How long it took.
+        Seconds that the cell took in this pair.
     start_seconds:
-        How long the pair's starts took, for all its cells together.
+        Seconds that the starts of the pair took, for all its cells together.
     """
 
     log_ratio: float
@@ -37,7 +37,7 @@ class PairFigure:
     start_seconds: float = 0.0
 
     def to_json(self) -> dict[str, object]:
-        """With as many digits as have a meaning; throughput of each burst."""
+        """Round to the digits that have a meaning; the throughput of each burst is included."""
         return {
             "log_ratio": round(self.log_ratio, 5) if math.isfinite(self.log_ratio) else None,
             "blocks": [round(block, 4) for block in self.blocks],
@@ -49,12 +49,12 @@ class PairFigure:
 
     @property
     def parts(self) -> PartsOfPair:
-        """What the parts of a request took in each arm."""
+        """The times of the parts of a request in each arm."""
         return self.base.parts, self.head.parts
 
     @property
     def variance(self) -> float:
-        """Variance of the log ratio as the blocks predict it; at least two blocks."""
+        """Variance of the log ratio, estimated from its blocks, of which there must be two or more."""
         return variance(self.blocks) / len(self.blocks)
 
     @property
@@ -64,7 +64,7 @@ class PairFigure:
 
 
 def pair_figure(cell: Cell, base: BurstRecord, head: BurstRecord, seconds: float) -> PairFigure:
-    """Block by block, two bursts an arm each.
+    """Compute the figure of a pair from its blocks, each of which has two bursts of each arm.
 
     Raises
     ------

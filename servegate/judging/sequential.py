@@ -97,13 +97,13 @@ class Judged:
     Attributes
     ----------
     decision:
-        A `Decision` of each.
+        The `Decision` of each.
     change:
-        The estimate that it was decided by, or the last.
+        The estimate that led to the decision, or the last estimate.
     share, pairs:
-        The share of the error level that this look had, and how many pairs it had.
+        The share of the error level of that look, and its number of pairs.
     spread:
-        The factor by which its pairs vary more than their blocks say; NaN before the first look.
+        The variance of its pairs, divided by the variance that their blocks predict; NaN before the first look.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Judged:
         self._degrees_a_pair = degrees_a_pair
 
     def is_any(self, *decisions: Decision) -> Bools:
-        """A mask of those that have one of these decisions."""
+        """Return a mask of those that have one of these decisions."""
         found: Bools = np.isin(self.decision, decisions)
         return found
 
@@ -151,11 +151,11 @@ class SequentialTest:
     Attributes
     ----------
     cells:
-        In the order of the last axis.
+        The cells, in the order of the last axis.
     of_cells, of_groups:
-        The state of each.
+        The states of the cells and of the groups.
     group_names:
-        In the order of `of_groups`.
+        The names of the groups, in the order of `of_groups`.
     """
 
     def __init__(self, policy: Policy, cells: Sequence[Cell], runs: tuple[int, ...] = ()) -> None:

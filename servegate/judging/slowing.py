@@ -1,4 +1,4 @@
-"""Whether a process gets slower while it is measured: a leak, a list that grows, a cache that overflows."""
+"""Detect a process that gets slower while it is measured, as by a leak, a growing list or an overflowing cache."""
 
 from collections.abc import Sequence
 from statistics import geometric_mean, median
@@ -7,18 +7,18 @@ from servegate.records import Sample
 
 _PARTS = 3
 _MIN_ROUNDS_A_PART = 2
-# Noise of a machine comes and goes, and seldom in the same third of every process.
+# The noise of a machine comes and goes. It seldom affects the same third of every process.
 _EVERY_PROCESS = 1.05
 _ALL_TOGETHER = 1.15
 
 
 def describe_slowing(samples: Sequence[Sample]) -> str | None:
-    """How much longer the last third of a process's rounds takes than the first; None unless it is so in all of them.
+    """Describe how much longer the last third of the rounds takes than the first; None unless every process slows down.
 
     Parameters
     ----------
     samples:
-        Of fresh processes; one alone says nothing.
+        The samples of fresh processes; with only one, the answer is None.
     """
     ratios = [_last_to_first(sample.rounds_s) for sample in samples]
     if len(ratios) < 2 or min(ratios) < _EVERY_PROCESS or geometric_mean(ratios) < _ALL_TOGETHER:

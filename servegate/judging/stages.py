@@ -1,4 +1,4 @@
-"""Which stage of a request moved, and by how much: from the same interleaved pairs that judged the cell.
+"""Find which stage of a request changed, and by how much, from the same interleaved pairs that judged the cell.
 
 A stage's own CPU time says most: where cores are short, a stage that needs more of them makes the others wait, and
 their time grows with it, but not their CPU time. Only where no stage's CPU time moved is one named by its time, as when
@@ -13,7 +13,7 @@ from statistics import fmean
 from servegate.judging.estimators import paired_mean
 from servegate.records import Change, StageTime
 
-# What the parts of a request took in the base, and in the head.
+# The times of the parts of a request in the base, and in the head.
 PartsOfPair = tuple[Mapping[str, StageTime], Mapping[str, StageTime]]
 
 
@@ -24,7 +24,7 @@ class StageChange:
     Attributes
     ----------
     name:
-        Of a stage, or `rest`.
+        The name of a stage, or `rest`.
     base, head:
         Means over the pairs.
     cpu, took:
@@ -67,15 +67,15 @@ def compare_stages(pairs: Sequence[PartsOfPair]) -> tuple[StageChange, ...]:
 
 
 def mean_stage(stages: Sequence[StageTime]) -> StageTime:
-    """Over processes, at least one; no CPU time if one of them has none."""
+    """Average over one or more processes; the CPU time is None if one of them has none."""
     cpu_ms = [stage.cpu_ms for stage in stages if stage.cpu_ms is not None]
     return StageTime(fmean(stage.ms for stage in stages), fmean(cpu_ms) if len(cpu_ms) == len(stages) else None)
 
 
 def stages_that_moved(changes: Sequence[StageChange], margin: float) -> list[StageChange]:
-    """Those whose CPU time moved, or, if none did, whose time did: by the margin at least, and beyond their interval.
+    """Return the stages whose CPU time moved, or, if there are none, those whose time moved; see `is_moved`.
 
-    The one that moved by the most milliseconds comes first.
+    The stage that moved by the most milliseconds comes first.
     """
     working = [change for change in changes if change.cpu is not None]
     by_cpu = [change for change in working if is_moved(change.cpu, margin)]
@@ -91,13 +91,13 @@ def is_moved(change: Change | None, margin: float) -> bool:
 
 
 def name_stages(changes: Sequence[StageChange], margin: float) -> str:
-    """The stages that moved, with their intervals."""
+    """Describe the stages that moved, with their intervals."""
     moved = stages_that_moved(changes, margin)
     return "; ".join(_describe(change, margin) for change in moved) if moved else "no stage stands out"
 
 
 def describe_stages(changes: Sequence[StageChange], margin: float) -> str:
-    """As `name_stages`, with those that didn't move: by name, or with their intervals where none did."""
+    """Name the stages that moved, as `name_stages` does, and the others: with their intervals if no stage moved."""
     moved = stages_that_moved(changes, margin)
     others = [change for change in changes if change not in moved]
     if moved:
@@ -114,7 +114,7 @@ def _describe(change: StageChange, margin: float) -> str:
 
 
 def _change(base: Sequence[float | None], head: Sequence[float | None]) -> Change | None:
-    """None where a value is missing, or is too small to be one."""
+    """Compute the mean change; None if a value is missing or 0."""
     known = [(before, now) for before, now in zip(base, head, strict=True) if before and now and min(before, now) > 0]
     if len(known) < len(base):
         return None

@@ -25,7 +25,7 @@ from servegate.load.results import ClientRecord, MeasuredClient
 from servegate.load.workload import Requests, parse_requests
 
 _REQUEST_TIMEOUT_S = 60.0
-# A slow server gets this many times the asked time to complete two requests a connection.
+# A slow server gets this many times the planned time to complete two requests per connection.
 _PATIENCE = 8.0
 # Shorter than servers keep an idle connection, so that none is used at the moment in which the server closes it.
 _KEEP_ALIVE_S = 2.0
@@ -38,23 +38,23 @@ HOLD, GO, STOP = "hold", "go", "stop"
 
 @dataclass(frozen=True)
 class LoadJob:
-    """What the client process does.
+    """The job of a client process.
 
     Attributes
     ----------
     url:
         The server's URL, without a path.
     concurrency:
-        Connections, each with one request at a time.
+        Number of connections, each with one request at a time.
     warmup_s, measure_s:
-        Seconds of load before measuring, and while measuring; None: until a further line comes.
+        Seconds of load before measuring, and while measuring; None to measure until a further line comes.
     rate_per_s:
         Requests a second on average, sent at random times over the connections; None: a closed loop, in which each
         connection sends its next request when the last is answered.
     ca_file:
-        Certificates of the authorities that are trusted; None for the system's.
+        A file with the certificates of trusted authorities; None for those of the system.
     number:
-        Which of the client processes that share the load this is for, from 0 on; decides the order of its requests.
+        The number, from 0 on, of the client process that gets this job; it decides the order of the requests.
     """
 
     url: str
@@ -67,9 +67,9 @@ class LoadJob:
     number: int = 0
 
     def split(self, processes: int) -> list["LoadJob"]:
-        """The jobs of so many client processes, or of fewer where there are fewer connections.
+        """Split the job among so many client processes, or among fewer if there are fewer connections.
 
-        Their connections and their rates add up to this job's; no process has more than one connection above another.
+        The connections and rates of the parts add up to those of the job; their connections differ by at most one.
         """
         processes = min(processes, self.concurrency)
         rest = self.concurrency % processes
@@ -81,22 +81,22 @@ class LoadJob:
 
     @property
     def longest_s(self) -> float:
-        """Seconds until the client is done, however slow the server is; until it is warm if it waits to be told."""
+        """Upper limit of the seconds until the client is done, or until it is warm if it then waits for a line."""
         return _PATIENCE * (self.warmup_s + (self.measure_s or 0.0)) + _REQUEST_TIMEOUT_S
 
     def to_json(self) -> str:
-        """One line."""
+        """Write it as one line."""
         return json.dumps({**vars(self), "workload": self.workload.to_json()})
 
     @classmethod
     def from_json(cls, line: str) -> "LoadJob":
-        """The inverse of `to_json`."""
+        """Read a line that `to_json` has written."""
         document = json.loads(line)
         return cls(**{**document, "workload": parse_requests(document["workload"])})
 
 
 class _Load:
-    """One job."""
+    """The load of one job."""
 
     def __init__(self, job: LoadJob, session: aiohttp.ClientSession) -> None:
         self._job = job
@@ -107,14 +107,14 @@ class _Load:
         self._in_flight = 0
 
     async def run_closed(self, seconds: float) -> ClientRecord:
-        """Connections that send the next request when the last is answered."""
+        """Run connections, each of which sends its next request when the last is answered."""
         async with self._connections() as clock:
             await self._wait(seconds, completions=2 * self._job.concurrency + 1)
             measured = clock.read()
         return self._record(measured)
 
     async def run_until_told(self) -> ClientRecord:
-        """Connections as above, until a line ends the load; see `HOLD` and `GO`."""
+        """Run such connections until a line ends the load; see `HOLD` and `GO`."""
         async with self._connections() as clock:
             while (line := await _read_line()) in (HOLD, GO):
                 if line == HOLD:
@@ -128,19 +128,19 @@ class _Load:
 
     @asynccontextmanager
     async def _connections(self) -> AsyncIterator["_Clock"]:
-        """Loaded and warm at the start; at the end the requests in flight have been answered."""
+        """Open the connections and warm them up; at the end, wait until the requests in flight are answered."""
         connections = [asyncio.create_task(self._connection()) for _ in range(self._job.concurrency)]
         try:
             await self._wait(self._job.warmup_s, completions=self._job.concurrency)
             yield await self._begin_to_measure()
         finally:
-            # The next measurement must not find their work in the server's queue.
+            # Wait for them, so that their work doesn't delay the next measurement.
             self._stopping.set()
             self._sending.set()
             await asyncio.gather(*connections)
 
     async def run_open(self, rate_per_s: float, seconds: float) -> ClientRecord:
-        """Requests at random times, however long the answers take."""
+        """Send requests at random times, however long the answers take."""
         job, rng = self._job, random.Random()
         requests = await send_at_random(self._requester, rate_per_s, job.warmup_s, rng)
         clock = await self._begin_to_measure()
@@ -162,7 +162,7 @@ class _Load:
         return ClientRecord(self._requester.completions, self._requester.failures, [measured])
 
     async def _wait(self, seconds: float, completions: int) -> None:
-        """Until the time is over and enough requests have completed, or the load failed, or patience ends."""
+        """Wait until time is over and enough requests have completed, or the load fails, or the time limit passes."""
         start_s = time.monotonic()
         while not self._stopping.is_set():
             elapsed_s = time.monotonic() - start_s
@@ -194,7 +194,7 @@ class _Clock:
         self._began_s, self._began_cpu_s = time.monotonic(), time.process_time()
 
     def read(self) -> MeasuredClient:
-        """From the beginning until now."""
+        """Return the record from the beginning until now."""
         return MeasuredClient(self._began_s, time.monotonic(), time.process_time() - self._began_cpu_s)
 
 

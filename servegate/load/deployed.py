@@ -36,7 +36,7 @@ class Deployed:
 
     @classmethod
     def from_options(cls, url: str, ca_file: str | None) -> "Deployed":
-        """As the options name it; the key stands in the environment, where no process list shows it.
+        """Read it from the options, and its key from the environment, since a process list shows the options.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What makes the load of a closed loop: the built-in client, or Locust on as many machines as it is given."""
+"""The program that makes the load of a closed loop: the built-in client, or Locust on one or several machines."""
 
 import sys
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from servegate.errors import SettingsError
 from servegate.load.client_processes import ClientProcesses
 from servegate.processes.managed import ManagedProcess
 
-# A process that has the choice takes so many connections and leaves so many cores to others, the service above all.
+# By default there is one client process for each so many connections and cores, since the service needs most cores.
 _CONNECTIONS_A_PROCESS, _CORES_A_PROCESS = 4, 4
 # At 0.2 core-ms a request one process is at its limit near 4,500 requests a second; eight make more than a service
 # behind Python's HTTP servers answers.
@@ -25,17 +25,17 @@ _ANY_CONCURRENCY = sys.maxsize
 
 @dataclass(frozen=True)
 class LoadEngine:
-    """Which program takes jobs on its stdin, see `servegate.load.client`.
+    """The program that takes jobs on its stdin; see `servegate.load.client`.
 
     Attributes
     ----------
     name:
         `builtin` or `locust`.
     workers, remote_workers, bind:
-        Of Locust: workers that are started here, workers that others start, and HOST:PORT where all of them find the
-        master; empty for a free port of 127.0.0.1.
+        For Locust: workers that are started here, workers that others start, and the HOST:PORT where all of them find
+        the master, which is empty for a free port of 127.0.0.1.
     processes:
-        Client processes that share the connections of a cell, where it is built in; None to choose by connections and
+        For the built-in client: processes that share the connections of a cell; None to choose by connections and
         usable cores.
     """
 
@@ -47,24 +47,24 @@ class LoadEngine:
 
     @property
     def builtin(self) -> "LoadEngine":
-        """The built-in client with as many processes, for loads that only it can make."""
+        """The built-in client with the same number of processes, for loads that only it can make."""
         return LoadEngine(processes=self.processes)
 
     @property
     def description(self) -> str:
-        """Which processes make a load, as a baseline records it."""
+        """A description of the processes that make a load, for the baseline."""
         if self.name == "locust":
             return f"Locust, {self.workers} here, {self.remote_workers} elsewhere"
         most = self.processes_for(_ANY_CONCURRENCY)
         return str(most) if self.processes is not None or most == 1 else f"by concurrency, at most {most}"
 
     def require(self) -> None:
-        """Check that it can be started.
+        """Check that the program can be started.
 
         Raises
         ------
         SettingsError
-            When it can't.
+            If it can't.
         """
         if self.name == "builtin":
             return
@@ -92,7 +92,7 @@ class LoadEngine:
             yield ClientProcesses(processes, self.processes_for)
 
     def processes_for(self, concurrency: int) -> int:
-        """How many processes share so many connections; Locust's master is one, whatever workers it has."""
+        """Return how many processes share so many connections; Locust counts as one, however many workers it has."""
         if self.name == "locust":
             return 1
         if self.processes is not None:

@@ -1,4 +1,4 @@
-"""Right answers: what an answer's body is compared with, as JSON, text, bytes or lines, or by a function."""
+"""Right answers, with which an answer's body is compared as JSON, text, bytes or lines, or by a function."""
 
 import base64
 import importlib
@@ -10,33 +10,33 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-# The most characters, and the most bytes, of an answer that a message shows.
+# A message shows at most this many characters of a text, or this many bytes.
 _SHOWN, _HEAD = 200, 16
-# The most wrong places of an answer that a message names.
+# A message names at most this many wrong places of an answer.
 _MOST_TOLD = 5
-# How lines of server-sent events begin: with data, or with fields that only the connection needs.
+# A line of server-sent events begins with `data:`, or with the name of a field that only the connection needs.
 _DATA, _EVENT_FIELDS = "data:", ("event:", "id:", "retry:", ":")
 
 
 class Expected(Protocol):
-    """A right answer."""
+    """A right answer, with which the load client compares each answer."""
 
     def find_wrong(self, body: bytes) -> str | None:
         """Describe what is wrong with an answer's body; None if it is right."""
 
     def to_json(self) -> dict[str, object]:
-        """Write it for the client process's job; `parse_expected` reads it."""
+        """Convert it to JSON for the job of the client process; `parse_expected` reads it."""
 
 
 @dataclass(frozen=True)
 class Json:
-    """A JSON document; each number of an answer may lie as far as the tolerance from its own."""
+    """A JSON document. Each number of an answer may differ from the expected number by up to the tolerance."""
 
     document: object
     tolerance: float = 0.0
 
     def find_wrong(self, body: bytes) -> str | None:
-        """As `Expected` has it."""
+        """See `Expected`."""
         try:
             answer = json.loads(body)
         except ValueError:
@@ -44,70 +44,71 @@ class Json:
         return difference(self.document, answer, self.tolerance)
 
     def to_json(self) -> dict[str, object]:
-        """As `Expected` has it."""
+        """See `Expected`."""
         return {"json": self.document, "tolerance": self.tolerance}
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text in UTF-8."""
+    """A text in UTF-8, which must be the same."""
 
     text: str
 
     def find_wrong(self, body: bytes) -> str | None:
-        """As `Expected` has it."""
+        """See `Expected`."""
         answer = body.decode(errors="replace")
         return None if answer == self.text else f"answer is {answer[:_SHOWN]!r}, expected {self.text[:_SHOWN]!r}"
 
     def to_json(self) -> dict[str, object]:
-        """As `Expected` has it."""
+        """See `Expected`."""
         return {"text": self.text}
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Bytes."""
+    """A body of bytes, each of which must be the same."""
 
     body: bytes
 
     def find_wrong(self, body: bytes) -> str | None:
-        """As `Expected` has it."""
+        """See `Expected`."""
         if body == self.body:
             return None
         here, right = body[:_HEAD], self.body[:_HEAD]
         return f"answer is {len(body)} bytes from {here!r} on, expected {len(self.body)} from {right!r} on"
 
     def to_json(self) -> dict[str, object]:
-        """As `Expected` has it."""
+        """See `Expected`."""
         return {"raw": base64.b64encode(self.body).decode()}
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A stream's documents, one a line or one a server-sent event; a line that isn't JSON counts as a text."""
+    """The documents of a stream, one per line or per server-sent event; a line that isn't JSON counts as a text."""
 
     documents: Sequence[object]
     tolerance: float = 0.0
 
     def find_wrong(self, body: bytes) -> str | None:
-        """As `Expected` has it."""
+        """See `Expected`."""
         return difference(list(self.documents), read_lines(body), self.tolerance)
 
     def to_json(self) -> dict[str, object]:
-        """As `Expected` has it."""
+        """See `Expected`."""
         return {"lines": list(self.documents), "tolerance": self.tolerance}
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A function of a module: it gets the body and says what is wrong, or None.
+    """A function that takes the body and returns a message about what is wrong, or None for a right answer.
 
-    The load client, a process of its own, imports the module from the folder in which this process found it.
+    The load client runs in a process of its own, and imports the function's module from the folder in which this
+    process found it.
 
     Raises
     ------
     ValueError
-        For a function that no module has by its name, as a lambda.
+        If the function can't be imported by its name, for example because it is a lambda.
     """
 
     function: Callable[[bytes], str | None]
@@ -116,25 +117,25 @@ class Checked:
         module = importlib.import_module(self.function.__module__)
         if module.__spec__ is None or getattr(module, self.function.__qualname__, None) is not self.function:
             raise ValueError(
-                f"{self.function!r} can't check answers: the load client runs in a process of its own and imports it "
-                "by its name, so it must be a function of a module, not a lambda or a function within another"
+                f"{self.function!r} can't check answers: the load client runs in a process of its own and imports the "
+                "function by its name, so it must be a function of a module, not a lambda or a function within another"
             )
 
     def find_wrong(self, body: bytes) -> str | None:
-        """As `Expected` has it; a function that fails finds the answer wrong."""
+        """See `Expected`. If the function raises an exception, the answer counts as wrong."""
         try:
             return self.function(body)
         except Exception as error:
             return f"{self.function.__qualname__} failed on it: {error!r}"
 
     def to_json(self) -> dict[str, object]:
-        """As `Expected` has it."""
+        """See `Expected`."""
         module = self.function.__module__
         return {"module": module, "function": self.function.__qualname__, "folder": _import_folder(module)}
 
 
 def parse_expected(document: dict[str, Any]) -> Expected:
-    """The inverse of `Expected.to_json`."""
+    """Read a document that `Expected.to_json` has made."""
     if "json" in document:
         return Json(document["json"], document["tolerance"])
     if "lines" in document:
@@ -149,7 +150,7 @@ def parse_expected(document: dict[str, Any]) -> Expected:
 
 
 def _import_folder(name: str) -> str:
-    """The folder on Python's path in which a module was found; pytest puts a test file's own folder there."""
+    """Return the folder of `sys.path` in which Python found a module; pytest adds a test file's own folder to it."""
     spec = importlib.import_module(name).__spec__
     assert spec is not None  # the module was imported by its name
     is_package = spec.submodule_search_locations is not None
@@ -157,7 +158,7 @@ def _import_folder(name: str) -> str:
 
 
 def read_lines(body: bytes) -> list[object]:
-    """The documents of a stream, as `Lines` has them."""
+    """Read the documents of a stream; see `Lines`."""
     lines = [line.strip() for line in body.decode(errors="replace").split("\n")]
     return [_parse(line.removeprefix(_DATA).strip()) for line in lines if line and not line.startswith(_EVENT_FIELDS)]
 
@@ -179,13 +180,13 @@ def difference(expected: object, actual: object, tolerance: float) -> str | None
 
 def _find_differences(expected: object, actual: object, tolerance: float, where: str) -> Iterator[str]:
     if isinstance(expected, bool) or not isinstance(expected, int | float | dict | list):
-        # The type counts: Python's True == 1.
+        # Compare the types, too: in Python True == 1.
         if type(expected) is not type(actual) or expected != actual:
             yield f"{where} is {actual!r}, expected {expected!r}"
     elif isinstance(expected, int | float):
         if isinstance(actual, bool) or not isinstance(actual, int | float):
             yield f"{where} is {actual!r}, expected a number"
-        elif not abs(actual - expected) <= tolerance:  # not >: NaN is wrong, too
+        elif not abs(actual - expected) <= tolerance:  # with `>` NaN would count as right
             yield f"{where} is {actual!r}, expected {expected!r} within {tolerance:g}"
     elif isinstance(expected, dict):
         if not isinstance(actual, dict) or expected.keys() != actual.keys():

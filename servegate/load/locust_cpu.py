@@ -1,4 +1,4 @@
-"""How busy a Locust worker was, from what it reports; free of Locust itself, which replaces sockets and threads."""
+"""Compute how busy a Locust worker was from its reports. Doesn't import Locust, which replaces sockets and threads."""
 
 from collections.abc import Sequence
 

@@ -40,7 +40,7 @@ class Master:
     address:
         Host and port that workers connect to.
     workers:
-        How many there will be.
+        The number of workers that will connect.
     """
 
     def __init__(self, address: tuple[str, int], workers: int) -> None:
@@ -55,7 +55,7 @@ class Master:
         self._runner.register_message(READY, self._on_ready)
 
     def wait_for_workers(self) -> None:
-        """Until all listen for a job and are idle."""
+        """Wait until all workers are idle and listen for a job."""
         self._wait_for_all(
             lambda: sum(client.id in self._listening for client in self._runner.clients.ready), "are ready"
         )
@@ -93,7 +93,7 @@ class Master:
         self._runner.quit()
 
     def _wait(self, seconds: float, completions: int) -> None:
-        """Until the time is over and enough requests have completed, or the load failed, or patience ends."""
+        """Wait until time is over and enough requests have completed, or the load fails, or the time limit passes."""
         start_s = time.monotonic()
         while self._count("failures") < MAX_FAILURES:
             elapsed_s = time.monotonic() - start_s

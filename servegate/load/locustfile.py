@@ -1,10 +1,10 @@
-"""A connection as Locust runs it, on as many machines as it is given: what each of its workers is started with.
+"""The locustfile with which each Locust worker is started; its connections send the requests of a job.
 
     locust --worker --locustfile servegate/load/locustfile.py --master-host MASTER --master-port PORT
 
-The master (`servegate.load.locust_master`) sends the job; each answer is checked here. When the master ends the load,
-each connection stops after the request that it waits for, and what was seen goes to the master. Workers on other
-machines need clocks that agree: a window of the load is cut from what all of them completed.
+The master (`servegate.load.locust_master`) sends the job, and the worker checks each answer. When the master ends the
+load, each connection stops after the answer for which it waits, and the worker sends its record to the master. Workers
+on other machines need synchronised clocks: a window of the load is cut from the completions of all workers.
 """
 
 import time
@@ -29,13 +29,13 @@ READY, JOB, END, SEEN = "servegate-ready", "servegate-job", "servegate-end", "se
 
 
 class _Worker:
-    """What this process does and has seen."""
+    """The job of this process, and its record of it."""
 
     def __init__(self) -> None:
         self.begin(None)
 
     def begin(self, job: LoadJob | None) -> None:
-        """Forget the job before."""
+        """Begin a job and drop the record of the job before."""
         self.job = job
         self.order: Iterator[Workload] = iter(()) if job is None else WeightedSet(job.workload.parts).order()
         self.is_ending = False
@@ -56,7 +56,7 @@ class Connection(FastHttpUser):
 
     @task
     def send(self) -> None:
-        """One request of the job, checked."""
+        """Send one request of the job and check the answer."""
         workload = next(_worker.order)
         start_s = time.perf_counter()
         with self.client.request(
@@ -88,7 +88,7 @@ def _listen(runner: Runner, **_: Any) -> None:
         runners.WORKER_REPORT_INTERVAL = REPORT_S
         runner.register_message(JOB, _begin)
         runner.register_message(END, _end, concurrent=True)
-        # Locust takes a worker for ready as soon as it is connected; a job that came until here would be lost.
+        # Locust counts a worker as ready when it connects, but a job that arrives before this line would be lost.
         runner.send_message(READY)
 
 

@@ -1,4 +1,4 @@
-"""One request after another: sends it, checks the answer, and keeps what came of it."""
+"""Send one request after another, check each answer, and keep the result."""
 
 import asyncio
 import time
@@ -18,11 +18,11 @@ class Completion(NamedTuple):
     Attributes
     ----------
     at_s:
-        When it came, by the clock of the process that sent the request.
+        When the answer came, by the clock of the process that sent the request.
     duration_s:
-        Since the request was, or was to be, sent.
+        Seconds since the request was sent, or was due in an open loop.
     server_timing:
-        The answer's header of that name; empty without one.
+        The `Server-Timing` header of the answer; empty if it has none.
     """
 
     at_s: float
@@ -36,16 +36,16 @@ class Requester:
     Parameters
     ----------
     number:
-        Which of the client processes that share the load this is; decides the order.
+        The number of this process among those that share the load; it decides the order of the requests.
 
     Attributes
     ----------
     completions:
-        Of each right answer, by `time.monotonic()`.
+        One for each right answer, by the clock `time.monotonic()`.
     failures:
-        What was wrong with each other one.
+        Descriptions of the other answers.
     gave_up:
-        Set after a few failures: more of them would say nothing new.
+        Set after a few failures, since more of them would give no further information.
     """
 
     def __init__(self, session: aiohttp.ClientSession, url: str, requests: Requests, number: int) -> None:
@@ -59,7 +59,7 @@ class Requester:
         self.gave_up = asyncio.Event()
 
     async def send(self, since_s: float) -> None:
-        """Send the next request; what it takes counts from `since_s`, when it is or was to be sent."""
+        """Send the next request; its duration counts from `since_s`, the time at which it is sent or was due."""
         workload = next(self._order)
         url = self._url + workload.path
         try:
@@ -91,7 +91,7 @@ class Requester:
 
 
 def wrong_answer(workload: Workload, status: int, body: bytes) -> str | None:
-    """What is wrong with an answer; None if it is the expected one."""
+    """Describe what is wrong with an answer; None if it is the expected one."""
     if status != 200:
         return f"status {status}: {body[:200].decode(errors='replace')}"
     return workload.right_answer.find_wrong(body)

@@ -21,9 +21,9 @@ class MeasuredClient(NamedTuple):
     Attributes
     ----------
     began_s, ended_s:
-        When it began and ended to measure, on the clock of its completions.
+        When it began and ended to measure, by the clock that its completions have.
     cpu_s:
-        Its CPU-seconds between the two.
+        CPU-seconds that it used between the two.
     """
 
     began_s: float
@@ -33,16 +33,16 @@ class MeasuredClient(NamedTuple):
 
 @dataclass(frozen=True)
 class ClientRecord:
-    """What client processes that shared a load saw of it.
+    """The record of the client processes that shared a load.
 
     Attributes
     ----------
     completions:
-        Of each right answer since the process began to measure, also to requests that were in flight at the end.
+        One for each right answer since the process began to measure, also to requests in flight at the end.
     failures:
-        What was wrong with each failed request; a process stops its load after a few.
+        Descriptions of the failed requests; a process stops its load after a few of them.
     clients:
-        One entry a process.
+        One entry for each process.
     """
 
     completions: list[Completion]
@@ -51,7 +51,7 @@ class ClientRecord:
 
     @classmethod
     def merge(cls, records: "Sequence[ClientRecord]") -> "ClientRecord":
-        """One record of all processes, its completions in order of time."""
+        """Join the records of all processes; the completions are in order of time."""
         return cls(
             sorted(item for record in records for item in record.completions),
             [failure for record in records for failure in record.failures],
@@ -60,16 +60,16 @@ class ClientRecord:
 
     @property
     def measured_s(self) -> tuple[float, float]:
-        """When all processes measured: from when the last one began until the first one ended."""
+        """The time in which all processes measured: from the last beginning to the first end."""
         return max(client.began_s for client in self.clients), min(client.ended_s for client in self.clients)
 
     def to_json(self) -> str:
-        """One line."""
+        """Write it as one line."""
         return json.dumps({"result": vars(self)})
 
     @classmethod
     def from_json(cls, line: str) -> Self:
-        """The inverse of `to_json`."""
+        """Read a line that `to_json` has written."""
         result: dict[str, Any] = json.loads(line)["result"]
         return cls(
             [Completion(*item) for item in result["completions"]],
@@ -80,22 +80,22 @@ class ClientRecord:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What a load that lasted for a given time came to.
+    """The result of a load that lasted for a given time.
 
     Attributes
     ----------
     rounds_s:
-        Seconds of each window; empty when the load broke off.
+        Seconds of each window; empty if a request failed.
     requests_per_round:
         Requests that complete in a window.
     latencies_ms:
-        Of each request that completed while measuring.
+        Latency of each request that completed while measuring.
     failures:
-        What was wrong with each failed request; the load stops after a few.
+        Descriptions of the failed requests; the load stops after a few of them.
     client_cores:
-        CPU-seconds a second of each client process.
+        CPU-seconds per second of each client process.
     stages:
-        Of these requests on average; empty where the service doesn't tell.
+        Mean time of each stage of these requests; empty if the service doesn't report any.
     """
 
     rounds_s: list[float]
@@ -107,13 +107,13 @@ class LoadResult:
 
     @classmethod
     def of_closed_loop(cls, record: ClientRecord, concurrency: int) -> Self:
-        """Cut what was answered while all processes measured into windows, see `cut_windows`."""
+        """Cut the answers that came while all processes measured into windows, see `cut_windows`."""
         began_s, ended_s = record.measured_s
         return cls._of(record, [item for item in record.completions if began_s <= item.at_s <= ended_s], concurrency)
 
     @classmethod
     def of_open_loop(cls, record: ClientRecord) -> Self:
-        """As `of_closed_loop`, of what was to be sent while all processes measured, however long the answer took."""
+        """Take the requests that were due while all processes measured, however long their answers took."""
         began_s, ended_s = record.measured_s
         sent = [item for item in record.completions if began_s <= item.at_s - item.duration_s <= ended_s]
         return cls._of(record, sent, 1)

@@ -1,10 +1,10 @@
-"""Where a request's time went, as the service says in each answer's `Server-Timing` header (a W3C recommendation).
+"""The times of the stages of a request, which the service reports in the `Server-Timing` header (W3C recommendation).
 
     Server-Timing: decode;dur=1.912;cpu=1.850;end=1795426500.123456, predict;dur=84.1;cpu=80.2;shared=8;end=...
 
-`dur` is the standard's own parameter: how long the stage took, in ms. The others are ours, and readers that don't know
-them skip them: `cpu`, its CPU time in ms, for a stage that works and doesn't only wait; `shared`, how many requests it
-served at a time; `end`, when it ended, in seconds of Unix time, by which pauses can be taken out of it.
+`dur` is a parameter of the standard: the duration of the stage in ms. The others are our own, and other readers skip
+them. `cpu` is the CPU time of the stage in ms, for a stage that works and doesn't only wait. `shared` is the number of
+requests that it served together. `end` is the Unix time of its end in seconds, which the gate needs to subtract pauses.
 """
 
 import math
@@ -20,7 +20,7 @@ HEADER = "Server-Timing"
 _TOKEN = r"[\w!#$%&'*+.^`|~-]+"
 _METRIC = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,"]|")+')
 _NAME = re.compile(rf"\s*({_TOKEN})\s*(?:;|$)")
-# CDNs write values that the standard wants in quotes: desc=cache hit.
+# CDNs write values without the quotes that the standard requires: desc=cache hit.
 _PARAMETERS = re.compile(rf';\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 
 
@@ -31,11 +31,11 @@ class StageSpan:
     Attributes
     ----------
     duration_s, cpu_s:
-        From its beginning to its end, and its CPU time; None if it only waits.
+        Seconds from its beginning to its end, and its CPU time, which is None if it only waits.
     shared:
-        Requests that it served at a time.
+        The number of requests that it served together.
     ended_at_s:
-        Unix time; None if the service doesn't say.
+        Unix time of its end; None if the service doesn't report it.
     """
 
     name: str
@@ -46,7 +46,7 @@ class StageSpan:
 
 
 def parse_server_timing(header: str) -> list[StageSpan]:
-    """The stages that the header gives a duration for; what can't be read, as proxies and CDNs add it, is skipped."""
+    """Read the stages with a duration; skip entries that are not readable, as proxies and CDNs may add them."""
     spans = []
     for metric in _METRIC.findall(header):
         name = _NAME.match(metric)
@@ -69,9 +69,9 @@ def _span(name: str, parameters: dict[str, str]) -> StageSpan | None:
 
 
 def mean_stages(requests: Sequence[Sequence[StageSpan]]) -> dict[str, StageTime]:
-    """What each stage took of a request on average; a request that didn't pass through a stage counts with 0.
+    """Average the time of each stage over the requests; a request without a stage counts as 0 for it.
 
-    The CPU time of a stage that requests share is shared out evenly among them.
+    If several requests share a stage, its CPU time is divided evenly among them.
     """
     spans: dict[str, list[StageSpan]] = {}
     for request in requests:

@@ -20,7 +20,7 @@ _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 @dataclass(frozen=True)
 class Workload:
-    """One request, sent over and over; see `WeightedSet` for several.
+    """One request, which the client repeats; see `WeightedSet` for several requests.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class Workload:
         The bytes and headers that are sent.
     expected:
         The right answer, which must be given: a JSON document, or `Text`, `Raw`, `Lines` or `Checked` for an answer
-        that is none.
+        that is not JSON.
     tolerance:
-        How far each number of a JSON answer may lie from the expected one.
+        The most by which a number in a JSON answer may differ from the expected number.
     method:
         The HTTP method.
     """
@@ -65,16 +65,16 @@ class Workload:
         tolerance: float = 0.0,
         headers: Mapping[str, str] | None = None,
     ) -> "Workload":
-        """A request whose body is a JSON document.
+        """Make a request whose body is a JSON document.
 
         Parameters
         ----------
         path, expected, tolerance:
             As in `Workload`.
         document:
-            What `json.dumps` makes the body of.
+            The document, which `json.dumps` writes to the body.
         headers:
-            Besides the content type.
+            Headers in addition to the content type.
         """
         content_type = {"Content-Type": "application/json"}
         return cls(path, json.dumps(document).encode(), {**content_type, **(headers or {})}, expected, tolerance)
@@ -90,12 +90,12 @@ class Workload:
         tolerance: float = 0.0,
         headers: Mapping[str, str] | None = None,
     ) -> "Workload":
-        """A request that uploads files, as a browser's form does.
+        """Make a request that uploads files as a browser's form does.
 
         Parameters
         ----------
         files:
-            By the field's name: the file's name, its bytes and its content type.
+            The name of each file, its bytes and its content type, by the name of the field.
         fields:
             Values of other fields.
         path, expected, tolerance, headers:
@@ -111,7 +111,7 @@ class Workload:
 
     @property
     def right_answer(self) -> Expected:
-        """What an answer's body is compared with."""
+        """The right answer, with which an answer's body is compared."""
         if isinstance(self.expected, Text | Raw | Lines | Checked):
             return self.expected
         return Json(self.expected, self.tolerance)
@@ -122,11 +122,11 @@ class Workload:
         return ((1.0, self),)
 
     def with_header(self, name: str, value: str) -> "Workload":
-        """The same request with one header more."""
+        """Return the same request with one more header."""
         return replace(self, headers={**self.headers, name: value})
 
     def to_json(self) -> list[dict[str, object]]:
-        """For the client process's job."""
+        """Convert it to JSON for the job of the client process."""
         return WeightedSet(self.parts).to_json()
 
 
@@ -162,7 +162,7 @@ class WeightedSet:
         return WeightedSet([(weight, workload.with_header(name, value)) for weight, workload in self.parts])
 
     def to_json(self) -> list[dict[str, object]]:
-        """For the client process's job."""
+        """Convert it to JSON for the job of the client process."""
         return [
             {
                 "weight": weight,

@@ -1,12 +1,12 @@
-"""Load in bursts and turns on a server that stands still between them, while it alternates with another arm.
+"""Load a server in bursts and turns; between them it is paused, and the server of the other arm is loaded.
 
-In bursts, a server under load is stopped where it stands (SIGSTOP) with its requests in flight, and goes on with them
-in its next burst: no burst has a ramp or a tail, however short it is, and an idle server's polling can't disturb the
-other arm. But sleeps and timeouts run on while a server is stopped, so a burst shows them shorter than they are. In
-turns, the client sends no more requests at the end and the server stops when all are answered: every request is as late
-as it would be to a user.
+In bursts, a server under load is paused (SIGSTOP) with its requests in flight, and it continues them in its next burst:
+no burst has a ramp or a tail, however short it is, and an idle server's polling can't disturb the other arm. But sleeps
+and timeouts go on while a server is paused, so in bursts they seem shorter than they are. In turns, the client stops
+sending at the end, and the server is paused when all requests are answered: each request is as late as it would be to a
+user.
 
-A GPU goes on with what a stopped server has queued; `servegate.processes.pausing` says how its bursts allow for that.
+A GPU continues the work that a paused server has queued; see `servegate.processes.pausing`.
 """
 
 import time
@@ -39,7 +39,7 @@ _WINDOW_S = 0.5
 
 @dataclass(frozen=True)
 class PausableServer:
-    """A server that is loaded by client processes of its own.
+    """A server with its own client processes, which load it.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class PausableServer:
 def open_pausable_server(
     server: ServerProcess, load_of: LoadOf, warmup_s: float, engine: LoadEngine
 ) -> Iterator[PausableServer]:
-    """Stop a running server where it stands and start the clients for it, which end with the context."""
+    """Pause a running server and start the clients for it, which end with the context."""
     server.process.pause()
     with engine.start() as clients, observe(server.process.pid) as observed:
         yield PausableServer(server, clients, load_of, warmup_s, observed)
@@ -90,7 +90,7 @@ class ApiBurstLoad:
     Parameters
     ----------
     warmed_s:
-        When the warm-up began and ended, on the monotonic clock.
+        The beginning and end of the warm-up on the monotonic clock.
     """
 
     takes_turns = True
@@ -112,7 +112,7 @@ class ApiBurstLoad:
         self._observed = observed
         self._cell = cell
         self._concurrency = concurrency
-        # When the server ran: in all, beginning with the warm-up; in bursts; in turns.
+        # The times in which the server ran: all times, from the warm-up on; those of bursts; those of turns.
         self._ran_s = [warmed_s]
         self._bursts_s: list[tuple[float, float]] = []
         self._turns_s: list[tuple[float, float]] = []
@@ -120,7 +120,7 @@ class ApiBurstLoad:
         self._memory_bytes = observed.memory_bytes()
 
     def burst(self, seconds: float) -> None:
-        """Let the server go on where it stood."""
+        """Resume the server for this time, then pause it."""
         # The sampler reads before and after the burst; it reads within a burst only if that lasts half a second.
         with TelemetrySampler(self._observed) as telemetry, self._running():
             time.sleep(seconds)
@@ -219,12 +219,12 @@ def cut_turns(sent_s: Floats, ended_s: Floats, turns_s: Sequence[tuple[float, fl
 
 
 def running_time(moments_s: Floats, ran_s: Floats) -> Floats:
-    """How long a process had run at each moment, in seconds.
+    """Compute how many seconds a process had run at each moment.
 
     Parameters
     ----------
     moments_s:
-        On the monotonic clock.
+        Times on the monotonic clock.
     ran_s:
         When it ran: (n, 2) beginnings and ends, in order.
     """
@@ -247,7 +247,7 @@ def without_pauses(spans: Sequence[StageSpan], ran_s: Floats) -> list[StageSpan]
 
 
 def share_out(began_s: Floats, ended_s: Floats, edges_s: Floats) -> list[float]:
-    """How many requests fall between each two neighbouring edges, each by the share of its time.
+    """Count the requests between neighbouring edges; a request counts by the share of its time that falls there.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One pair of fresh processes, one an arm: started together, loaded in turn.
+"""Measure one pair of fresh processes, one of each arm, which start together and are loaded alternately.
 
 Within a pair the arms take turns in bursts, never both at a time, in balanced blocks (ABBA or BAAB, half of each), so
 that whatever drifts over a block cancels. A block's figure is the log ratio of the arms' throughput in their two bursts
@@ -25,7 +25,7 @@ from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a pair is measured.
+    """The schedule by which a pair is measured.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class PairPlan:
 
 @dataclass(frozen=True)
 class MeasuredPair:
-    """What one pair of fresh processes showed.
+    """The measurements of one pair of fresh processes.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class MeasuredPair:
     samples, processes:
         The records of the base and of the head.
     report:
-        What the arms ran.
+        The report of what the arms ran.
     """
 
     figures: Mapping[Cell, PairFigure]
@@ -83,7 +83,7 @@ class MeasuredPair:
 
 @dataclass(frozen=True)
 class FreshPairs:
-    """Two checkouts, and how fresh processes of them are put beside each other.
+    """Two checkouts, and the way in which their fresh processes are compared.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class FreshPairs:
     progress:
         Called with a line of text whenever something new begins.
     watch:
-        Makes a context that each measurement of a cell runs in.
+        Makes a context in which each measurement of a cell runs.
     engine:
         The built-in client, which loads both checkouts with the same number of processes.
     """
@@ -106,12 +106,12 @@ class FreshPairs:
     engine: LoadEngine = field(default_factory=LoadEngine)
 
     def measure(self, target: Launchable, plan: PairPlan, here: str = "one pair") -> MeasuredPair:
-        """Start one fresh process a checkout, both at a time, and put the planned load on them in turn.
+        """Start one fresh process of each checkout, both together, and load them alternately as planned.
 
         Parameters
         ----------
         here:
-            Stands before each line of progress.
+            The text before each line of progress.
 
         Raises
         ------

@@ -29,7 +29,7 @@ class ServerInstrument:
         return self.load(cell, seconds)
 
     def load(self, cell: Cell, seconds: float, *, rate_per_s: float | None = None) -> Sample:
-        """As `measure`, in an open loop where there is a rate of requests a second; see `LoadJob`."""
+        """Measure a cell; with a rate of requests per second, in an open loop; see `LoadJob`."""
         requests, concurrency = self.load_of(cell)
         job = LoadJob(self.server.url, requests, concurrency, self.warmup_s, seconds, rate_per_s)
         self.clients.measure(job)
@@ -50,11 +50,11 @@ class DeployedInstrument:
 
     @property
     def details(self) -> Mapping[str, str]:
-        """Nothing: it is not asked what it is."""
+        """No details, because a service that runs elsewhere is not asked for any."""
         return {}
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
-        """As `ServerInstrument.measure`; what a request costs there can't be seen from here."""
+        """Measure as `ServerInstrument` does, but without the CPU time and memory of the service."""
         ca_file = str(self.deployed.ca_file) if self.deployed.ca_file else None
         requests, concurrency = self.load_of(cell)
         job = LoadJob(self.deployed.url, requests, concurrency, self.warmup_s, seconds, ca_file=ca_file)
@@ -64,20 +64,20 @@ class DeployedInstrument:
 
 @dataclass(frozen=True)
 class OpenLoopInstrument:
-    """Open-loop load on a running server; a cell's value is the load in percent of what the server can do.
+    """Open-loop load on a running server; a cell's value is the load in percent of the server's capacity.
 
-    A closed loop, with as many connections as the open loop has at most, measures just before what the server can do.
+    A closed loop first measures the capacity, with as many connections as the open loop may have at most.
     """
 
     server: ServerInstrument
 
     @property
     def details(self) -> Mapping[str, str]:
-        """What the server says of itself."""
+        """The details that the server reports."""
         return self.server.details
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
-        """Latency at that load; its throughput is the load's, not the server's."""
+        """Measure the latency at that load; its throughput is that of the load, not the capacity."""
         capacity = self.server.load(cell, seconds)
         if capacity.failures:
             return capacity

@@ -1,4 +1,4 @@
-"""What a project measures over HTTP: its service, and the requests that are sent to it."""
+"""The targets that a project measures over HTTP: its service, and the requests that the client sends."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -36,7 +36,7 @@ class HttpTarget:
         A target whose best throughput bounds this one's, as the model alone bounds its API; the summary says which
         share of it was reached.
     unit:
-        What one request counts as.
+        The unit in which requests are counted, as in `requests`.
     concurrency:
         The connections of a cell whose value is a kind.
     also:
@@ -55,7 +55,7 @@ class HttpTarget:
 
     @property
     def parameter(self) -> str:
-        """What the cells' values are."""
+        """The name of the parameter that the cells' values have."""
         return "kind" if isinstance(self.workload, Mapping) else "concurrency"
 
     def explain_wrong_value(self, value: int | str) -> str | None:

@@ -1,4 +1,4 @@
-"""A fresh server of a checkout, from its start until it stands still and waits for bursts of load."""
+"""A fresh server of a checkout, from its start until it is paused and waits for bursts of load."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -77,7 +77,7 @@ class LaunchedServer:
         self._server.process.pause()
 
     def open(self, engine: LoadEngine, /) -> PausableServer:
-        """Ask the server what it is, and start the clients for it."""
+        """Read the details that the server reports, and start the clients for it."""
         self._server.process.resume()
         details = self._describe()
         opened = open_pausable_server(self._server, self._load_of, _WARMUP_BEFORE_BURSTS_S, engine)
@@ -94,7 +94,7 @@ class LaunchedServer:
         try:
             details = self._service.describe(self._server.url)
         except Exception as error:
-            # The question is the working tree's. An older commit may know no answer, and isn't wrong for that.
+            # `describe` is code of the working tree. An older commit may not support it, which is no error.
             if self._checkout.name != "base":
                 raise MeasurementError(f"`describe` of the service failed: {error!r}") from error
             return {}
@@ -102,12 +102,12 @@ class LaunchedServer:
 
 
 def choose_pausing(details: Mapping[str, str], *, has_gpu: bool) -> Pausing:
-    """Choose how a server is paused, by the device that it says it computes on.
+    """Choose how a server is paused, by the device that it reports.
 
     Parameters
     ----------
     has_gpu:
-        Whether there is a GPU that it may use. That decides for a server that says nothing, as an older commit: it is
+        Whether there is a GPU that it may use. This decides if the server reports no device, as an older commit: it is
         worse to miss queued work than to take longer bursts than a CPU needs.
     """
     is_on_gpu = reports_gpu(details)

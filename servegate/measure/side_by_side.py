@@ -200,7 +200,7 @@ def plan_pair(
 
 
 def _describe_pair(policy: Policy, pair: int, elapsed_s: float) -> str:
-    """Which pair this is, and from the second on how long it is to the next look."""
+    """Write the pair's number and, from the second pair on, the time until the next look."""
     look = next((look for look in policy.looks if look >= pair), pair)
     here = f"side by side, pair {pair} of {look}"
     if look < policy.looks[-1]:

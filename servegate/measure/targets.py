@@ -21,7 +21,7 @@ class Instrument(Protocol):
 
     @property
     def details(self) -> Mapping[str, str]:
-        """What the process says of itself, as in {"precision": "bfloat16"}; recorded with the machine."""
+        """The details that the process reports, as in {"precision": "bfloat16"}; recorded with the machine."""
 
     def measure(self, cell: Cell, seconds: float) -> Sample:
         """Measure one cell for about this long."""
@@ -61,7 +61,7 @@ class PausableTarget(Protocol):
 
     @property
     def record(self) -> ProcessRecord:
-        """How long it took to start, and its memory then."""
+        """The time that it took to start, and its memory after that."""
 
     def adapt_to(self, other: "PausableTarget") -> "PausableTarget":
         """Return it as it is loaded beside the other arm's process: in a way that both know."""
@@ -157,11 +157,11 @@ class MeasurementTarget(Launchable, Protocol):
 
     @property
     def parameter(self) -> str:
-        """What the cells' values are, as in `concurrency`."""
+        """The name of the parameter that the cells' values have, as in `concurrency`."""
 
     @property
     def unit(self) -> str:
-        """What throughput counts, as in `requests`."""
+        """The thing that throughput counts, as in `requests`."""
 
     @property
     def ceiling(self) -> "MeasurementTarget | None":
@@ -169,7 +169,7 @@ class MeasurementTarget(Launchable, Protocol):
 
     @property
     def rate_is_given(self) -> bool:
-        """Whether throughput is the load's choice, so that only latency says something of the service."""
+        """Whether the load sets the throughput, so that only latency depends on the service."""
 
     def explain_wrong_value(self, value: int | str) -> str | None:
         """Explain why a cell can't have this value; None if it can."""

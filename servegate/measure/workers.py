@@ -116,7 +116,7 @@ class WorkerBurstLoad:
         self._memory_bytes = instrument.observed.memory_bytes()
 
     def burst(self, seconds: float) -> None:
-        """As many rounds as the time holds, one at least."""
+        """Measure as many rounds as fit into the time, but at least one."""
         rounds = max(1, round(seconds / self.shortest_burst_s))
         with TelemetrySampler(self._instrument.observed) as telemetry:
             self._bursts.append(self._instrument.run(self._batch_size, rounds, seconds))
@@ -159,11 +159,11 @@ class WorkerTarget:
     command:
         Program and arguments, run in the checkout's folder; `{python}` stands for the interpreter of its environment.
     unit:
-        What a batch holds, as in `images`.
+        The name of the items in a batch, as in `images`.
     ready_deadline_s:
         Seconds from its start to its first line.
     environment:
-        Variables on top of pytest's own.
+        Environment variables in addition to those of pytest.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Settings in a file that pytest doesn't read: of several ini files it takes the first and ignores the others."""
+"""Detect settings in a file that pytest ignores: if there are several ini files, pytest reads only the first."""
 
 import tomllib
 
@@ -13,7 +13,7 @@ def refuse_hidden_settings(config: pytest.Config) -> None:
     Raises
     ------
     SettingsError
-        With the names of the settings and both files.
+        If there are such settings; the message names them and both files.
     """
     ini, pyproject = config.inipath, config.rootpath / "pyproject.toml"
     is_chosen = bool(getattr(config.option, "inifilename", None))  # pytest -c

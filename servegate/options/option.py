@@ -24,7 +24,7 @@ class Option:
     metavar:
         The value's name in `--help`.
     is_for_one_run:
-        Without an ini twin.
+        Whether the option makes sense for one run only, and so has no ini twin.
     """
 
     name: str
@@ -59,14 +59,14 @@ class Option:
         return self.read_ini(config)
 
     def read_ini(self, config: pytest.Config) -> tuple[Any, str]:
-        """As `read`, without the command line."""
+        """Read the value as `read` does, but not from the command line."""
         # pytest's own getini has no type that takes a string as well as a TOML list.
         entry = config._inicfg.get(self.name)
         source = f"{self.name} in {config.inipath or 'the default'}"
         return self.parse_from(self.default if entry is None else _as_text(entry.value), source), source
 
     def parse_from(self, text: str, source: str) -> Any:
-        """The value of the text; errors as in `read`."""
+        """Parse the value in the text; raises the same errors as `read`."""
         try:
             if self.choices and text not in self.choices:
                 raise ValueError(f"must be {' or '.join(self.choices)}")

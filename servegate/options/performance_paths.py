@@ -26,13 +26,13 @@ def asks_for_performance(config: pytest.Config) -> bool:
 
 
 def performance_paths(config: pytest.Config) -> list[str]:
-    """The arguments of this run that lead to performance tests."""
+    """Return the arguments of this run that lead to performance tests."""
     folders = _folders(config)
     return [argument for argument in config.args if _lies_in(file_of_argument(argument).resolve(), folders)]
 
 
 def advise(config: pytest.Config, command: str) -> str:
-    """What to write instead of a command line that leads to no performance test."""
+    """Say which command to write instead of one that leads to no performance test."""
     paths, _ = PATHS.read(config)
     if any((config.rootpath / path).exists() for path in paths):
         return f"write: {command}"
@@ -43,7 +43,7 @@ def advise(config: pytest.Config, command: str) -> str:
 
 
 def name_folders(config: pytest.Config) -> str:
-    """The folders of performance tests as `perf_paths` names them."""
+    """Return the folders of performance tests, as `perf_paths` names them."""
     paths, _ = PATHS.read(config)
     return " ".join(paths)
 

@@ -19,20 +19,21 @@ _SHARE_OF_THROUGHPUT = 0.5
 
 @dataclass(frozen=True)
 class MeasuringSettings:
-    """How cells are measured process by process.
+    """The settings for measuring cells process by process.
 
     Attributes
     ----------
     processes:
         Fresh processes that measure each cell.
     seconds, warmup_seconds:
-        Of load for a cell in a process.
+        Seconds of load for a cell in a process, and of load before it is measured.
     engine:
-        What makes the load of a closed loop; side by side it is always the built-in client, with as many processes.
+        The program that makes the load of a closed loop. Side by side it is always the built-in client, with the same
+        number of processes.
     deployed:
-        A service that runs already, and is measured instead of fresh processes; None for those.
+        A running service that is measured instead of fresh processes; None to measure fresh processes.
     waits:
-        Whether the run waits while another one measures on this machine; else it ends.
+        Whether the run waits while another run measures on this machine; otherwise it ends.
     """
 
     processes: int
@@ -44,7 +45,7 @@ class MeasuringSettings:
 
     @property
     def details(self) -> dict[str, str]:
-        """How each cell is measured, as a baseline records it."""
+        """The conditions of each cell's measurement, for the record in a baseline."""
         return {
             "seconds a cell": f"{self.seconds:g}",
             "warm-up seconds": f"{self.warmup_seconds:g}",
@@ -54,18 +55,18 @@ class MeasuringSettings:
 
 @dataclass(frozen=True)
 class JudgingSettings:
-    """What is compared with what, and by which rule.
+    """The comparison that a run makes, and the rule by which it judges.
 
     Attributes
     ----------
     is_judged:
         Whether results are compared with the baseline (`--benchmark-compare`) or a commit.
     is_strict:
-        Whether INCONCLUSIVE and NO_BASELINE fail, too.
+        Whether INCONCLUSIVE and NO_BASELINE fail as well.
     versus:
-        The commit to compare with side by side, instead of the stored baseline; None for that.
+        The commit to compare with side by side; None to compare with the stored baseline.
     confirm:
-        Whether what the stored baseline can't clear is compared side by side with its commit.
+        Whether a group that the stored baseline can't clear is compared side by side with the baseline's commit.
     margin, margins, looks:
         As in `Policy`.
     allowances:
@@ -73,11 +74,11 @@ class JudgingSettings:
     figures:
         The margins of `FigurePolicy`.
     error_level:
-        Probability that a run of identical code is accused, whatever figure it is of.
+        Probability that a run of identical code is accused, over all its figures together.
     schedule:
         How a pair is measured.
     budget_s:
-        Seconds after which the run begins no further pair.
+        Seconds after which the run starts no further pair.
     """
 
     is_judged: bool
@@ -110,7 +111,7 @@ class JudgingSettings:
 
     @property
     def rule(self) -> dict[str, object]:
-        """How the run judges, as its document records it."""
+        """The rule by which the run judges, for the record in its document."""
         return {
             "margin": self.margin,
             "margins": dict(self.margins),
@@ -123,16 +124,16 @@ class JudgingSettings:
 
 @dataclass(frozen=True)
 class FileSettings:
-    """Folders, all absolute.
+    """Folders, as absolute paths.
 
     Attributes
     ----------
     paths:
-        With performance tests.
+        Folders with performance tests.
     baselines:
-        Of the stored baselines.
+        The folder of the stored baselines.
     report, history:
-        That the run's report is written to, and that keeps each run's results; None for none.
+        The folder of the run's report, and the folder that keeps the results of all runs; None if it isn't wanted.
     """
 
     paths: tuple[Path, ...]
@@ -148,13 +149,13 @@ class ProjectSettings:
     Attributes
     ----------
     service:
-        Its folder or file with the service's code.
+        The folder or file of the project that has the service's code.
     packages:
         Packages whose versions are recorded.
     recipe:
         The recipe for another commit's environment.
     carried:
-        Files or folders that git ignores and both arms of a comparison get.
+        Files or folders that git ignores and that both arms of a comparison get nevertheless.
     """
 
     service: str
@@ -170,7 +171,7 @@ class ProjectSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the gate does in this run.
+    """The settings of the gate for this run.
 
     Attributes
     ----------

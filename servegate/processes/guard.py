@@ -45,7 +45,7 @@ class Guard:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What every process of the run has in its environment; their temporary files are in the run's folder, too."""
+        """The environment variables of every process of the run; TMPDIR puts temporary files into the run's folder."""
         return {_MARK: self._mark, "TMPDIR": str(self.folder)}
 
     def _end(self) -> None:
@@ -56,7 +56,7 @@ class Guard:
 
 @cache
 def guard() -> Guard:
-    """The guard of this process, started when it is first asked for."""
+    """Return the guard of this process; the first call starts it."""
     return Guard()
 
 

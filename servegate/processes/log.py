@@ -1,4 +1,4 @@
-"""The log of a process that is measured: a file whose end goes into messages."""
+"""The log of a measured process: a file whose end appears in messages."""
 
 import tempfile
 from pathlib import Path
@@ -14,7 +14,7 @@ class ProcessLog:
     Attributes
     ----------
     descriptor:
-        To write to; whoever starts the process closes it.
+        The file descriptor to write to; the caller that starts the process must close it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -22,7 +22,7 @@ class ProcessLog:
         self._path = Path(path)
 
     def tail(self) -> str:
-        """The last lines; empty when it has been removed."""
+        """Return the last lines; empty if the file has been removed."""
         if not self._path.exists():
             return ""
         with self._path.open("rb") as log:
@@ -32,9 +32,9 @@ class ProcessLog:
 
     @property
     def is_too_long(self) -> bool:
-        """Whether writing it costs what a service shouldn't spend, and soon the disk."""
+        """Whether the log is so long that writing it takes much CPU time and soon fills the disk."""
         return self._path.exists() and self._path.stat().st_size > _MAX_BYTES
 
     def remove(self) -> None:
-        """Remove the file; can be called again."""
+        """Remove the file. It is safe to call this twice."""
         self._path.unlink(missing_ok=True)

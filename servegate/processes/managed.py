@@ -1,4 +1,4 @@
-"""A process that is measured, given as command, folder and environment: started, waited for, paused and stopped."""
+"""Start, wait for, pause and stop a measured process, which is given as a command, a folder and an environment."""
 
 import os
 import signal
@@ -16,28 +16,28 @@ from servegate.processes.local_http import answers_200
 from servegate.processes.log import ProcessLog
 
 _POLL_S = 0.05
-# Look for an obstacle only so often: a look goes through the sockets of all the children.
+# Seconds between two looks for an obstacle: a look is slow, because it lists the sockets of all child processes.
 _LOOK_EVERY_S = 2.0
-# A server may open a port for its management long before its own. Only an obstacle that every look of this time has
-# seen ends the wait.
+# A server may open a port for its management long before its own port, and until then the port looks like an obstacle.
+# So an obstacle ends the wait only if every look has found one for this long.
 _OBSTACLE_LASTS_S = 30.0
 
 
 class ManagedProcess:
-    """A process in a session of its own, with its log in a file; stopped with all its children.
+    """A process that runs in a session of its own and logs to a file. `stop` ends it with all its children.
 
     Parameters
     ----------
     command:
         Program and arguments.
     cwd:
-        The folder it runs in.
+        The folder that it runs in.
     env:
-        Variables on top of this process's environment.
+        Environment variables that it gets in addition to those of this process.
     name:
-        What messages call it.
+        The name that messages use for it.
     pipes:
-        Whether stdin and stdout are pipes to talk through; stderr always goes to the log.
+        Whether its stdin and stdout are pipes, which `exchange` needs; its stderr always goes to the log.
     """
 
     def __init__(
@@ -65,33 +65,33 @@ class ManagedProcess:
 
     @property
     def pid(self) -> int:
-        """Process id; also that of its process group."""
+        """The process id, which is also the id of its process group."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """Exit status, or None while it runs."""
+        """The exit status; None while the process runs."""
         return self._process.poll()
 
     def log_tail(self) -> str:
-        """The last lines that it logged."""
+        """Return the last lines that it logged."""
         return self._log.tail()
 
     def check_healthy(self, when: str) -> None:
-        """Say so if it has ended, or fills the disk with its log.
+        """Raise an error if the process has ended or has written too much to its log.
 
         Raises
         ------
         ProcessError
-            With the tail of its log.
+            In both cases; the message ends with the tail of the log.
         """
         if self.returncode is not None:
             raise self.error(f"died {when}")
         if self._log.is_too_long:
-            raise self.error(f"filled its log {when}, which costs time and the disk's room; let it log less")
+            raise self.error(f"filled its log {when}, which takes CPU time and disk space; make it log less")
 
     def error(self, what: str) -> ProcessError:
-        """An error about this process that ends with the tail of its log."""
+        """Make an error about this process; its message ends with the tail of the log."""
         return ProcessError(f"{self.name} {what}\n--- its log ends with ---\n{self.log_tail() or '(nothing)'}")
 
     def wait_until_ready(
@@ -107,14 +107,15 @@ class ManagedProcess:
         Parameters
         ----------
         find_obstacle:
-            Says why the process will not answer there; None while nothing shows that. Called from time to time.
+            Returns the reason why the process will not answer at `url`; None while nothing shows that. It is called
+            every few seconds.
         explain_silence:
-            Says half a sentence when it has ended or the deadline has passed.
+            Returns the end of the error's message, which may be empty, if the process ends or the deadline passes.
 
         Raises
         ------
         ProcessError
-            When the process ends first, an obstacle lasts, or the deadline passes.
+            If the process ends, an obstacle lasts, or the deadline passes before `url` answers 200.
         """
         start_s = looked_s = clear_s = time.monotonic()
         while time.monotonic() < start_s + deadline_s:
@@ -138,7 +139,7 @@ class ManagedProcess:
         Raises
         ------
         ProcessError
-            When the process ends or the deadline passes.
+            If the process ends or the deadline passes.
         """
         self.write_line(line)
         return self.read_line(deadline_s)
@@ -149,7 +150,7 @@ class ManagedProcess:
         Raises
         ------
         ProcessError
-            When the process has ended.
+            If the process has ended.
         """
         assert self._process.stdin is not None, "started without pipes"
         try:
@@ -159,9 +160,9 @@ class ManagedProcess:
             raise self.error(f"ended with status {self._process.wait()}") from None
 
     def read_line(self, deadline_s: float) -> str:
-        """The next line of its stdout; errors as in `exchange`."""
+        """Return the next line of its stdout; raises the same errors as `exchange`."""
         assert self._process.stdout is not None, "started without pipes"
-        # readline can't time out by itself: past the deadline the process is killed, which ends the pipe.
+        # readline has no timeout: at the deadline the watchdog kills the process, which closes the pipe.
         expired = threading.Event()
 
         def give_up() -> None:
@@ -174,33 +175,33 @@ class ManagedProcess:
             line = self._process.stdout.readline()
         finally:
             watchdog.cancel()
-        if line.endswith("\n"):  # else it was cut off by the end of the process
+        if line.endswith("\n"):  # without it, the process ended before it had written the whole line
             return line
         if expired.is_set():
             raise self.error(f"did not answer within {deadline_s:g} s")
         raise self.error(f"ended with status {self._process.wait()}")
 
     def pause(self) -> None:
-        """Stop it and its children where they stand, so that they take no CPU; nothing if it has ended or is to end."""
+        """Pause the process and its children, so that they use no CPU; no effect if it has ended or is to end."""
         if not self._is_stopping:
             self._signal_group(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after `pause`; nothing if it has ended."""
+        """Continue the process and its children after `pause`; no effect if it has ended."""
         self._signal_group(signal.SIGCONT)
 
     def stop(self, grace_s: float = 30.0) -> None:
-        """Ask it to end (SIGTERM to it alone), wait, then kill what is left of its group. Can be called again."""
+        """Send SIGTERM to the process alone, wait, then kill the rest of its group. It is safe to call this twice."""
         self._is_stopping = True
         try:
             if self.returncode is None:
-                # A paused process first goes on: a signal that waits for it may be taken by a thread that can't act.
+                # Resume it before SIGTERM: during a pause a thread that cannot act on the signal may receive it.
                 self.resume()
                 self._process.terminate()
                 try:
                     self._process.wait(grace_s)
                 except subprocess.TimeoutExpired:
-                    pass  # killed below, with its children
+                    pass  # the process and its children are killed below
         finally:
             self._signal_group(signal.SIGKILL)
             self._process.wait()
@@ -209,14 +210,14 @@ class ManagedProcess:
                     try:
                         stream.close()
                     except BrokenPipeError:
-                        pass  # it ended before it read its last line
+                        pass  # the process ended before it read its last line
             self._log.remove()
 
     def _signal_group(self, number: signal.Signals) -> None:
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
-            pass  # nothing is left of it
+            pass  # the whole group has ended
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""How a server is paused between bursts, so that its queued work takes little from the other arm's burst.
+"""Pause a server between bursts, so that its queued work takes little time from the other arm's burst.
 
 SIGSTOP stops the threads of a server. It doesn't stop a GPU, which goes on with the kernels that the server has queued.
 Let T be the length of a burst and l the work in flight at its end, both in seconds. The GPU does an arm's own l while
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pausing:
-    """How a server is paused between bursts.
+    """The way in which a server is paused between bursts.
 
     Attributes
     ----------

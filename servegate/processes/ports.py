@@ -6,7 +6,7 @@ _ports_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on now, and a new one each time: who got one may not listen yet."""
+    """Return a free TCP port of 127.0.0.1, each time another: an earlier caller may not have opened its port yet."""
     while True:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
@@ -17,7 +17,7 @@ def free_port() -> int:
 
 
 def is_port_free(port: int) -> bool:
-    """Whether nobody listens on the port of 127.0.0.1."""
+    """Whether no process listens on the port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -61,7 +61,7 @@ class Checkout:
 
 @dataclass(frozen=True)
 class Latency:
-    """How long an answer (or, for the model alone, a batch) took, in ms."""
+    """The time that an answer took, or a batch for the model alone, in ms."""
 
     mean_ms: float
     p50_ms: float
@@ -71,14 +71,14 @@ class Latency:
 
 @dataclass(frozen=True)
 class StageTime:
-    """What one stage took of a request, on average.
+    """The mean time that one stage takes for a request.
 
     Attributes
     ----------
     ms:
-        From its beginning to its end.
+        Milliseconds from its beginning to its end.
     cpu_ms:
-        CPU time for one request, also where several share the stage; None if it only waits.
+        CPU time for one request, also if several requests share the stage; None if the stage only waits.
     """
 
     ms: float
@@ -87,7 +87,7 @@ class StageTime:
 
 @dataclass(frozen=True)
 class GpuUse:
-    """What NVML reported while a cell ran, over all GPUs in use.
+    """The report of NVML while a cell ran, over all GPUs in use.
 
     Attributes
     ----------
@@ -100,11 +100,11 @@ class GpuUse:
     energy_j:
         Energy of all GPUs together from start to end.
     temperature_c:
-        The highest.
+        The highest temperature.
     sm_clock_mhz:
         Mean clock of the multiprocessors.
     slowed_by:
-        Heat or power brake, by name, if a GPU was slowed by it in a tenth of the readings at least.
+        The names of heat or power brakes that slowed a GPU down in at least a tenth of the readings.
     """
 
     utilisation_percent: float | None
@@ -118,18 +118,18 @@ class GpuUse:
 
 @dataclass(frozen=True)
 class Telemetry:
-    """What the measured process and its children used.
+    """The resources that the measured process and its children used.
 
     Attributes
     ----------
     cpu_cores:
-        CPU-seconds a second.
+        CPU-seconds per second.
     gauges:
         Levels by name, of all processes together; see `servegate.telemetry.gauges`.
     gpu:
-        None without a GPU.
+        The use of the GPUs; None without a GPU.
     own_cpu_s, observed_cpu_s:
-        CPU-seconds that observing took itself, and those that it saw.
+        CPU-seconds that the observation itself used, and those of the observed processes.
     cpu_cores_by_process:
         `cpu_cores` by the processes' names.
     """
@@ -260,14 +260,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class BurstRecord:
-    """What one arm did in a cell.
+    """The work of one arm for a cell.
 
     Attributes
     ----------
     units, seconds:
-        Images or requests in each burst, and how long it was.
+        Images or requests in each burst, and the seconds that the burst lasted.
     sample:
-        All bursts together.
+        The sample of all bursts together.
     """
 
     units: tuple[float, ...]

@@ -33,16 +33,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was judged about a cell, and why.
+    """The judgement of a cell, with its reason.
 
     Attributes
     ----------
     baseline_per_s, now_per_s:
-        Throughput over processes, as it was compared; None where there is none.
+        The throughput over processes that was compared; None if there is none.
     reason:
-        One sentence for a reader who sees nothing else.
+        One sentence that a reader understands without anything else.
     evidence:
-        Lines for a reader who wants to check it.
+        Lines with which a reader can check the judgement.
     """
 
     status: Status

@@ -1,1 +1,1 @@
-"""What people read: terminal, Markdown, HTML."""
+"""The reports for people and programs: terminal, Markdown, HTML, JSON."""

@@ -18,7 +18,7 @@ class Scale:
     Attributes
     ----------
     low, high:
-        As shares; low is below zero and high above.
+        The limits as shares; low is below zero and high above.
     """
 
     low: float

@@ -20,17 +20,17 @@ class Figure:
     Attributes
     ----------
     name:
-        In `results.json` and in pytest-benchmark's JSON, with its unit.
+        Its name in `results.json` and in pytest-benchmark's JSON, with its unit.
     heading:
-        Of its column on the page.
+        The heading of its column on the page.
     show:
-        Writes it for a reader.
+        Formats its value for a reader.
     read:
-        Of one process; None where the process doesn't have it.
+        Reads its value for one process; None if the process doesn't have it.
     over_processes:
-        Makes one figure of all processes' figures.
+        Combines the values of all processes.
     usual:
-        A figure that tells nothing: the page leaves out a column of it alone, as it does one without any figure.
+        The value that tells a reader nothing. The page leaves out a column that has only this value or none.
     """
 
     name: str
@@ -42,17 +42,17 @@ class Figure:
 
 
 def short(value: float) -> str:
-    """With as many digits as a reader needs."""
+    """Format with as many digits as a reader needs."""
     return f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
 
 
 def show_mib(value: float) -> str:
-    """Bytes in MiB."""
+    """Format bytes in MiB."""
     return f"{value / 2**20:.0f}"
 
 
 def name_stage(name: str) -> str:
-    """A stage's name as the report shows it: `rest` alone would explain nothing."""
+    """Return the name that the report shows for a stage, since `rest` alone would explain nothing."""
     return "rest (HTTP, queues, client)" if name == REST else name
 
 
@@ -199,7 +199,7 @@ def list_properties(result: CellResult) -> list[tuple[str, object]]:
 
 
 def list_figure_properties(result: FigureResult) -> list[tuple[str, object]]:
-    """As `list_properties`, for a figure of a group."""
+    """List the properties of a figure of a group, as `list_properties` does for a cell."""
     figures = {**_write_change(result.change), "excluded": result.excluded}
     return [("figure", str(result.figure)), ("verdict", str(result.verdict.status)), *_known(figures)]
 

@@ -16,7 +16,7 @@ def render_html(template: str, package: str = "servegate.report", **values: obje
     template:
         A file of the package's folder `templates`. It may extend and import the templates of this package.
     values:
-        What the template's names stand for.
+        Values of the names in the template.
     """
     loader = ChoiceLoader([PackageLoader(name) for name in dict.fromkeys((package, "servegate.report"))])
     environment = Environment(

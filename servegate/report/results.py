@@ -37,7 +37,7 @@ class RunFacts:
     Attributes
     ----------
     began, ended:
-        With their time zone.
+        The times, with their time zone.
     exit_status:
         The exit status of pytest.
     arguments:

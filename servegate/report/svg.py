@@ -45,7 +45,7 @@ def draw_svgs(plots: Mapping[str, Plot], part: str = "") -> dict[str, Markup] | 
     Parameters
     ----------
     plots:
-        By title.
+        The plots by title.
     part:
         The part of the page that they stand in, where a page has the same title in several parts.
     """

@@ -60,7 +60,7 @@ def write_summary(
     versus: str | None = None,
     load: MachineLoad | None = None,
 ) -> None:
-    """Show the run's sentence, the table of groups and cells, the shares, and notes for those that need a reader.
+    """Show the run's sentence, the table of groups and cells, the shares, and notes on rows that a reader must look at.
 
     Parameters
     ----------
@@ -71,13 +71,13 @@ def write_summary(
     figures:
         The figures that were judged beside throughput.
     baseline:
-        What the cells were compared with; None where there is none.
+        The baseline that the cells were compared with; None if there is none.
     details:
-        Versions and settings of this machine, shown where they differ from the baseline's.
+        Versions and settings of this machine, shown if they differ from those of the baseline.
     versus:
         The commit that the cells were compared with in place of a baseline, as the user named it.
     load:
-        CPU that other programs used on the machine; None where that isn't known.
+        CPU that other programs used on the machine; None if it isn't known.
     """
     reporter.section("performance")
     for line in _wrap(sentence):

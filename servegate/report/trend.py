@@ -1,4 +1,4 @@
-"""What changed over many runs: found, told in lines, and written as CSV."""
+"""Find changes over many runs, describe them in lines of text, and write them as CSV."""
 
 import csv
 from collections.abc import Mapping, Sequence

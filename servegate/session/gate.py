@@ -82,11 +82,11 @@ class Gate:
     figures:
         The figures that were judged side by side.
     details:
-        What the measured processes said of themselves.
+        The details that the measured processes reported.
     reports:
         The report of what the two arms ran, for each pair; empty if nothing was compared side by side.
     outside:
-        The watch over what others use of the machine.
+        The measurement of the CPU time that other programs use.
     allowances:
         Changes for the worse that are accepted on purpose, by group, cell or figure.
     """

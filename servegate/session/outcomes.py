@@ -40,14 +40,14 @@ def confirm(screened: CellResult, compared: CellResult, failure: Exception | Non
 
 
 def excuse_base(result: CellResult) -> CellResult:
-    """Turn BASE_FAILED into NO_BASELINE: a base that nobody named may answer otherwise than the head expects."""
+    """Turn BASE_FAILED into NO_BASELINE: a base that the user did not name may answer unlike what the head expects."""
     if result.verdict.status is not Status.BASE_FAILED:
         return result
     return replace(result, verdict=replace(result.verdict, status=Status.NO_BASELINE))
 
 
 def explain_missing_base(result: CellResult, failure: Exception) -> CellResult:
-    """Let a result without a baseline say why there is none."""
+    """Add to a result without a baseline the reason why there is none."""
     return _with_reason(result, str(failure)) if result.verdict.status is Status.NO_BASELINE else result
 
 

@@ -127,21 +127,21 @@ class GateSession:
 
     @property
     def complete_fingerprint(self) -> Fingerprint:
-        """With what the measured processes said of themselves."""
+        """The fingerprint with the details that the measured processes reported."""
         return replace(self.fingerprint, details={**self.fingerprint.details, **self.gate.details})
 
     def finish(self, exit_status: int) -> int:
-        """Keep what this run is to leave: its baseline if that was to be accepted, and its report.
+        """Write the output of this run: its baseline if the user accepts it, and its report.
 
         Parameters
         ----------
         exit_status:
-            Of pytest as it is by the tests alone.
+            The exit status that pytest has because of the tests alone.
 
         Returns
         -------
         int
-            The exit status: another when a baseline can't be stored.
+            The exit status, which changes if a baseline can't be stored.
         """
         if not self.gate.results:
             return exit_status
@@ -212,7 +212,7 @@ class GateSession:
         config = self._config
         session: Any = config.pluginmanager.get_plugin("pytest-benchmark")
         machine_info = session.get_machine_info()
-        machine_info.pop("node", None)  # a host's name is nobody's business
+        machine_info.pop("node", None)  # reports are shared, and a host's name is private
         machine_info["servegate"] = vars(self.complete_fingerprint)
         document = config.hook.pytest_benchmark_generate_json(
             config=config,

@@ -154,7 +154,7 @@ def ini_values(
     Parameters
     ----------
     concurrencies:
-        As `1,8`.
+        Numbers of connections, as in `1,8`.
     tests:
         The folder of the project's other tests; None if there is none.
     """

@@ -22,7 +22,7 @@ _WORKFLOW = Path(".github") / "workflows" / "performance.yml"
 
 @dataclass(frozen=True)
 class InitOptions:
-    """What the command line says.
+    """The options of the command line.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class InitOptions:
     requests, expected:
         `[PATH=]JSON`; a request may be `[PATH=]@FILE`.
     concurrencies:
-        As `1,8`.
+        Numbers of connections, as in `1,8`.
     action:
-        As `OWNER/servegate@COMMIT`; None for the repository that servegate was installed from.
+        The action, as in `OWNER/servegate@COMMIT`; None for the repository that servegate was installed from.
     question:
         Asks a person one question; None without a terminal.
     """

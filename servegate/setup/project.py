@@ -40,7 +40,7 @@ class Project:
     server:
         The file that starts the server, from the project's root.
     command, environment:
-        As `HttpService` takes them.
+        The arguments of `HttpService`.
     service:
         The file or folder that holds the service's code.
     lock:

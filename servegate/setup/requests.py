@@ -18,11 +18,11 @@ class GivenRequest:
     Attributes
     ----------
     file:
-        From the project's root; None for a document.
+        The path of the file from the project's root; None for a document.
     field:
-        The form's field that the file is uploaded in; None for the file's bytes alone.
+        The field of the form with the file; None to send the bytes of the file alone.
     is_stream:
-        Whether the answer comes in pieces.
+        Whether the answer is a stream.
     """
 
     path: str

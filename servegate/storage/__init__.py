@@ -1,1 +1,1 @@
-"""What outlives a run: commits in folders of their own, baselines, history."""
+"""Storage: folders with the files of commits, baselines, and the history of runs."""

@@ -46,7 +46,7 @@ def open_arms(
 ) -> Iterator[Arms]:
     """Put a commit and the working tree into sibling folders, without bytecode; they are removed at the end.
 
-    The whole repository is there, so that a project in one of its folders finds what lies beside it.
+    They have the whole repository, because a project in one of its folders may need files beside the project.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def open_arms(
     Raises
     ------
     ReferenceCheckoutError
-        When a submodule or a file of Git LFS of the commit, or its environment, can't be had.
+        If a submodule, a file of Git LFS or the environment of the commit can't be made.
     CheckoutError
         Without git or the commit, when files can't be read or written, or when a submodule or a file of Git LFS of the
         working tree, or a carried file, can't be had. The messages say what to do.
@@ -103,7 +103,7 @@ def open_twins(root: Path, *, carried: Sequence[str] = ()) -> Iterator[Arms]:
     Raises
     ------
     CheckoutError
-        As `open_arms`, of the working tree.
+        For the same reasons as in `open_arms`, about the working tree.
     """
     repository = Repository.around(root)
     project = run_git(root, "rev-parse", "--show-prefix")

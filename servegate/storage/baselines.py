@@ -33,16 +33,16 @@ _OLDER_DETAILS = {"load processes": "1"}
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a machine class measured when its baseline was accepted.
+    """The figures of a machine class at the time when its baseline was accepted.
 
     Attributes
     ----------
     throughput_per_s:
-        By cell, of each fresh process.
+        Throughput of each fresh process, by the cell's name.
     checkout:
         The commit that was measured.
     details:
-        The machine's details then.
+        The details of the machine at that time.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class Baseline:
     details: Mapping[str, str]
 
     def differences(self, details: Mapping[str, str]) -> list[tuple[str, str, str]]:
-        """Name, then and now of each detail of the machine that is another."""
+        """Return the name, the old and the new value of each detail of the machine that has changed."""
         names = sorted(self.details.keys() | details.keys())
         before = {**_OLDER_DETAILS, **self.details}
         pairs = [(name, before.get(name, "none"), details.get(name, "none")) for name in names]
@@ -93,13 +93,13 @@ def read_baseline(folder: Path, machine_class: str) -> Baseline:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """What was stored for a machine class at some time; None for nothing that can be read."""
+    """The file that a machine class had at some time; its content is None if there was no readable file."""
 
     content: bytes | None
 
     @classmethod
     def at(cls, path: Path) -> Self:
-        """As it is now."""
+        """Read the file as it is now."""
         try:
             return cls(path.read_bytes())
         except OSError:
@@ -114,17 +114,17 @@ def write_baseline(
     *,
     replaces: StoredFile | None = None,
 ) -> Path:
-    """Store what pytest-benchmark made of a run as the baseline of the machine's class, whole or not at all.
+    """Store pytest-benchmark's document of a run as the baseline of the machine's class, either whole or not at all.
 
     Parameters
     ----------
     replaces:
-        What was there when the run began; None if that doesn't matter.
+        The file as it was when the run began; None to replace any file.
 
     Raises
     ------
     BaselineError
-        When another run has stored one since it began, or the file can't be written; the older one is still there.
+        If another run has stored a baseline since this run began, or the file can't be written. The old file stays.
     """
     path = baseline_path(folder, fingerprint.machine_class)
     record = {

@@ -44,7 +44,7 @@ class EnvironmentRecipe:
 def environment_python(
     head: Path, base: Path, recipe: EnvironmentRecipe, progress: Callable[[str], None] = lambda _: None
 ) -> str:
-    """The interpreter that the base runs with: this one if the lock files are alike, else one of its own.
+    """Return the interpreter of the base: this one if the lock files are equal, or else one of its own environment.
 
     An environment is built once and kept under the user's cache folder by its lock file, command and version of Python.
 

@@ -15,11 +15,11 @@ class Repository:
     Attributes
     ----------
     git_dir:
-        Its `.git` folder, or what stands for that.
+        Its `.git` folder, or the folder that a `.git` file names.
     work_tree:
         Its files as they are now; None for a submodule that isn't checked out.
     path:
-        Of a submodule below the outermost repository, with a slash at the end; empty for that one.
+        Path of a submodule below the outermost repository, with a slash at the end; empty for the outermost one.
     """
 
     git_dir: Path

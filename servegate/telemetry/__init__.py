@@ -1,1 +1,1 @@
-"""What the measured processes, the GPUs and the machine are and use."""
+"""Identifies the measured processes, the GPUs and the machine, and measures their use."""

@@ -7,18 +7,18 @@ _NOT_KNOWN = "unknown"
 
 
 def reported_devices(details: Mapping[str, str]) -> dict[str, str]:
-    """The device under each name that ends with `device`; one that the process doesn't know is left out.
+    """Return the device under each name that ends with `device`, without devices that the process doesn't know.
 
     Parameters
     ----------
     details:
-        What a process says of itself, see `HttpService.describe`.
+        The details that a process reports, see `HttpService.describe`.
     """
     return {name: text for name, text in details.items() if name.split()[-1:] == ["device"] and text != _NOT_KNOWN}
 
 
 def reports_gpu(details: Mapping[str, str]) -> bool | None:
-    """Whether a process says that it computes on a GPU; None where it says nothing of its device.
+    """Whether a process says that it computes on a GPU; None if it reports no device.
 
     Every device but a CPU counts as one: a process queues its work there and doesn't compute it itself.
     """

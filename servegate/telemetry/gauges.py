@@ -1,4 +1,4 @@
-"""What telemetry reads of each measured process, besides its CPU time.
+"""The values that telemetry reads from each measured process, besides its CPU time.
 
 A new gauge is an entry here, which puts it into `Telemetry.gauges`, and an entry in `servegate.report.figures`, which
 shows it.
@@ -17,11 +17,11 @@ class Gauge:
     Attributes
     ----------
     name:
-        With its unit.
+        Its name, which ends with the unit.
     read:
-        Asks one process; a psutil.Error says that it can't be asked.
+        Reads it from one process; raises psutil.Error if it can't be read.
     over_time:
-        Makes one figure of the sums at several moments.
+        Combines the sums at several moments into one figure.
     """
 
     name: str
@@ -30,11 +30,11 @@ class Gauge:
 
 
 def over_time(levels: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Each gauge's levels at several moments as one figure."""
+    """Combine the levels of each gauge at several moments into one figure."""
     return {gauge.name: gauge.over_time(level[gauge.name] for level in levels) for gauge in GAUGES}
 
 
 GAUGES = (
-    # Resident memory; pages that processes share count in each.
+    # Resident memory. A page that several processes share counts for each of them.
     Gauge("memory_bytes", lambda process: process.memory_info().rss, max),
 )

@@ -42,7 +42,7 @@ def tell_other_processes() -> Iterator[str]:
     Raises
     ------
     MeasurementError
-        As `open_gpus`.
+        For the same reasons as `open_gpus`.
     """
     with open_gpus() as gpus:
         for gpu in gpus:

@@ -95,12 +95,12 @@ def read_gpu(gpu: Gpu) -> GpuReading:
 
 
 def driver_version() -> str | None:
-    """The NVIDIA driver's version; None without one.
+    """Return the version of the NVIDIA driver; None without a driver.
 
     Raises
     ------
     MeasurementError
-        As `open_gpus`.
+        For the same reasons as `open_gpus`.
     """
     with _nvml() as is_there:
         if not is_there:
@@ -111,7 +111,7 @@ def driver_version() -> str | None:
 
 @contextmanager
 def _nvml() -> Iterator[bool]:
-    """NVML while the context lasts; False where there is no driver."""
+    """Start NVML for the context; yields False if there is no driver."""
     try:
         pynvml.nvmlInit()
     except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):

@@ -15,14 +15,14 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def read_fingerprint(packages: Sequence[str], settings: Mapping[str, str]) -> Fingerprint:
-    """Look at this machine.
+    """Read the fingerprint of this machine.
 
     Parameters
     ----------
     packages:
         Names of distributions whose versions are recorded.
     settings:
-        What else is recorded, by name.
+        Other details to record, by name.
     """
     with open_gpus() as gpus:
         gpu_names = [gpu.name for gpu in gpus]

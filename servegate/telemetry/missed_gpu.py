@@ -1,4 +1,4 @@
-"""Tell of a process that runs on the CPU of a machine with a GPU: no class of machine has such figures."""
+"""Report a process that runs on the CPU of a machine with a GPU, because no class of machine has such figures."""
 
 from collections.abc import Mapping
 
@@ -7,17 +7,17 @@ from servegate.telemetry.gpus import open_gpus
 
 
 def tell_missed_gpu(details: Mapping[str, str]) -> dict[str, str]:
-    """Add why a process that reports `cpu` is no measurement here, under a name that ends with `fallback`.
+    """Add the reason why a process that reports `cpu` can't be measured here, under a name that ends with `fallback`.
 
     Parameters
     ----------
     details:
-        The details that a process reported; one whose name ends with `device` says what it runs on.
+        The details that a process reported; a name that ends with `device` gives its device.
 
     Raises
     ------
     MeasurementError
-        As `open_gpus`.
+        For the same reasons as `open_gpus`.
     """
     told = dict(details)
     on_cpu = [name for name, text in reported_devices(details).items() if text == CPU]

@@ -1,4 +1,4 @@
-"""CPU time that others use on the machine while a run measures: all of it, less that of the run's own processes."""
+"""Measure the CPU time of other programs during a run: the machine's CPU time less that of the run's own processes."""
 
 import os
 import time
@@ -10,24 +10,24 @@ import psutil
 
 from servegate.records import MachineLoad
 
-# The CPU clocks of Linux tick every 10 ms, in each process for itself: over a shorter time their errors add up.
+# Linux counts the CPU time of each process in ticks of 10 ms. Over a shorter time than this their errors add up.
 _LEAST_S = 0.5
-# Not irq and softirq: our own packets cause most of those, and no process is charged for them.
+# irq and softirq are left out: our own packets cause most of that time, and Linux charges it to no process.
 _BUSY = ("user", "nice", "system", "steal")
 
 
 @dataclass(frozen=True)
 class CpuReading:
-    """The machine's and our own CPU-seconds so far.
+    """The CPU-seconds that the machine and the run's own processes have used so far.
 
     Attributes
     ----------
     at_s:
         The time of the reading on the monotonic clock.
     machine_s:
-        CPU-seconds of the cores that this process may use.
+        CPU-seconds of all programs on the cores that this process may use.
     own_s:
-        CPU-seconds of this process and of all that it has started, ended ones included.
+        CPU-seconds of this process and of all processes that it has started, including those that have ended.
     """
 
     at_s: float
@@ -35,31 +35,31 @@ class CpuReading:
     own_s: float
 
     def outside_cores_since(self, earlier: "CpuReading") -> float:
-        """Compute the CPU-seconds a second that neither we nor our processes used."""
+        """Compute the CPU-seconds per second that other programs have used since the earlier reading."""
         elapsed_s = self.at_s - earlier.at_s
         outside_s = (self.machine_s - earlier.machine_s) - (self.own_s - earlier.own_s)
         return max(0.0, outside_s / elapsed_s)
 
 
 def read_cpu() -> CpuReading:
-    """Read both now. It takes some ms, since it goes through all processes of the machine."""
+    """Read both CPU times now. This takes a few ms, because psutil goes through all processes of the machine."""
     return CpuReading(time.monotonic(), _read_machine_s(), _read_own_s())
 
 
 class OutsideLoad:
-    """Measures the CPU time of others: from its start to the first measurement, and then during each measurement."""
+    """Measures the CPU time of other programs: before the first measurement, and then during each measurement."""
 
     def __init__(self) -> None:
         self._began = read_cpu()
         self._before_cores: float | None = None
-        # For each `watch`: its seconds, and the cores that others used meanwhile.
+        # For each `watch`: its duration in seconds, and the cores that other programs used during it.
         self._watched: list[tuple[float, float]] = []
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Watch while something is measured; none of the measured processes may end meanwhile.
+        """Measure during the `with` block, in which none of the measured processes may end.
 
-        A process whose parent has ended before it takes its CPU time with it, which would look like others'.
+        If a process ends after its parent, its CPU time is lost to us, and it would count as that of other programs.
         """
         start = read_cpu()
         if not self._watched and self._before_cores is None and start.at_s - self._began.at_s >= _LEAST_S:
@@ -71,7 +71,7 @@ class OutsideLoad:
 
     @property
     def found(self) -> MachineLoad | None:
-        """The load so far; None while no `watch` has lasted long enough."""
+        """The load of all watches so far; None while no `watch` has lasted long enough."""
         if not self._watched:
             return None
         seconds = sum(duration_s for duration_s, _ in self._watched)
@@ -84,8 +84,8 @@ class OutsideLoad:
 
 
 def _usable_cpus() -> list[int]:
-    """The numbers of the CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
+    """Return the numbers of the CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # macOS lacks it
         return sorted(os.sched_getaffinity(0))
     return list(range(psutil.cpu_count() or 1))
 
@@ -104,6 +104,6 @@ def _read_own_s() -> float:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
             continue
-        # A parent has the time of its ended children once it has waited for them.
+        # children_user and children_system are those of ended children for which the process has waited.
         total_s += times.user + times.system + times.children_user + times.children_system
     return total_s

@@ -32,7 +32,7 @@ class UsageReading:
     cpu_s:
         CPU-seconds that each process has used so far, by its name; see `ProcessTree`.
     gauges:
-        By name, of all processes together; see `servegate.telemetry.gauges`.
+        The gauges of all processes together, by name; see `servegate.telemetry.gauges`.
     gpus:
         Each of them.
     """
@@ -137,7 +137,7 @@ def _tree(pid: int) -> list[psutil.Process]:
 
 
 def _is_starting(process: psutil.Process) -> bool:
-    """Whether its program is so new that the kernel has no command line of it yet, which is to name it."""
+    """Whether the process is so new that the kernel doesn't have its command line yet, from which we take its name."""
     try:
         return not process.cmdline() and time.time() < process.create_time() + _CHILDREN_S
     except psutil.AccessDenied:
@@ -145,7 +145,7 @@ def _is_starting(process: psutil.Process) -> bool:
 
 
 def _program(process: psutil.Process) -> str:
-    """What Python runs: a module, a script, or where a line of code comes from; else the executable."""
+    """Name the program: the module or script of Python, the module that its `-c` code imports, or the executable."""
     try:
         _, *arguments = process.cmdline() or [""]
     except psutil.Error:

@@ -27,7 +27,7 @@ class TelemetrySampler:
     Parameters
     ----------
     observed:
-        What is read, at the block's beginning and end and twice a second.
+        The processes to read, at the beginning and end of the block and twice a second.
     """
 
     record: Telemetry
@@ -82,12 +82,12 @@ class TelemetrySampler:
             self._stop.set()
         else:
             self._readings.append(reading)
-            # Of a process that has ended the last reading stays.
+            # The last reading of a process that has ended stays.
             self._cpu_s.update(reading.cpu_s)
 
 
 def _gpu_use(readings: Sequence[UsageReading]) -> GpuUse | None:
-    """Of all GPUs together; None without one."""
+    """Combine the readings of all GPUs; None without a GPU."""
     all_gpus = [gpu for reading in readings for gpu in reading.gpus]
     if not all_gpus:
         return None
@@ -122,7 +122,7 @@ def combine(records: Sequence[Telemetry]) -> Telemetry:
 
 
 def mean_by_process(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Over the records, of which one may lack a process that others have; it used nothing there."""
+    """Average over the records; a process that a record lacks counts as 0 there."""
     names = dict.fromkeys(name for record in records for name in record)
     return {name: fmean(record.get(name, 0.0) for record in records) for name in names}
 

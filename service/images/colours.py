@@ -22,7 +22,7 @@ def flatten(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
     """
     left, top, right, bottom = box
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
-        # Programs that know nothing of its alpha leave it 0; nobody means to send nothing.
+        # Programs that don't use the alpha channel leave it 0, and an image without any visible pixel makes no sense.
         image.putalpha(255)
     flat = Image.new("RGB", (right - left, bottom - top), "white")
     rows = max(1, _STRIP_PIXELS // flat.width)

@@ -1,4 +1,4 @@
-"""What can be wrong with an image file."""
+"""The errors of image files."""
 
 
 class ImageError(Exception):
@@ -6,15 +6,15 @@ class ImageError(Exception):
 
 
 class EmptyImageError(ImageError):
-    """No bytes at all."""
+    """The file is empty."""
 
 
 class UnsupportedImageError(ImageError):
-    """Not an image, or one of a format that is not supported."""
+    """The file is not an image, or its format is not supported."""
 
 
 class ImageTooLargeError(ImageError):
-    """More pixels than allowed, or more parts than any image needs."""
+    """The image has more pixels than allowed, or more parts than any image needs."""
 
 
 class CorruptImageError(ImageError):

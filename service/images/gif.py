@@ -1,6 +1,6 @@
-"""GIF files: what stands before the first picture and isn't needed for it is left out.
+"""GIF files: remove the parts before the first picture that are not needed to read it.
 
-Pillow reads it in Python, byte by byte where it makes no sense.
+Pillow reads these parts in Python, and byte by byte if they are not valid, which is slow.
 """
 
 import io
@@ -20,12 +20,12 @@ _NEXT = re.compile(rb"[^!,;]*")
 
 
 def read_parts(data: bytes) -> ImageParts:
-    """Open the file; of an animated one the first picture.
+    """Open the file; if it is animated, its first picture.
 
     Raises
     ------
     ImageTooLargeError
-        For more blocks before the picture than any has.
+        If there are more blocks before the picture than any real file has.
     """
     plain = _plain(data)
     return ImageParts(GifImageFile(io.BytesIO(plain)), plain, None)
@@ -56,5 +56,5 @@ def _plain(data: bytes) -> bytes:
 
 
 def _without_disposal(control: bytes) -> bytes:
-    """What is done to the canvas for the second picture: Pillow makes room for that before the size can be checked."""
+    """Remove the disposal for the second picture: Pillow would allocate memory for it before the size is checked."""
     return control[:3] + bytes([control[3] & ~_DISPOSAL]) + control[4:] if len(control) > 3 else control

@@ -1,6 +1,6 @@
-"""JPEG files: only what the pixels need is given to Pillow, and how much there is of it has a limit.
+"""JPEG files: Pillow gets only the parts that the pixels need, and their number has a limit.
 
-Pillow reads a file's head in Python, and libjpeg bounds nothing: some megabytes could hold a thread for minutes.
+Pillow reads the head in Python, and libjpeg has no limits: a file of some megabytes could occupy a thread for minutes.
 """
 
 import io
@@ -14,7 +14,7 @@ from service.images.orientation import transposition
 from service.images.parts import ImageParts
 
 MAGIC = b"\xff\xd8\xff"
-# A photo has some ten of each; extended XMP of many megabytes makes some hundred segments.
+# A photo has about ten of each. Extended XMP of many megabytes takes some hundred segments.
 _MAX_SEGMENTS = 2_000
 _MAX_SCANS = 100
 
@@ -22,11 +22,11 @@ _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xD8), _SOI}
 _FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-# APP0 (JFIF) and APP14 (Adobe) say which colours are meant.
+# Not APP0 (JFIF) and APP14 (Adobe), which define the colour space.
 _DECORATION = {*range(0xE1, 0xEE), 0xEF, 0xFE}
 _MARKER = re.compile(rb"[^\xff]*\xff+")
 _MARKER_IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-# What can't be the rest of a scan that has been decoded to its end: bits of all kinds, and no marker.
+# Bytes without a marker. If a scan is incomplete, the decoder reads them as its rest, and the picture changes.
 _NONSENSE = bytes(range(1, 255))
 
 
@@ -36,9 +36,9 @@ def read_parts(data: bytes) -> ImageParts:
     Raises
     ------
     ImageTooLargeError
-        For more segments or scans than a photo has.
+        If it has more segments or scans than any photo has.
     CorruptImageError
-        For a file without a picture.
+        If the file has no picture.
     """
     exif = xmp = b""
     kept: list[memoryview] = [memoryview(data)[:2]]
@@ -56,7 +56,7 @@ def read_parts(data: bytes) -> ImageParts:
         if code == _EOI:
             raise CorruptImageError("the JPEG image is truncated or corrupt: it ends before its picture begins")
         if code == _SOS:
-            # Of a file with one scan for all components libjpeg reads no second.
+            # If one scan has all components, libjpeg reads no second scan.
             if is_progressive or data[position + 2 : position + 3] != bytes([components]):
                 _limit_scans(data, start)
             kept.append(memoryview(data)[start:])
@@ -94,15 +94,15 @@ def _limit_scans(data: bytes, start: int) -> None:
 
 
 def load_without_end(plain: bytes, size: tuple[int, int]) -> JpegImageFile | None:
-    """The picture of a file that lacks nothing but its end marker; None if it lacks more.
+    """Load the picture of a file that lacks only its end marker; None if it lacks more.
 
-    libjpeg doesn't tell: it fills with grey what is missing. So the file is decoded with two different ends. Only where
-    all pixels are there they come out alike.
+    libjpeg reports no error and fills missing pixels with grey. So the file is decoded with two different ends, and the
+    two pictures are equal only if no pixel is missing.
 
     Parameters
     ----------
     size:
-        What it may be scaled down to while it is decoded.
+        The size to which the decoder may scale it down.
     """
     start = plain.find(b"\xff\xda")
     if start < 0 or plain.find(b"\xff\xd9", start) >= 0:

@@ -1,4 +1,4 @@
-"""How a photo is turned, as its EXIF or XMP says; what else they hold, and what is wrong with them, is ignored."""
+"""Find how to turn a photo upright, by its EXIF or XMP; ignore other entries and errors in them."""
 
 import re
 import struct
@@ -15,20 +15,20 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# TIFF's integer types that a writer may have used, each with how its first value is read from the entry.
+# The integer types of TIFF that a writer may have used, each with the format of its first value in the entry.
 _VALUES = {1: "B", 3: "H", 4: "I"}
 _XMP = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 
 
 def transposition(exif: bytes, xmp: bytes) -> Image.Transpose | None:
-    """What turns the photo upright (EXIF 2.32, section 4.6.4); None where nothing does, or nothing is known.
+    """Return the operation that turns the photo upright (EXIF 2.32, section 4.6.4); None if none is needed or known.
 
     Parameters
     ----------
     exif:
-        A TIFF structure, with or without the prefix that JPEG gives it; empty where there is none.
+        A TIFF structure, with or without the prefix that JPEG gives it; empty if there is none.
     xmp:
-        Its XML, which counts where the EXIF says nothing.
+        XML of the XMP, which counts if the EXIF has no orientation.
     """
     orientation = _from_exif(exif)
     if orientation is None and (found := _XMP.search(xmp)):
@@ -50,5 +50,5 @@ def _from_exif(exif: bytes) -> int | None:
                 (value,) = struct.unpack_from(f"{order}{_VALUES[kind]}", tiff, position + 8)
                 return int(value)
     except struct.error:
-        pass  # it breaks off
+        pass  # the EXIF is truncated
     return None

@@ -1,4 +1,4 @@
-"""What the formats have in common."""
+"""The record that the readers of all image formats return."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ class ImageParts:
     Attributes
     ----------
     image:
-        Reads from `file`.
+        The image, which reads from `file`.
     file:
-        The file without what only decorates it.
+        The file without the parts that the pixels don't need.
     upright:
-        What turns the decoded image upright.
+        The operation that turns the decoded image upright; None if none is needed.
     """
 
     image: ImageFile.ImageFile

@@ -36,12 +36,12 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 @dataclass(frozen=True)
 class ImageReader:
-    """How an image file becomes the model's input.
+    """Turns an image file into the model's input.
 
     Parameters
     ----------
     size:
-        Pixels a side of the result.
+        Width and height of the result in pixels.
     crop_fraction:
         Share of the shorter side that the centre crop shows; timm's `crop_pct`.
     max_pixels:

@@ -1,4 +1,4 @@
-"""Compiled models on disk. A key of everything that went into a model finds it; it is written whole or not at all.
+"""Compiled models on disk, each under a key of everything on which it depends; written completely or not at all.
 
 An entry is a folder of files with `entry.json`, which holds the key and the files' SHA-256. A user may delete the whole
 cache at any time. Nothing in it is unpickled.
@@ -48,12 +48,12 @@ def find_or_build(folder: Path, key: Key, build: Callable[[Path], None], wait_s:
     build:
         Writes the entry's files into an empty folder, or raises CompileError.
     wait_s:
-        How many seconds to wait for another process that builds the same entry.
+        The most seconds to wait for another process that builds the same entry.
 
     Raises
     ------
     CompileError
-        When it can't be built, was not built in time, or the cache can't be used.
+        If the entry can't be built, was not built in time, or the cache can't be used.
     """
     entry = folder / hashlib.sha256(_canonical(key)).hexdigest()[:32]
     try:

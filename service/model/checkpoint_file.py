@@ -1,7 +1,7 @@
-"""What a checkpoint file holds, whatever its name ends in: tensors and plain containers, and nothing of it is run.
+"""Read the content of a checkpoint file, whatever its name: tensors and plain containers. No code of the file runs.
 
-Training frameworks pickle more than tensors: paths, numpy's numbers, their own classes. torch reads such a file when
-its names are declared safe. They are, as stand-ins that do nothing.
+Training frameworks pickle more than tensors: paths, numpy's numbers, their own classes. torch reads such a file if
+these names are declared safe. This module declares stand-ins for them, which do nothing.
 """
 
 import json
@@ -21,7 +21,7 @@ from service.model.errors import WeightsError
 
 _SAVE_TENSORS = "Save the tensors alone, as in torch.save(model.state_dict(), path)"
 _HALF_A_DOWNLOAD = "it breaks off, as half a download does; compare its size with the original's and fetch it again"
-# What files begin with that people take for checkpoints, and what to do.
+# The first bytes of files that people mistake for checkpoints, and advice.
 _OTHERS = (
     (b"version https://git-lfs", "it is a pointer of Git LFS, not the file itself; fetch that with: git lfs pull"),
     (b"<!doctype html", "it is a web page, as a download without a login leaves it; fetch the file itself"),
@@ -30,10 +30,10 @@ _OTHERS = (
     (b"\x89hdf", "it is HDF5, as Keras writes it; this service loads PyTorch's checkpoints and safetensors"),
     (b"\x1f\x8b", "it is compressed; unpack it first, as in: gunzip"),
 )
-# Names of these serve to run something. A file with one is refused, though a stand-in would do no harm: it is broken,
-# or somebody means ill.
+# Names of these modules can run code. A file with one is refused although a stand-in would do no harm: the file is
+# broken, or an attack.
 _RUNS_CODE = {"builtins", "ctypes", "importlib", "nt", "os", "posix", "runpy", "shutil", "socket", "subprocess", "sys"}
-# What hyper-parameters hold as values, as in argparse's type=int or defaultdict(list).
+# Builtins that are values of hyper-parameters, as in argparse's type=int or defaultdict(list).
 _PLAIN_BUILTINS = {
     *("Ellipsis", "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object"),
     *("range", "set", "slice", "str", "tuple", "type", "abs", "len", "max", "min", "print", "round", "sum"),
@@ -41,38 +41,38 @@ _PLAIN_BUILTINS = {
 
 
 class StandIn:
-    """In the place of an object of a class that isn't torch's: it keeps nothing and does nothing."""
+    """Replaces an object of a class that isn't torch's; it stores nothing and does nothing."""
 
     def __new__(cls, *_: object, **__: object) -> Self:
-        """Whatever the class would be made of."""
+        """Ignore the arguments that the class would take."""
         return super().__new__(cls)
 
     def __init__(self, *_: object, **__: object) -> None:
-        """Whatever the class would be made of."""
+        """Ignore the arguments that the class would take."""
 
     def __setstate__(self, state: object) -> None:
-        """Whatever the class would do with its state."""
+        """Ignore the state that the class would use."""
 
 
 class _ListStandIn(list[Any]):
-    """In the place of one that has items, as a queue; torch appends to no other class."""
+    """Replaces an object that has items, as a queue, by a list, since torch appends only to lists."""
 
     def __init__(self, *_: object, **__: object) -> None:
         super().__init__()
 
     def __setstate__(self, state: object) -> None:
-        """Whatever the class would do with its state."""
+        """Ignore the state that the class would use."""
 
 
 class _DictStandIn:
-    """In the place of one that has values by key, as a framework's configuration; torch fills no class of ours."""
+    """Replaces a class that has values by key, as a framework's configuration, by a dict, which torch can fill."""
 
     def __new__(cls, *_: object, **__: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
-        """What torch fills."""
+        """Return a dict, which torch fills."""
         return OrderedDict()
 
 
-# What torch says of a stand-in that it should fill, with the kind that it does fill.
+# The errors of torch about a stand-in that it can't fill, and the kind that it can fill.
 _FILLS: Sequence[tuple[re.Pattern[str], type]] = (
     (re.compile(r"Can only append to lists, but got <class '([^']+)'>"), _ListStandIn),
     (re.compile(r"Can only SETITEMS? for dict\b.* but got <class '([^']+)'>"), _DictStandIn),
@@ -80,12 +80,12 @@ _FILLS: Sequence[tuple[re.Pattern[str], type]] = (
 
 
 def read_checkpoint(path: Path) -> object:
-    """What was saved.
+    """Return the saved object.
 
     Raises
     ------
     WeightsError
-        For what is no checkpoint, or breaks off, or can't be read without running code from it.
+        If the file is no checkpoint, is truncated, or can't be read without running code from it.
     """
     with path.open("rb") as file:
         start = file.read(512)
@@ -110,7 +110,7 @@ def _read_pickled(path: Path) -> object:
     while True:
         stand_ins: list[Any] = [(_make_stand_in(name, kind), name) for name, kind in kinds.items()]
         try:
-            # An open file: by its name torch would take it for safetensors.
+            # Pass an open file: torch would take a path for safetensors because of its name.
             with (
                 path.open("rb") as file,
                 warnings.catch_warnings(action="ignore"),
@@ -125,7 +125,7 @@ def _read_pickled(path: Path) -> object:
 
 
 def _filled_kind(error: Exception) -> tuple[str, type]:
-    """The name that needs another kind of stand-in, and which; no name where that isn't what is wrong."""
+    """Return the name that needs another kind of stand-in, and that kind; an empty name for any other error."""
     for says, kind in _FILLS:
         if found := says.search(str(error)):
             return found[1], kind
@@ -133,7 +133,7 @@ def _filled_kind(error: Exception) -> tuple[str, type]:
 
 
 def _foreign_names(path: Path) -> list[str]:
-    """What the pickle in the file names that isn't torch's."""
+    """List the names in the file's pickle that don't belong to torch."""
     if not zipfile.is_zipfile(path):
         return []
     with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Runs what `service.model.compiler` has compiled, without importing the compiler or timm."""
+"""Run networks that `service.model.compiler` has compiled, without importing the compiler or timm."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -15,23 +15,23 @@ _LOG = logging.getLogger(__name__)
 ARCHIVE = "network.pt2"
 """The name of Inductor's package in its folder, where this version of torch can't load it unpacked."""
 LONGEST_REASON = 400
-"""Characters of a reason under `fallback`, which has a place in memory of a fixed size."""
+"""The most characters of a reason under `fallback`, which is stored in memory of a fixed size."""
 CompilingEngine = Literal["openvino", "inductor"]
 
 
 class CompiledNetwork:
-    """Compiled forward passes of fixed sizes, together for any number of images.
+    """Compiled forward passes of fixed batch sizes, which are combined for any number of images.
 
     Parameters
     ----------
     packages:
         The folder of each size's package; the sizes must include 1.
     engine, precision, device:
-        The engine that compiled them, and what it compiled them for.
+        The engine that compiled them, and the precision and device that it compiled them for.
     threads, most_threads:
-        OpenVINO's threads: usually, and under `use_all_cores`.
+        The numbers of OpenVINO's threads: by default, and with `use_all_cores`.
     graph_image_size:
-        Pixels a side of the images that CUDA graphs are recorded for, one of each size; None records none. Where one
+        Width and height of the images for which a CUDA graph of each size is recorded; None to record none. If a graph
         can't be recorded, `fallback` says why, and no forward pass has a graph.
     """
 
@@ -50,7 +50,7 @@ class CompiledNetwork:
     ) -> None:
         self.engine = engine
         self.sizes = tuple(sorted(packages, reverse=True))
-        # A GPU computes a larger batch in nearly the time of a smaller one, a core of a CPU doesn't.
+        # A GPU computes a larger batch in nearly the same time as a smaller one; a core of a CPU takes longer.
         self._is_padded = device.type == "cuda"
 
         def load(threads: int, *, recordable: bool = False) -> dict[int, Callable[[Tensor], Tensor]]:

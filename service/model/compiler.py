@@ -31,7 +31,7 @@ _TOLERANCES: Mapping[Precision, float] = {"float32": 0.01, "bfloat16": 0.3, "flo
 
 @dataclass(frozen=True)
 class CompileJob:
-    """What one compiler process makes. The process reads it from its command line.
+    """The job of one compiler process, which reads it from its command line.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class CompileJob:
 
 
 def command_line(job: CompileJob, folder: Path) -> list[str]:
-    """Return the command that compiles what the job says into `folder`, for a child of this process."""
+    """Return the command with which a child of this process runs the job and writes to `folder`."""
     return [sys.executable, "-m", _MODULE, json.dumps(asdict(job)), str(folder), str(os.getpid())]
 
 

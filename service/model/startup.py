@@ -1,4 +1,4 @@
-"""The steps of a process that runs the model before its first image, in the server and in the model worker alike."""
+"""The steps of a process that runs the model before its first image: of the server and of the model worker."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Which of a checkpoint's tensors are the network's, under whatever names its training has left them."""
+"""Find the tensors of a checkpoint that belong to the network, even if training has changed their names."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -48,14 +48,14 @@ def load_state(network: nn.Module, content: object, path: Path, model: str) -> N
     Parameters
     ----------
     content:
-        What `read_checkpoint` has read from the path.
+        The content that `read_checkpoint` has read from the path.
     model:
         The network's name, for messages.
 
     Raises
     ------
     WeightsError
-        When no tensors fit, or some of them aren't numbers.
+        If no tensors fit, or some of them contain values that are not finite numbers.
     """
     expected = network.state_dict()
     places = list(_places(content, path))

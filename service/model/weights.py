@@ -1,6 +1,6 @@
-"""Where weights and labels come from: embedded in a package, the timm hub, or a local checkpoint.
+"""Load weights and labels from a package, the timm hub, or a local checkpoint.
 
-timm is imported only where a network is made: the import takes seconds, and a start with a compiled model from the
+timm is imported only if a network is made: the import takes seconds, and a start with a compiled model from the
 cache doesn't need it.
 """
 
@@ -27,12 +27,12 @@ CAT_AND_DOG = {CAT: range(281, 286), DOG: range(151, 269)}
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network with what timm knows about its input.
+    """A network with timm's description of its input.
 
     Attributes
     ----------
     network:
-        In float32 and evaluation mode: (n, 3, size, size) normalised images to (n, outputs) logits.
+        The network in float32 and evaluation mode: (n, 3, size, size) normalised images to (n, outputs) logits.
     mean, std:
         The normalisation of RGB in 0..1 that the network was trained with.
     image_size, crop_fraction:

@@ -1,4 +1,4 @@
-"""From an HTTP process to a worker and back: the request table, its batches, and the supervision of the workers.
+"""Pass requests from an HTTP process to a worker and back: the request table, its batches, and supervision of workers.
 
 This wing replaces LitServe's queues and its monitoring of workers: docs/decisions/2026-11-23-requests-in-a-table.md
 says why. LitServe has no public way to replace them, so the service relies on the following parts of it. pyproject.toml

@@ -1,4 +1,4 @@
-"""When a batch is closed: the loop that LitServe runs in each worker.
+"""The loop that LitServe runs in each worker. It decides when a batch is closed.
 
 LitServe's own loop always waits for the whole batch window, even for a single request. The first worker to wake takes
 all requests that have come, so one of two workers can stay idle as long as the load lasts. This loop closes a batch
@@ -72,7 +72,7 @@ class FairShareLoop(LitLoop):  # type: ignore[misc]  # litserve ships no types
             transport.fail(slots)
 
     def next_batch(self, lit_api: LitAPI) -> list[int]:
-        """Wait for a request, then for others to join it; their slots. Empty when no request came for a while.
+        """Wait for a request, then for others to join it, and return their slots; none if no request came for a while.
 
         Raises
         ------
@@ -106,6 +106,6 @@ class FairShareLoop(LitLoop):  # type: ignore[misc]  # litserve ships no types
         return slots
 
     def _share(self, taken: int, max_batch_size: int) -> int:
-        """How many requests this worker should have when it closes its batch, at least one."""
+        """Return how many requests this worker should have when it closes its batch, at least one."""
         in_sight = taken + self._table.in_sight
         return min(max_batch_size, max(1, math.ceil(in_sight / max(1, self._table.free_workers))))

@@ -1,4 +1,4 @@
-"""How many requests all HTTP processes have let in together."""
+"""Count the requests in flight over all HTTP processes."""
 
 import numpy as np
 
@@ -14,9 +14,9 @@ class Capacity:
     Parameters
     ----------
     most:
-        How many requests may be in flight.
+        The most requests that may be in flight.
     processes:
-        How many HTTP processes there are; their numbers start at 0.
+        The number of HTTP processes, which are numbered from 0.
     """
 
     def __init__(self, most: int, processes: int) -> None:

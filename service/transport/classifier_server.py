@@ -20,9 +20,9 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
     Parameters
     ----------
     details:
-        What the workers say of how they run the model.
+        The workers' reports of how they run the model.
     api_processes:
-        How many HTTP processes it will start.
+        The number of HTTP processes that it will start.
     options:
         Keyword arguments of LitServer.
 
@@ -31,11 +31,11 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
     table:
         The requests in flight.
     table_transport:
-        Answers them.
+        The transport that answers these requests.
     dealer:
         Deals connections to the HTTP processes.
     http_processes:
-        Those that were started; none before that.
+        The HTTP processes that were started; empty before that.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
 
     @property
     def why_not_ready(self) -> str | None:
-        """Why a worker could not load the model, in its words; None where none has said so."""
+        """The reason that a worker gave why it could not load the model; None if no worker has reported one."""
         reason = self._details.read().get("failure")
         return None if reason is None else str(reason)
 
     @property
     def model_metadata(self) -> Mapping[str, object]:
-        """What `/info` says of the model. LitServe asks anew for each request."""
+        """The details of the model for `/info`. LitServe reads this for each request."""
         return self._details.read()
 
     @model_metadata.setter

@@ -1,6 +1,6 @@
-"""Connections are dealt evenly over the HTTP processes.
+"""Distribute connections evenly over the HTTP processes.
 
-Where all HTTP processes accept from one listening socket, the first that wakes takes all that have come: of 128
+If all HTTP processes accept from one listening socket, the first that wakes takes all that have arrived: of 128
 connections over eight processes one may get ninety, and a core's worth of work with them. Here the main process accepts
 alone. It passes each connection's descriptor to the HTTP process that has the fewest open.
 """
@@ -37,14 +37,14 @@ class ConnectionDealer(threading.Thread):
     Parameters
     ----------
     processes:
-        How many HTTP processes there are; their numbers start at 0.
+        The number of HTTP processes, which are numbered from 0.
     """
 
     def __init__(self, processes: int) -> None:
         super().__init__(name="dealer", daemon=True)
         self._processes = processes
         self._channels: list[tuple[socket.socket, socket.socket]] = []
-        # The main process counts what it has dealt, each HTTP process what it has closed.
+        # The main process counts the connections that it has dealt; each HTTP process counts those that it has closed.
         self._dealt = np.zeros(processes, np.int64)
         self._closed = SharedArrays({"closed": ((processes,), np.int64)})["closed"]
         self._has_stopped = threading.Event()
@@ -75,7 +75,7 @@ class ConnectionDealer(threading.Thread):
         """Accept no more; clients that try are refused."""
         if not self._has_stopped.is_set() and self.is_alive():
             self._has_stopped.set()
-            # Closing it would not be enough: other processes have inherited it.
+            # To close it would not be enough, because other processes have inherited it.
             self._listener.shutdown(socket.SHUT_RDWR)
 
     def run(self) -> None:

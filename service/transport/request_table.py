@@ -58,13 +58,13 @@ class RequestTable:
     Parameters
     ----------
     image_size:
-        Pixels a side of the images.
+        Width and height of the images in pixels.
     slots:
-        How many requests all HTTP processes together may have at a time.
+        The most requests that all HTTP processes together may have at a time.
     processes:
-        How many HTTP processes there are; their numbers start at 0.
+        The number of HTTP processes, which are numbered from 0.
     labels:
-        How many labels an answer has.
+        The number of labels in an answer.
     """
 
     def __init__(self, image_size: int, slots: int, processes: int, labels: int) -> None:
@@ -268,12 +268,12 @@ class RequestTable:
 
     @property
     def in_sight(self) -> int:
-        """How many requests are in no batch yet."""
+        """The number of requests that are not in a batch yet."""
         return int(np.count_nonzero((self._states == _ARRIVING) | (self._states == _QUEUED)))
 
     @property
     def free_workers(self) -> int:
-        """How many workers could take a batch now."""
+        """The number of workers that could take a batch now."""
         return int(np.count_nonzero((self._workers == _WAITING) | (self._workers == _COLLECTING)))
 
     @property
@@ -282,9 +282,9 @@ class RequestTable:
         return bool(self._workers.any())
 
     def heartbeats(self, worker: int) -> int | None:
-        """How often the worker has begun to collect a batch; None if it has ended, or has not begun yet."""
+        """Count how often the worker has begun to collect a batch; None if it has ended, or has not begun yet."""
         return int(self._heartbeats[worker]) if self._workers[worker] != _ABSENT else None
 
     def batches(self, worker: int) -> int:
-        """How many batches the worker has come back from since it started; read it before `leave`."""
+        """Count the batches that the worker has completed since it started; read it before `leave`."""
         return int(self._batches[worker])

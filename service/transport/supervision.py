@@ -33,7 +33,7 @@ class WorkerSupervisor(threading.Thread):
     Attributes
     ----------
     failure:
-        Why the supervisor has stopped the server, if it has.
+        The reason why the supervisor has stopped the server; None if it has not.
     """
 
     def __init__(self, server: LitServer, table: RequestTable, worker_timeout_s: float, start_timeout_s: float) -> None:

@@ -48,7 +48,7 @@ class DecodedImage:
     pixels:
         uint8 RGB of shape (size, size, 3).
     decoding:
-        How long decoding took.
+        The time that decoding took.
     request:
         The request itself, which knows whether its client is still connected.
     """
@@ -73,7 +73,7 @@ class TableTransport(MessageTransport):  # type: ignore[misc]  # litserve ships 
     Parameters
     ----------
     processes:
-        How many HTTP processes there are.
+        The number of HTTP processes.
     encode:
         Makes a response of a request's probabilities, and of a context whose `stages` are its stages so far.
     """

@@ -1,4 +1,4 @@
-"""How many requests are let in at a time, and who: the rest is answered at once, before it costs anything."""
+"""Limit the requests in flight and check the key; refuse other requests at once, before they cost anything."""
 
 import hmac
 import json
@@ -16,11 +16,11 @@ class Admission:
     Parameters
     ----------
     path:
-        What is guarded; all else passes.
+        The path that is guarded; requests to other paths pass.
     capacity:
-        How many requests all HTTP processes let in at a time.
+        The limit of requests in flight over all HTTP processes.
     api_key:
-        What `X-API-Key` must be; empty for everybody. A line break at its end, as files have it, is no part of it.
+        The value that `X-API-Key` must have; empty to let all clients in. A line break at its end is removed.
     """
 
     def __init__(self, app: ASGIApp, path: str, capacity: Capacity, api_key: str) -> None:
@@ -45,7 +45,7 @@ class Admission:
 
     def _is_known(self, scope: Scope) -> bool:
         given = next((value for name, value in scope["headers"] if name == b"x-api-key"), b"")
-        # In constant time: how long it takes must not tell how much of a guess is right.
+        # Compare in constant time, so that the time does not reveal how much of a guessed key is right.
         return not self._api_key or hmac.compare_digest(given, self._api_key)
 
 

@@ -30,7 +30,7 @@ def file_of_form(body: bytes, content_type: str) -> bytes:
         if disposition is None:
             continue
         filename = _FILENAME.search(disposition[1])
-        # A browser sends a file without name and content where nobody has chosen one.
+        # A browser sends a file without name and content if the user has not chosen a file.
         if filename and (filename[1] or content):
             files.append(content)
         elif _CALLED_IMAGE.search(disposition[1]):

@@ -18,7 +18,7 @@ _PLAIN = str.maketrans("-_", "+/", " \t\r\n")
 
 
 def find_image_file(body: bytes, content_type: str) -> bytes:
-    """The bytes of the image file, which nobody has looked at yet.
+    """Return the bytes of the image file, which are not checked yet.
 
     Parameters
     ----------

@@ -38,10 +38,10 @@ _STATUS_OF = {
 
 @dataclass(frozen=True)
 class Intake:
-    """How requests are read: limits, geometry, the threads that decode, and where images go.
+    """The settings and resources to read requests: limits, geometry, decoding threads, and the table for images.
 
-    The threads are a pool of their own: anyio's way into a thread is far more expensive, see docs/decisions (a cheaper
-    way through HTTP).
+    The threads are a separate pool, because a call of a thread through anyio costs far more; see docs/decisions (a
+    cheaper way through HTTP).
     """
 
     reader: ImageReader
@@ -52,7 +52,7 @@ class Intake:
 
     @property
     def max_body_bytes(self) -> int:
-        """base64 is four thirds of the file; its line breaks, and '/' and '+' as some write them in JSON, take more."""
+        """Limit with room for base64 (4/3 of the file), its line breaks, and escapes of '/' and '+' in JSON."""
         return self.max_image_bytes * 3 // 2 + 1_024
 
 

@@ -1,7 +1,7 @@
-"""What `/openapi.json` says: every endpoint with each status that it answers.
+"""The document of `/openapi.json`: every endpoint with each status that it answers.
 
-FastAPI would describe what it derives from the code. The endpoint is a plain route, and errors come from middlewares
-and other processes, too.
+FastAPI derives its own document from the code and would miss the endpoint, a plain route, and errors of middlewares
+and other processes.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ def describe(app: FastAPI, path: str) -> None:
     Parameters
     ----------
     path:
-        Of the endpoint that predicts.
+        The path of the endpoint that predicts.
     """
     document = {
         "openapi": "3.1.0",

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP with limits for a request's head, and with an answer to heads that it would misread.
+"""The HTTP protocol of uvicorn with limits for the head of a request; it also handles heads that uvicorn would misread.
 
-By itself uvicorn waits for headers for ever, keeps as many as come, loses the body of a request that offers another
-protocol, and takes a compressed body for a plain one. Bodies have their limits in `service.web.body`.
+Plain uvicorn waits for headers without a limit and keeps any number of them. It loses the body of a request that offers
+another protocol, and takes a compressed body for a plain one. Bodies have their limits in `service.web.body`.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from service.web.lingering import LingeringTransport
 
 MAX_HEAD_BYTES = 65_536
 _MOST_FILES = 65_536
-# For what is no connection: logs, metrics, pipes to the workers, connections that are dealt to it and refused.
+# Files that are no open connections: logs, metrics, pipes to the workers, and connections that it gets and refuses.
 _RESERVED_FILES = 128
 
 
 def raise_file_limit() -> int:
-    """Let this process and its children have as many open files as the system allows; how many may be connections.
+    """Raise the limit of open files for this process and its children; return how many of them may be connections.
 
-    Without a file for the next connection, asyncio spins and uvloop drops what comes without an answer.
+    Without a free file for the next connection, asyncio spins, and uvloop drops the connection without an answer.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
@@ -37,7 +37,7 @@ def raise_file_limit() -> int:
 
 
 class _CodedBodyError(Exception):
-    """A Transfer-Encoding that nothing here can undo."""
+    """The body has a Transfer-Encoding that the server can't decode."""
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -48,9 +48,9 @@ class BoundedHttp(HttpToolsProtocol):
     Parameters
     ----------
     head_timeout_s:
-        From the connection, or from the first byte after a request, to the end of the headers.
+        Seconds from the connection, or from the first byte after a request, to the end of the headers.
     max_connections:
-        Of this process; each further one is answered with 503 and closed.
+        Connections that this process may have; it answers a further one with 503 and closes it.
     on_closed:
         Called when the connection has ended.
     """
@@ -76,7 +76,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        """A part of a head or of a body, or of several."""
+        """Receive a part of a head or of a body, or parts of several."""
         if self.transport.is_closing():
             return
         if self._is_in_head:
@@ -88,7 +88,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._refuse(431, f"the request's headers are longer than {MAX_HEAD_BYTES:,} bytes")
 
     def on_headers_complete(self) -> None:
-        """What comes now is a body."""
+        """Stop the limits of the head, since a body follows."""
         if self._offers_upgrade:
             return  # `_feed` reads this head again
         if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in self.headers):
@@ -98,14 +98,14 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """What comes now is another request. Until it begins, uvicorn closes a connection that stays idle."""
+        """Expect the next request. Until it begins, uvicorn closes a connection that stays idle."""
         if self._offers_upgrade:
             return
         super().on_message_complete()
         self._is_in_head, self._head_bytes = True, 0
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing will come."""
+        """Stop the timer, since no more data will come."""
         self._stop_waiting()
         self._on_closed()
         super().connection_lost(exc)

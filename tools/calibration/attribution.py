@@ -49,7 +49,7 @@ class Attribution:
     cell:
         That it was seen in.
     pairs:
-        What a request's parts took in base and head, pair by pair.
+        The times of a request's parts in base and head, pair by pair.
     """
 
     stage: str
@@ -88,7 +88,7 @@ def append_attribution(path: Path, attribution: Attribution) -> None:
 
 
 def certify_attributions(attributions: Sequence[Attribution], margin: float) -> dict[str, Any]:
-    """How often the stage named first was the slowed one, by stage and in all; at least one attribution.
+    """Count how often the stage named first was the slowed one, by stage and in all; needs an attribution or more.
 
     Parameters
     ----------

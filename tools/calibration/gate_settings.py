@@ -1,4 +1,4 @@
-"""What the gate of this repository is set to, and which cells it judges: asked of pytest itself."""
+"""Read this repository's settings of the gate, and the cells that it judges, through pytest itself."""
 
 import io
 from contextlib import redirect_stdout

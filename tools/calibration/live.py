@@ -1,4 +1,4 @@
-"""Live whole runs of the gate: pytest in a clone of this repository, unchanged or with an injection in its files."""
+"""Make whole, live runs of the gate: pytest in a clone of this repository, perhaps with an injection in the clone."""
 
 import json
 import subprocess
@@ -20,30 +20,33 @@ from tools.calibration.pairs import PAIRS, CellPair, PairRecord, append_pair, ha
 from tools.calibration.record import KINDS
 
 RUNS = "runs.jsonl"
-# The schema of a line in a record; raise it when another rule judges runs, so that older lines are left out.
-# 1: cell by cell. 2: groups first, with the run's first sentence. Lines without a schema are of 1.
+# The version of a line in the record. Raise it when the rule that judges runs changes: older lines are then left out.
+# 1: the rule judged each cell by itself. 2: it judges groups first, and the record has the run's first sentence. A line
+# without a schema has version 1.
 SCHEMA = 2
 _RESULTS = "perf-report/results.json"
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One whole run.
+    """The record of one whole run.
 
     Attributes
     ----------
-    kind:
-        As of a recorded pair.
+    kind, service_tree, began:
+        As in `PairRecord`.
+    minutes:
+        The time that the run took.
     exit_status:
-        pytest's: 0 if the run passed under --perf-strict, 1 if it was red.
+        The exit status of pytest with --perf-strict: 0 if the run passed, 1 if it failed.
     verdicts:
-        The verdicts by the cells' names.
+        The verdict of each cell, by the cell's name.
     sentence:
         The report's first sentence.
     figures:
-        The verdicts beside throughput, by the figure's name.
+        The verdict of each figure beside throughput, by the figure's name.
     digest:
-        Of what was injected; empty for identical code.
+        The digest of the injection; empty for identical code.
     """
 
     kind: str
@@ -59,30 +62,30 @@ class RunRecord:
 
     @property
     def judged_cells(self) -> set[str]:
-        """The cells but for those that only inform."""
+        """The cells that the run judged, without those that only inform."""
         return {cell for cell, verdict in self.verdicts.items() if verdict != Status.INFORMS}
 
 
 def read_runs(path: Path) -> list[RunRecord]:
-    """All recorded runs; see `read_lines`."""
+    """Read all recorded runs, as `read_lines` reads them."""
     return [RunRecord(**{"schema": 1, **record}) for record in read_lines(path)]
 
 
 def usable_runs(path: Path, cells: Sequence[Cell]) -> list[RunRecord]:
-    """The recorded runs of this schema that judged cells of these, of each of their groups all."""
+    """Select the recorded runs of this schema that judged only these cells, and in each of their groups all of them."""
     return [run for run in read_runs(path) if run.schema == SCHEMA and has_whole_groups(run.judged_cells, cells)]
 
 
 def record_run(folder: Path, root: Path, kind: str, settings: Settings, progress: Callable[[str], None]) -> RunRecord:
-    """Compare a clone with its own last commit, side by side, as a user would.
+    """Compare a clone with its own last commit side by side, as a user would, and record the run.
 
-    The run is recorded, and its pairs up to the first look: until then every cell is in each of them, so which are
-    recorded doesn't depend on what they say.
+    The pairs up to the first look are recorded, too. Until then every pair measures every cell, so the choice of the
+    recorded pairs doesn't depend on their results.
 
     Raises
     ------
     MeasurementError
-        When pytest ended without a verdict for every cell.
+        If pytest ended without a verdict for every cell.
     """
     progress(f"{kind}: a whole run starts")
     began = datetime.now(UTC).isoformat(timespec="seconds")
@@ -124,7 +127,7 @@ def record_run(folder: Path, root: Path, kind: str, settings: Settings, progress
 
 
 def first_pairs(figures: Sequence[dict[str, Any]], count: int) -> list[dict[str, CellPair]]:
-    """Pair by pair, the cells that were compared; none when a cell has no figure, as after a wrong answer."""
+    """Return the compared cells, pair by pair; no pair if a cell lacks a figure, for example after a wrong answer."""
     compared = {figure["cell"]: figure["pairs"][:count] for figure in figures if figure["pairs"]}
     if any(len(pairs) < count or any(pair["log_ratio"] is None for pair in pairs) for pairs in compared.values()):
         return []
@@ -132,7 +135,7 @@ def first_pairs(figures: Sequence[dict[str, Any]], count: int) -> list[dict[str,
 
 
 def first_values(figures: Sequence[dict[str, Any]], count: int) -> dict[str, list[tuple[float, float]]]:
-    """By the figure's name, the values of base and head in each of the first pairs, where all of them have it."""
+    """Return each figure's values of base and head in the first pairs, without a figure that some of them lack."""
     pairs = {
         figure["figure"]: list(zip(figure["base_processes"], figure["head_processes"], strict=True))[:count]
         for figure in figures

@@ -10,8 +10,8 @@ from servegate.records import Cell
 from tools.calibration.lines import append_line, read_lines
 
 PAIRS = "pairs.jsonl"
-# Of a line in a record; raise it when pairs are measured in another way, so that older lines are left out.
-# 1: throughput of every burst, by cell. Lines without a schema are of 1.
+# The version of a line in the record. Raise it when pairs are measured in another way: older lines are then left out.
+# 1: the throughput of every burst, by cell. A line without a schema has version 1.
 SCHEMA = 1
 
 
@@ -22,13 +22,13 @@ class CellPair:
     Attributes
     ----------
     log_ratio:
-        log(head / base) as the gate of that day judged it; what is made of a record now comes from the blocks.
+        log(head / base) as the gate judged it at that time; the calibration uses the blocks instead.
     blocks:
         The blocks' log ratios.
     base_per_s, head_per_s:
-        Throughput in each burst.
+        Throughput in each burst, per second.
     seconds, start_seconds:
-        How long the cell took, and the starts of the pair's processes.
+        The time that the cell took, and the time that the starts of the pair's processes took.
     """
 
     log_ratio: float
@@ -40,7 +40,7 @@ class CellPair:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "CellPair":
-        """As `servegate.measure.side_by_side.PairFigure.to_json` gives it."""
+        """Read a document that `servegate.judging.pairs.PairFigure.to_json` has made."""
         figures: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
         }
@@ -56,17 +56,17 @@ class PairRecord:
     kind:
         `same` for identical code, else as in `decode+10%`.
     service_tree:
-        git's hash of the service that was measured: told, but no reason to leave the pair out.
+        git's hash of the measured service. It is recorded only; no pair is left out because of it.
     began:
-        UTC, ISO 8601.
+        The start of the measurement in UTC, ISO 8601.
     burst_s, blocks:
-        The schedule.
+        The schedule of the pair.
     cells:
-        By the cell's name; of a slowdown perhaps only those that it reaches.
+        The cells by name; with a slowdown perhaps only the cells that it reaches.
     figures:
-        The values of base and head by the figure's name, as in `api tail`; empty in records from before they were.
+        The values of base and head by the figure's name, as in `api tail`; empty in older records.
     digest:
-        Of what was injected; empty for identical code, and in records from before it was noted.
+        The digest of the injection; empty for identical code, and in older records.
     """
 
     kind: str
@@ -81,14 +81,14 @@ class PairRecord:
 
 
 def read_pairs(path: Path) -> list[PairRecord]:
-    """All recorded pairs; see `read_lines`."""
+    """Read all recorded pairs, as `read_lines` reads them."""
     return [_pair(record) for record in read_lines(path)]
 
 
 def usable_pairs(path: Path, schedule: Schedule, cells: Sequence[Cell]) -> list[PairRecord]:
-    """The recorded pairs that belong together with new ones: of this schema, these bursts and these cells.
+    """Select the recorded pairs that can be used with new ones: of this schema, these bursts and these cells.
 
-    A pair may have more blocks than the schedule has: those that are left out are another sample of the same noise. A
+    A pair may have more blocks than the schedule. The blocks that are left out are another sample of the same noise. A
     pair of identical code must have all the cells of each of its groups, a pair of another kind those that it reaches.
     """
     names = {str(cell) for cell in cells}
@@ -103,18 +103,18 @@ def usable_pairs(path: Path, schedule: Schedule, cells: Sequence[Cell]) -> list[
 
 
 def has_whole_groups(names: Collection[str], cells: Sequence[Cell]) -> bool:
-    """Whether the names are of cells, of each of their groups all: a record may be older than a group."""
+    """Whether the names are those of all cells of their groups; an older record may lack whole groups."""
     groups = {name.partition("[")[0] for name in names}
     return set(names) == {str(cell) for cell in cells if cell.group in groups}
 
 
 def append_pair(path: Path, pair: PairRecord) -> None:
-    """Add a pair, after it was measured as a whole."""
+    """Add a pair, once it was measured completely."""
     append_line(path, asdict(pair))
 
 
 def common_cells(pairs: Sequence[PairRecord]) -> tuple[str, ...]:
-    """Those that each of the pairs has, in their order."""
+    """Return the cells that all of the pairs have, in their order."""
     return tuple(cell for cell in pairs[0].cells if all(cell in pair.cells for pair in pairs))
 
 

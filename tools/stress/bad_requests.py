@@ -27,12 +27,12 @@ MAX_IMAGE_BYTES = 2_000_000
 
 @dataclass(frozen=True)
 class BadRequest:
-    """What is sent on a connection of its own, and the status of its answer.
+    """The bytes to send on a separate connection, and the status of the answer.
 
     Attributes
     ----------
     status:
-        None where the client ends its side before what it has announced: nobody is there to be answered.
+        None if the client ends its side before it has sent everything announced, since no client waits for an answer.
     """
 
     name: str

@@ -62,7 +62,7 @@ class Killing:
     Attributes
     ----------
     found:
-        What shouldn't be, with how often it was seen.
+        The faults, with the number of times that each was seen.
     accepted:
         Projects that have a baseline.
     """
@@ -96,7 +96,7 @@ class Killing:
         )
 
     def whole(self, mode: Mode) -> float:
-        """A run that nobody kills; the seconds it takes.
+        """Make a run without a kill; return the seconds that it takes.
 
         Raises
         ------

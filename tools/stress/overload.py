@@ -32,7 +32,7 @@ _IDLE_S = 3.0
 
 @dataclass(frozen=True)
 class Answered:
-    """What a request got, when its answer came (`time.monotonic()`) and how long it took since it was due."""
+    """The answer to a request, when it came (`time.monotonic()`), and how long after the request was due."""
 
     what: str
     at_s: float
@@ -96,7 +96,7 @@ class Clients:
 
 
 async def closed_loop(clients: Clients, seconds: float) -> None:
-    """As many clients as fill two batches at a time, each with its next request when the last is answered."""
+    """Run as many clients as fill two batches; each sends its next request when the last is answered."""
     end_s = time.monotonic() + seconds
 
     async def one() -> None:

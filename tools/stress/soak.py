@@ -45,12 +45,12 @@ _JAVA = {
 
 @dataclass
 class Tally:
-    """What came back.
+    """The answers to the requests.
 
     Attributes
     ----------
     refused:
-        Good requests with a 503 from a killed worker's hands.
+        Good requests that got a 503 because their worker was killed.
     slowest_s:
         The longest that any request took.
     """
@@ -127,7 +127,7 @@ class Soak:
             self.tally.wrong[f"good: {response.status} {answer}"] += 1
 
     async def send_head(self, session: aiohttp.ClientSession) -> None:
-        """As a monitor asks whether the server can be reached."""
+        """Ask whether the server can be reached, as a monitor does."""
         try:
             async with session.head(f"{self._url}/live") as response:
                 body = await response.read()

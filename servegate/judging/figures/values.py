@@ -63,7 +63,7 @@ _OF_CELL: Mapping[FigureKind, Callable[[Sample], float | None]] = {
 
 
 def difference(kind: FigureKind, base: float, head: float) -> float:
-    """How far the head lies above the base, on the scale that pairs are averaged on; see `as_change`."""
+    """Return the head's value minus the base's, on the scale on which pairs are averaged; see `as_change`."""
     return math.log(head / base) if kind.is_relative else head - base
 
 

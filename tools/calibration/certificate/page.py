@@ -13,9 +13,9 @@ def write_page(path: Path, certificate: Mapping[str, Any], synthetic: Mapping[st
     Parameters
     ----------
     certificate:
-        As `certify` returns it, with machine class, commit, service trees, budget_minutes and attribution.
+        The document that `certify` returns, with machine class, commit, service trees, budget_minutes and attribution.
     synthetic:
-        As `certify_conditions` returns it; None where that wasn't simulated yet.
+        The document that `certify_conditions` returns; None if that wasn't simulated yet.
     """
     page = render_html(
         "certificate.html",

@@ -1,4 +1,4 @@
-"""What rules in common use would have said of the same recorded processes, each run against the one before it."""
+"""Apply rules in common use to the same recorded processes: each run against the run before it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, median
@@ -34,7 +34,7 @@ RETRIED = "mean:5%, best of ten runs"
 
 
 def red_runs(before: Sequence[PairRecord], now: Sequence[PairRecord]) -> dict[str, list[bool]]:
-    """For each rule, which runs would have been red: any of the run's cells is called slower.
+    """Find for each rule the runs that it would have failed because it calls one of their cells slower.
 
     Parameters
     ----------

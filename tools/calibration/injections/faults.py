@@ -77,7 +77,7 @@ class Fault:
 
     @property
     def digest(self) -> str:
-        """As `Injection` has it."""
+        """See `Injection`."""
         return digest_of(f"{self.file}\n{self.code}")
 
     def inject(self, folder: Path) -> None:

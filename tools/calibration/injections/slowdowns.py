@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tools.calibration.injections.injection import digest_of
 
-# A stage's file and function, and the clock of whoever works in it: the calling thread, or the model's threads.
+# A stage's file and function, and the clock of the threads that work in it: the calling thread, or those of the model.
 _STAGES = {
     "decode": ("service/images/reader.py", "ImageReader.read", "thread_time"),
     "batch": ("service/transport/request_table.py", "RequestTable.copy_images", "thread_time"),
@@ -70,7 +70,7 @@ class Slowdown:
     stage:
         One of `STAGES`.
     share:
-        Of its own time: 0.1 makes it take 1.1 times as long.
+        The delay as a share of the stage's own time: 0.1 makes it take 1.1 times as long.
     extra_ms:
         Of CPU time for each call: of a batch for `batch` and `predict`, of a request for the others.
     """
@@ -86,7 +86,7 @@ class Slowdown:
 
     @property
     def digest(self) -> str:
-        """As `Injection` has it."""
+        """See `Injection`."""
         return digest_of(f"{_CODE}\n{self}")
 
     def inject(self, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Machines that were never recorded: identical code under synthetic noise, from calm to hopeless.
 
-On a new machine nobody knows how much noise fresh processes add, and how much of it all cells of a process share. The
+On a new machine it is unknown how much noise fresh processes add, and how much of it all cells of a process share. The
 rule must not accuse identical code under any such noise. Where the noise is too large, INCONCLUSIVE is right.
 """
 

@@ -33,11 +33,11 @@ class FigureOutcomes:
     pairs: Sequence[int]
 
     def are_any(self, *statuses: Status) -> list[bool]:
-        """Of each run, whether one of its figures has one of the statuses."""
+        """Return for each run whether one of its figures has one of the statuses."""
         return [any(status in statuses for status in run.values()) for run in self.statuses]
 
     def are(self, figure: str, status: Status) -> list[bool]:
-        """Of each run, whether a figure has a status."""
+        """Return for each run whether a figure has a status."""
         return [run.get(figure) is status for run in self.statuses]
 
 

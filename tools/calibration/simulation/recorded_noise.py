@@ -17,21 +17,22 @@ from tools.calibration.simulation.simulate import PairTimes
 
 _TURNS = 4
 _BURSTS_OF_A_BLOCK = 4
-# A drawn pair is a recorded one blurred by so much of the recorded spread, with the help of so many others: resampling
-# alone would repeat the same few figures within a run, and a t test would take the repetition for precision.
+# A drawn pair is a recorded pair plus _BLUR times a random mixture of _OTHERS recorded pairs; the sum is scaled to have
+# the recorded spread. Resampling alone would repeat the same few figures within a run, and a t test would take the
+# repetition for precision.
 _BLUR, _OTHERS = 0.5, 8
 
 
 @dataclass(frozen=True)
 class RecordedNoise:
-    """Pairs of identical code, of the blocks that the schedule has.
+    """Recorded pairs of identical code, with as many blocks in each as the schedule has.
 
     Attributes
     ----------
     log_ratios:
-        The plain mean over the blocks; shape (recorded pairs, ways to choose from their blocks, cells).
+        Means over the chosen blocks; shape (recorded pairs, ways to choose from their blocks, cells).
     variances:
-        The variances of the log ratios, as the chosen blocks give them.
+        Variances of these means, estimated from the chosen blocks; same shape.
     """
 
     cells: tuple[Cell, ...]
@@ -41,9 +42,9 @@ class RecordedNoise:
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Schedule) -> "RecordedNoise":
-        """Choose blocks from recorded pairs that have as many as the schedule or more.
+        """Choose the blocks of recorded pairs, each of which has as many blocks as the schedule or more.
 
-        The bursts that are left out take no time: a cell's seconds are without them.
+        A cell's seconds don't include the bursts of the blocks that are left out.
         """
         blocks = [[pair.cells[str(cell)].blocks for cell in cells] for pair in pairs]
         choices = max(comb(len(part), schedule.blocks) for pair in blocks for part in pair)
@@ -52,14 +53,14 @@ class RecordedNoise:
         return cls(tuple(cells), log_ratios, variances, _pair_times(pairs, cells, schedule))
 
     def resampled(self, rng: np.random.Generator) -> "RecordedNoise":
-        """Whole pairs drawn with replacement, for a bootstrap's intervals."""
+        """Draw whole pairs with replacement, for the intervals of a bootstrap."""
         drawn = rng.integers(len(self.log_ratios), size=len(self.log_ratios))
         return replace(self, log_ratios=self.log_ratios[drawn], variances=self.variances[drawn])
 
     def draw(self, rng: np.random.Generator, runs: int, pairs: int) -> tuple[Floats, Floats]:
-        """Log ratios with the recorded spread, tails and correlation between cells, and their variances.
+        """Draw log ratios, which have the recorded spread, tails and correlation between cells, and their variances.
 
-        For identical code chance decides which arm is the head, so all signs of a pair are turned together at random.
+        Chance decides which arm of identical code is the head, so all log ratios of a pair get the same random sign.
         """
         chosen = self._choose(rng, runs, pairs)
         others = self._choose(rng, runs, pairs, _OTHERS)
@@ -76,7 +77,10 @@ class RecordedNoise:
 
 
 def _choose_blocks(blocks: Sequence[float], count: int, choices: int) -> tuple[Floats, Floats]:
-    """Mean and its variance of so many of the blocks, for each way to choose them; repeated where those are fewer."""
+    """Compute the mean of `count` blocks and its variance for each way to choose them, `choices` in all.
+
+    If there are fewer ways than that, they are repeated.
+    """
     chosen = np.array(list(combinations(blocks, min(count, len(blocks)))))
     places = np.arange(choices) % len(chosen)
     return chosen.mean(axis=1)[places], chosen.var(axis=1, ddof=1)[places] / chosen.shape[1]
@@ -93,9 +97,9 @@ def _pair_times(pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Sc
 
 
 def _cell_seconds(pair: PairRecord, cell: Cell, schedule: Schedule) -> float:
-    """Seconds of a cell without its turns, which older records lack, and without the bursts that are left out.
+    """Compute the seconds of a cell, without its turns and without the bursts that are left out.
 
-    A worker takes no turns, and its burst holds one batch at least.
+    Older records have no turns. A worker takes no turns, and its burst lasts for at least one batch.
     """
     recorded, burst_s, turns_s = pair.cells[str(cell)], pair.burst_s, 0.0
     if isinstance(TARGETS[cell.group], WorkerTarget):
