@@ -39,4 +39,7 @@ async def send_at_random(
         if requester.gave_up.is_set():
             break
         requests.append(asyncio.create_task(requester.send(due_s)))
+    else:
+        # Not until the last arrival: all processes that share a load are measured for the same time.
+        await asyncio.sleep(max(0.0, start_s + duration_s - time.monotonic()))
     return requests

@@ -1,17 +1,21 @@
 """Open-loop load: random times that the answers don't change, and waiting that isn't left out."""
 
+import asyncio
 import random
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
+from typing import cast
 
 import numpy as np
 import pytest
 
 from servegate.load.client import LoadJob
 from servegate.load.engines import LoadEngine
-from servegate.load.open_loop import poisson_arrivals_s
+from servegate.load.open_loop import poisson_arrivals_s, send_at_random
+from servegate.load.requests import Requester
 from servegate.load.workload import Workload
 from servegate.measure.http_instruments import OpenLoopInstrument, ServerInstrument
 from servegate.measure.http_service import HttpService
@@ -36,6 +40,43 @@ def test_arrivals_are_a_poisson_process() -> None:
     assert arrivals_s[-1] < 400.0
     assert mean(gaps_s) == pytest.approx(1 / 50, rel=0.03)
     assert stdev(gaps_s) == pytest.approx(1 / 50, rel=0.03)
+
+
+class EarlyArrivals(random.Random):
+    """All arrivals come at once, and then none for an hour."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(0)
+        self._gaps_s = iter([0.0] * count + [3600.0])
+
+    def expovariate(self, lambd: float = 1.0) -> float:
+        return next(self._gaps_s)
+
+
+class CountingRequester:
+    """Answers each request at once."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.gave_up = asyncio.Event()
+
+    async def send(self, since_s: float) -> None:
+        self.sent += 1
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_load_lasts_until_its_end_without_further_arrivals(count: int) -> None:
+    """Else a process with a share of the load would end early, and cut what the others measure."""
+    requester, began_s = CountingRequester(), time.monotonic()
+
+    async def send() -> None:
+        await asyncio.gather(
+            *await send_at_random(cast("Requester", requester), 10.0, 0.3, EarlyArrivals(count)),
+        )
+
+    asyncio.run(send())
+    assert time.monotonic() - began_s >= 0.3
+    assert requester.sent == count
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -96,7 +137,7 @@ class TestOpenLoopInstrument:
             make_conditions(engine=LoadEngine("locust", workers=2, processes=2)), session_server=lambda _: stub
         )
         with target.open(conditions) as instrument:
-            sample = instrument.measure(LOAD_30, 1.0)
+            sample = instrument.measure(LOAD_30, 3.0)
         assert sample.failures == ()
         assert len(sample.client_cores) == 2
 
