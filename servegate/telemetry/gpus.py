@@ -29,7 +29,7 @@ _SLOWDOWNS = {
     pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown: "power brake",
 }
 # What a device may refuse to report.
-_NOT_REPORTED = (
+NOT_REPORTED = (
     pynvml.NVMLError_NotSupported,
     pynvml.NVMLError_NoPermission,
     pynvml.NVMLError_FunctionNotFound,
@@ -164,5 +164,5 @@ def _slowed_by(gpu: Gpu) -> tuple[str, ...]:
 def _optional(read: Any, scale: float) -> float | None:
     try:
         return float(read()) * scale
-    except _NOT_REPORTED:
+    except NOT_REPORTED:
         return None

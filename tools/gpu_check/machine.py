@@ -12,25 +12,18 @@ from pathlib import Path
 import pynvml
 import torch
 
+from servegate.telemetry.gpu_facts import FACTS
 from service.gpus import GpuError, count_usable_gpus
 from service.model.cache import CompileError
 from service.model.cuda_toolkit import toolkit_environment
 from tools.gpu_check.steps import Row
 
-_CLOCKS = pynvml.NVML_CLOCK_SM
-# Facts of a GPU and the calls that read them; NVML may refuse each.
+# Facts of a GPU besides those that the gate records, and the calls that read them; NVML may refuse each.
 _FACTS: dict[str, Callable[[object], object]] = {
     "name": pynvml.nvmlDeviceGetName,
     "uuid": pynvml.nvmlDeviceGetUUID,
     "capability": pynvml.nvmlDeviceGetCudaComputeCapability,
     "memory MiB": lambda gpu: pynvml.nvmlDeviceGetMemoryInfo(gpu).total >> 20,
-    "power limit W": lambda gpu: pynvml.nvmlDeviceGetPowerManagementLimit(gpu) / 1e3,
-    "most SM MHz": lambda gpu: pynvml.nvmlDeviceGetMaxClockInfo(gpu, _CLOCKS),
-    "MIG": lambda gpu: pynvml.nvmlDeviceGetMigMode(gpu)[0],
-    "ECC": lambda gpu: pynvml.nvmlDeviceGetEccMode(gpu)[0],
-    "persistence": pynvml.nvmlDeviceGetPersistenceMode,
-    "compute mode": pynvml.nvmlDeviceGetComputeMode,
-    "PCIe width": pynvml.nvmlDeviceGetCurrPcieLinkWidth,
     "PCIe generation": pynvml.nvmlDeviceGetCurrPcieLinkGeneration,
     "other processes": lambda gpu: len(pynvml.nvmlDeviceGetComputeRunningProcesses(gpu)),
 }
@@ -74,7 +67,7 @@ def _gpus() -> Iterator[Row]:
     }
     for index in range(pynvml.nvmlDeviceGetCount()):
         gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
-        yield {"GPU": index, **{name: _ask(partial(read, gpu)) for name, read in _FACTS.items()}}
+        yield {"GPU": index, **{name: _ask(partial(read, gpu)) for name, read in {**_FACTS, **FACTS}.items()}}
     pynvml.nvmlShutdown()
 
 

@@ -51,7 +51,7 @@ def test_a_completion_a_connection_is_no_window(count: int) -> None:
 
 
 def _completions() -> list[Completion]:
-    """Of two connections, in order: answered at 100 to 104 s, sent 0.25 to 1.25 s before."""
+    """Make the completions of two connections in order: answered at 100 to 104 s, sent 0.25 to 1.25 s before."""
     timing = "decode;dur=2;cpu=1, predict;dur=8;cpu=6;shared=2"
     return [Completion(at_s, 0.25 * (number + 1), timing) for number, at_s in enumerate(every(1.0, 5))]
 
@@ -59,7 +59,7 @@ def _completions() -> list[Completion]:
 def _record(
     completions: list[Completion], began_s: float = 100.0, ended_s: float = 104.0, failures: tuple[str, ...] = ()
 ) -> ClientRecord:
-    """Of one process that took a quarter of its core."""
+    """Make the record of one process that used a quarter of its core."""
     return ClientRecord(completions, [*failures], [MeasuredClient(began_s, ended_s, (ended_s - began_s) / 4)])
 
 

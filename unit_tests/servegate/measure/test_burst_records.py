@@ -338,7 +338,7 @@ def test_the_client_is_told_what_to_send_and_has_time_for_it(monkeypatch: pytest
 
 
 def test_each_client_process_has_a_ceiling_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two that share the connections, one was busy for 4.6 of the 5 seconds in which the server ran."""
+    """One of two clients that share the connections was busy for 4.6 of the 5 seconds in which the server ran."""
     script = Script([completion(1010.0, 1010.5)], failures=[], client_cpu_s=(1.0, 4.6))
     sample = script.play(monkeypatch).sample
     jobs = [LoadJob.from_json(line) for line, _ in script.told[:2]]
@@ -350,7 +350,7 @@ def test_each_client_process_has_a_ceiling_of_its_own(monkeypatch: pytest.Monkey
 
 
 def test_a_turn_begins_and_ends_with_nothing_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the last burst left is answered before the first; each lasts until its own requests are answered."""
+    """The server answers the last burst's requests before the first turn, and each turn's own before the turn ends."""
     script = Script(
         [
             completion(1010.0, 1010.25),  # left by the warm-up

@@ -6,6 +6,7 @@ import psutil
 import pynvml
 import pytest
 
+from servegate.errors import MeasurementError
 from servegate.telemetry.gpu_facts import describe_gpus, tell_other_processes
 from servegate.telemetry.gpus import open_gpus
 from servegate.telemetry.machine import read_fingerprint
@@ -50,6 +51,12 @@ def test_where_gpus_differ_each_is_told_and_what_is_not_reported_is_left_out(nvm
     assert described["GPU ECC"] == "on"
     assert described["GPU persistence mode"] == "off, on, off"
     assert describe_gpus(()) == {}
+
+
+def test_a_gpu_that_is_lost_ends_the_run_with_a_sentence(nvml: StandInNvml) -> None:
+    nvml.have(StandInGpu(power_limit=pynvml.NVMLError_GpuIsLost))
+    with open_gpus() as gpus, pytest.raises(MeasurementError, match="NVML can't read a GPU: GPU is lost"):
+        describe_gpus(gpus)
 
 
 @pytest.mark.parametrize("others", [(os.getpid(),), (os.getpid(), 4_194_305)])

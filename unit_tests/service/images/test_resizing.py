@@ -1,4 +1,4 @@
-"""What resizes with SIMD gives what Pillow gives, in any thread; where it isn't installed, Pillow resizes."""
+"""The resizer with SIMD gives the same pixels as Pillow in any thread; where it isn't installed, Pillow resizes."""
 
 import platform
 import sys
@@ -34,7 +34,7 @@ def test_a_square_is_resized_as_pillow_does_it(size: int) -> None:
 
 
 def test_the_measure_sees_a_shift_by_half_a_pixel() -> None:
-    """What differs by rounding is told from a square beside the right one."""
+    """A square that lies half a pixel beside the right one differs by more than one level on average."""
     by_pillow, shifted = (
         np.asarray(resize_by_pillow(cat(), left, 0, 262.5, 224)).astype(int) for left in (94.25, 94.75)
     )

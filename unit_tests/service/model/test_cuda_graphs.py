@@ -59,7 +59,7 @@ class StandInCuda:
     Attributes
     ----------
     events:
-        What was done, in order: ("launch", size, stream), ("record", size, pool) or ("replay", size, stream).
+        The calls in order: ("launch", size, stream), ("record", size, pool) or ("replay", size, stream).
     refuses:
         The batch sizes that can't be recorded.
     forgets:
