@@ -1,4 +1,4 @@
-"""The project's pages, and the blocks of code and the commands in them.
+"""The project's pages, and the blocks of code, the commands, the links and the headings in them.
 
 A block is fenced and names its language, or is indented and holds commands of a shell.
 """
@@ -7,6 +7,9 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from unit_tests.builders.repository import ROOT
 
@@ -20,6 +23,7 @@ CURRENT_PAGES = [
     for name in ALL_PAGES
     if name != "CHANGELOG.md" and ((ROOT / name).parent != _RECORDS or (ROOT / name).name == "index.md")
 ]
+_MARKDOWN = MarkdownIt("commonmark").enable("table")
 _PROGRAMS_IN_TEXT = ("make", "pytest", "servegate", "python", "git", "pip")
 _SEPARATORS = frozenset({"&&", "||", "|", ";", "&"})
 
@@ -62,42 +66,45 @@ def read_page(name: str) -> str:
 
 
 def find_blocks(name: str) -> list[Block]:
-    """All blocks of a page."""
-    return list(_parse_blocks(name, read_page(name).split("\n")))
+    """All blocks of a page, also those within a list."""
+    return [_make_block(name, token) for token in _parse(name) if token.type in ("fence", "code_block")]
 
 
-def _parse_blocks(name: str, lines: list[str]) -> Iterator[Block]:
-    place = 0
-    while place < len(lines):
-        line = lines[place]
-        if line.startswith("```"):
-            end = lines.index("```", place + 1)
-            yield Block(name, place + 2, line[3:], "\n".join(lines[place + 1 : end]) + "\n")
-            place = end
-        elif line.startswith("    ") and not lines[place - 1].strip():
-            end = place
-            while end < len(lines) and lines[end].startswith("    "):
-                end += 1
-            yield Block(name, place + 1, SHELL, "\n".join(text[4:] for text in lines[place:end]) + "\n")
-            place = end
-        place += 1
+def _parse(name: str) -> list[Token]:
+    return _MARKDOWN.parse(read_page(name))
 
 
-def strip_blocks(name: str) -> str:
-    """The text of a page without its blocks."""
-    lines = read_page(name).split("\n")
-    for block in find_blocks(name):
-        for place in range(block.line - 1, block.line - 1 + block.text.count("\n")):
-            lines[place] = ""
-    return "\n".join(line for line in lines if not line.startswith("```"))
+def _make_block(name: str, token: Token) -> Block:
+    assert token.map is not None  # every block has one
+    if token.type == "fence":
+        return Block(name, token.map[0] + 2, token.info, token.content)
+    return Block(name, token.map[0] + 1, SHELL, token.content)
+
+
+def find_headings(name: str) -> list[str]:
+    """The headings of a page, as they are written."""
+    tokens = _parse(name)
+    return [tokens[place + 1].content for place, token in enumerate(tokens) if token.type == "heading_open"]
+
+
+def find_links(name: str) -> list[str]:
+    """The targets of a page's links and pictures."""
+    found = ((token.attrGet("href"), token.attrGet("src")) for token in _inline(name))
+    return [str(target) for targets in found for target in targets if target is not None]
+
+
+def _inline(name: str) -> Iterator[Token]:
+    """The parts of a page's text, without its blocks."""
+    for token in _parse(name):
+        yield from token.children or ()
 
 
 def find_commands(name: str) -> list[Command]:
     """The commands of a page's shell blocks, and those between backticks in its text."""
     commands = [command for block in find_blocks(name) if block.language == SHELL for command in _split_block(block)]
-    for inline in re.findall(r"`([^`]+)`", strip_blocks(name)):
-        if inline.partition(" ")[0] in _PROGRAMS_IN_TEXT and " " in inline:
-            commands += split_commands(name, inline)
+    for token in _inline(name):
+        if token.type == "code_inline" and re.match(rf"({'|'.join(_PROGRAMS_IN_TEXT)}) ", token.content):
+            commands += split_commands(name, token.content)
     return commands
 
 

@@ -3,13 +3,15 @@
 import ast
 import configparser
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 
 from servegate.load.server_timing import parse_server_timing
 from servegate.options.catalogue import OPTIONS
-from unit_tests.builders.pages import CURRENT_PAGES, SHELL, Block, find_blocks
+from unit_tests.builders import pages
+from unit_tests.builders.pages import CURRENT_PAGES, SHELL, Block, find_blocks, find_commands
 
 BLOCKS = [block for name in CURRENT_PAGES for block in find_blocks(name)]
 BY_NAME = {option.name: option for option in OPTIONS}
@@ -25,6 +27,16 @@ def test_every_language_is_one_that_is_checked_here() -> None:
     """A new language needs a test below."""
     checked = {SHELL, _SHOWN, "python", "ini", "yaml", "http"}
     assert {str(block): block.language for block in BLOCKS if block.language not in checked} == {}
+
+
+def test_blocks_are_found_where_markdown_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fence within a list hides nothing that follows it."""
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    (tmp_path / "page.md").write_text(
+        "1. A line:\n\n   ```text\n   shown\n   ```\n\nRun `make check` or `this`:\n\n    make test\n"
+    )
+    assert find_blocks("page.md") == [Block("page.md", 4, "text", "shown\n"), Block("page.md", 9, SHELL, "make test\n")]
+    assert [command.words for command in find_commands("page.md")] == [("make", "test"), ("make", "check")]
 
 
 @pytest.mark.parametrize("block", of(SHELL), ids=str)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unit_tests.builders.pages import ALL_PAGES, strip_blocks
+from unit_tests.builders.pages import ALL_PAGES, find_headings, find_links
 from unit_tests.builders.repository import ROOT
 
 
@@ -18,14 +18,12 @@ def slug(heading: str) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    text = strip_blocks(str(page.relative_to(ROOT)))
-    return {slug(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    return {slug(heading) for heading in find_headings(str(page.relative_to(ROOT)))}
 
 
 def links(name: str) -> list[str]:
     """Targets of a page's links to files and headings."""
-    targets = re.findall(r"\]\(([^)\s]+)\)", strip_blocks(name))
-    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+    return [target for target in find_links(name) if not re.match(r"[a-z]+:", target)]
 
 
 @pytest.mark.parametrize("name", ALL_PAGES)

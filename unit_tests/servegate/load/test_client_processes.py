@@ -27,7 +27,7 @@ TWO = LoadEngine(processes=2)
 
 @dataclass(frozen=True)
 class Seen:
-    """The record of a server: the bodies that each connection has sent, and the most requests in flight."""
+    """The record of a server: the bodies that each connection has sent, and the number of requests in flight."""
 
     sent: list[list[str]]
     in_flight: int
