@@ -18,6 +18,7 @@ from perf_tests.targets import CLASSIFIER
 from servegate.errors import ServegateError
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
+from servegate.measure.cell_load import CellLoad
 from servegate.measure.http_instruments import ServerInstrument
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout
@@ -42,7 +43,7 @@ def measure(
     with ExitStack() as stack:
         instruments = {
             name: ServerInstrument(
-                server, stack.enter_context(engine.start()), lambda cell: (workload, int(cell.value)), 0.5, {}
+                server, stack.enter_context(engine.start()), lambda cell: CellLoad(workload, int(cell.value)), 0.5, {}
             )
             for name, engine in ENGINES.items()
         }

@@ -15,9 +15,9 @@ from statistics import fmean, median
 from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
 from servegate.api import HttpService, HttpTarget
 from servegate.errors import ServegateError
-from servegate.judging.figures.kinds import FigureKind
 from servegate.judging.pairs import PairFigure
 from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
+from servegate.measure.http_targets import SharedServer
 from servegate.measure.targets import Launchable, LaunchedProcess
 from servegate.records import Cell, Checkout
 
@@ -30,8 +30,6 @@ _ENVIRONMENT = {"PROMETHEUS_MULTIPROC_DIR": ""}
 class PlainOrService:
     """The plain server or the service, as the checkout's name has it; each cell's group names its photo."""
 
-    figures: Sequence[FigureKind] = ()
-
     def share(self, other: Launchable) -> None:
         """Nothing: it is alone."""
 
@@ -39,7 +37,8 @@ class PlainOrService:
         """Start the server."""
         server = HttpService(["{python}", "-m", _MODULES[checkout.name]], _ENVIRONMENT, ready_deadline_s=180.0)
         large = HttpTarget("photo", server, cat_workload(large_cat_jpeg()))
-        return HttpTarget("api", server, cat_workload(cat_jpeg()), also=(large,)).launch(checkout)
+        small = HttpTarget("api", server, cat_workload(cat_jpeg()))
+        return SharedServer((small, large)).launch(checkout)
 
 
 def table(figures: Mapping[Cell, Sequence[PairFigure]]) -> list[str]:

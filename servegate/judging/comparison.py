@@ -49,9 +49,9 @@ class ComparisonJudge:
         return not self._is_closed and bool(self._test.measured.any())
 
     def is_slower(self, group: str) -> bool:
-        """Whether the group is decided to be slower."""
-        decision = self._test.of_groups.decision[self._test.group_names.index(group)]
-        return bool(decision == Decision.REGRESSED)
+        """Whether the group is decided to be slower; one that has no throughput to judge never is."""
+        decisions = zip(self._test.group_names, self._test.of_groups.decision, strict=True)
+        return any(name == group and decision == Decision.REGRESSED for name, decision in decisions)
 
     def add(self, pair: Mapping[Cell, PairFigure], fallback: str | None = None) -> None:
         """Take the figures of one pair of fresh processes. A cell that can't be judged is left out from now on.

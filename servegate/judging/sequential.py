@@ -161,7 +161,7 @@ class SequentialTest:
     def __init__(self, policy: Policy, cells: Sequence[Cell], runs: tuple[int, ...] = ()) -> None:
         self.cells = tuple(cells)
         self.group_names = tuple(dict.fromkeys(cell.group for cell in cells))
-        self._group_of_cell = np.array([self.group_names.index(cell.group) for cell in cells])
+        self._group_of_cell = np.array([self.group_names.index(cell.group) for cell in cells], dtype=np.intp)
         self._policy = policy
         self.of_groups = Judged(
             [policy.of_group(name) for name in self.group_names],

@@ -9,7 +9,6 @@ request is answered; `go` makes it send again.
 
 import asyncio
 import json
-import random
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from dataclasses import dataclass, replace
 import aiohttp
 
 from servegate.load.deployed import tls_context
-from servegate.load.open_loop import send_at_random
+from servegate.load.loops import ClosedLoop, Loop, OpenLoop
 from servegate.load.requests import Requester
 from servegate.load.results import ClientRecord, MeasuredClient
 from servegate.load.workload import Requests, parse_requests
@@ -29,7 +28,6 @@ _REQUEST_TIMEOUT_S = 60.0
 _PATIENCE = 8.0
 # Shorter than servers keep an idle connection, so that none is used at the moment in which the server closes it.
 _KEEP_ALIVE_S = 2.0
-_POLL_S = 0.005
 # The line after which a warm load is measured.
 MEASURE = "measure"
 # Lines that pause and resume a load without a fixed end; any other line ends it.
@@ -49,8 +47,7 @@ class LoadJob:
     warmup_s, measure_s:
         Seconds of load before measuring, and while measuring; None to measure until a further line comes.
     rate_per_s:
-        Requests a second on average, sent at random times over the connections; None: a closed loop, in which each
-        connection sends its next request when the last is answered.
+        Requests a second on average, sent at random times over the connections in an open loop; None for a closed loop.
     ca_file:
         A file with the certificates of trusted authorities; None for those of the system.
     number:
@@ -101,53 +98,42 @@ class _Load:
     def __init__(self, job: LoadJob, session: aiohttp.ClientSession) -> None:
         self._job = job
         self._requester = Requester(session, job.url, job.workload, job.number)
-        self._stopping = self._requester.gave_up
-        self._sending = asyncio.Event()
-        self._sending.set()
-        self._in_flight = 0
+        self._loop: Loop = (
+            ClosedLoop(self._requester, job.concurrency)
+            if job.rate_per_s is None
+            else OpenLoop(self._requester, job.rate_per_s, job.number)
+        )
 
-    async def run_closed(self, seconds: float) -> ClientRecord:
-        """Run connections, each of which sends its next request when the last is answered."""
-        async with self._connections() as clock:
-            await self._wait(seconds, completions=2 * self._job.concurrency + 1)
+    async def run(self, seconds: float) -> ClientRecord:
+        """Measure for this long, or longer until a closed loop has had enough answers."""
+        async with self._warm_loop() as clock:
+            connections = self._loop.connections
+            await self._wait(seconds, completions=2 * connections + 1 if connections else 0)
             measured = clock.read()
         return self._record(measured)
 
     async def run_until_told(self) -> ClientRecord:
-        """Run such connections until a line ends the load; see `HOLD` and `GO`."""
-        async with self._connections() as clock:
+        """Measure until a line ends the load; see `HOLD` and `GO`."""
+        async with self._warm_loop() as clock:
             while (line := await _read_line()) in (HOLD, GO):
                 if line == HOLD:
-                    self._sending.clear()
-                    await self._drained()
+                    await self._loop.hold()
                 else:
-                    self._sending.set()
+                    self._loop.go()
                 _say(told=line)
             measured = clock.read()
         return self._record(measured)
 
     @asynccontextmanager
-    async def _connections(self) -> AsyncIterator["_Clock"]:
-        """Open the connections and warm them up; at the end, wait until the requests in flight are answered."""
-        connections = [asyncio.create_task(self._connection()) for _ in range(self._job.concurrency)]
+    async def _warm_loop(self) -> AsyncIterator["_Clock"]:
+        """Send requests until the load is warm; at the end, wait until the requests in flight are answered."""
+        self._loop.go()
         try:
-            await self._wait(self._job.warmup_s, completions=self._job.concurrency)
+            await self._wait(self._job.warmup_s, completions=self._loop.connections)
             yield await self._begin_to_measure()
         finally:
             # Wait for them, so that their work doesn't delay the next measurement.
-            self._stopping.set()
-            self._sending.set()
-            await asyncio.gather(*connections)
-
-    async def run_open(self, rate_per_s: float, seconds: float) -> ClientRecord:
-        """Send requests at random times, however long the answers take."""
-        job, rng = self._job, random.Random()
-        requests = await send_at_random(self._requester, rate_per_s, job.warmup_s, rng)
-        clock = await self._begin_to_measure()
-        requests += await send_at_random(self._requester, rate_per_s, seconds, rng)
-        measured = clock.read()
-        await asyncio.gather(*requests)
-        return self._record(measured)
+            await self._loop.hold()
 
     async def _begin_to_measure(self) -> "_Clock":
         """Say that the load is warm, and wait until all clients are."""
@@ -164,27 +150,12 @@ class _Load:
     async def _wait(self, seconds: float, completions: int) -> None:
         """Wait until time is over and enough requests have completed, or the load fails, or the time limit passes."""
         start_s = time.monotonic()
-        while not self._stopping.is_set():
+        while not self._requester.gave_up.is_set():
             elapsed_s = time.monotonic() - start_s
             enough = len(self._requester.completions) >= completions
             if elapsed_s >= seconds and (enough or elapsed_s >= seconds * _PATIENCE):
                 return
             await asyncio.sleep(0.02)
-
-    async def _drained(self) -> None:
-        while self._in_flight:
-            await asyncio.sleep(_POLL_S)
-
-    async def _connection(self) -> None:
-        while True:
-            await self._sending.wait()
-            if self._stopping.is_set():
-                return
-            self._in_flight += 1
-            try:
-                await self._requester.send(time.monotonic())
-            finally:
-                self._in_flight -= 1
 
 
 class _Clock:
@@ -213,11 +184,7 @@ async def _run(job: LoadJob) -> ClientRecord:
     timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         load = _Load(job, session)
-        if job.measure_s is None:
-            return await load.run_until_told()
-        if job.rate_per_s is None:
-            return await load.run_closed(job.measure_s)
-        return await load.run_open(job.rate_per_s, job.measure_s)
+        return await (load.run_until_told() if job.measure_s is None else load.run(job.measure_s))
 
 
 def main() -> int:

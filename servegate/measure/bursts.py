@@ -10,8 +10,8 @@ A GPU continues the work that a paused server has queued; see `servegate.process
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -21,8 +21,8 @@ from servegate.load.client import LoadJob
 from servegate.load.client_processes import ClientProcesses
 from servegate.load.engines import LoadEngine
 from servegate.load.server_timing import StageSpan, mean_stages, parse_server_timing
-from servegate.load.workload import Requests
-from servegate.measure.samples import burst_record, growth_per_unit, summarise_latency
+from servegate.measure.cell_load import LoadOf
+from servegate.measure.samples import build_sample, burst_record, growth_per_unit, summarise_latency
 from servegate.measure.targets import PausableTarget
 from servegate.processes.pausing import ON_CPU, Pausing
 from servegate.processes.server import ServerProcess
@@ -30,11 +30,14 @@ from servegate.records import BurstRecord, Cell, ProcessRecord, Telemetry
 from servegate.telemetry.process_tree import ProcessTree, observe
 from servegate.telemetry.sampler import TelemetrySampler
 
-LoadOf = Callable[[Cell], tuple[Requests, int]]
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 # A turn is cut into windows; the slowest request of each counts.
 _WINDOW_S = 0.5
+# A turn of random arrivals lasts at least so long: in a shorter one they hardly queue.
+_SHORTEST_OPEN_TURN_S = 2.0
+# Seconds of the closed loop that measures what a server can answer.
+_CAPACITY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class PausableServer:
     Attributes
     ----------
     load_of:
-        The requests of a cell, and the number of connections that send them.
+        The load of each cell.
     """
 
     server: ServerProcess
@@ -61,17 +64,40 @@ class PausableServer:
         """Change nothing: both arms get the same requests."""
         return self
 
-    def start_load(self, cell: Cell) -> "ApiBurstLoad":
+    def measure_rate_per_s(self, cell: Cell) -> float | None:
+        """Measure the capacity by a closed loop, if the cell's rate is a share of it; after a wrong answer no rate."""
+        load = self.load_of(cell)
+        if load.percent_of_capacity is None:
+            return None
+        job = LoadJob(self.server.url, load.requests, load.connections, self.warmup_s, _CAPACITY_S)
+        self.server.process.resume()
+        self.clients.measure(job)
+        capacity = build_sample(cell, self.clients.read_result(job), telemetry=None)
+        self.server.process.pause()
+        if capacity.failures:
+            return None
+        return load.percent_of_capacity / 100 * capacity.mean_throughput_per_s
+
+    def start_load(self, cell: Cell, rate_per_s: float | None = None) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""
-        requests, concurrency = self.load_of(cell)
-        job = LoadJob(self.server.url, requests, concurrency, self.warmup_s, measure_s=None)
+        load = self.load_of(cell)
+        job = LoadJob(self.server.url, load.requests, load.connections, self.warmup_s, None, rate_per_s)
         began_s = time.monotonic()
         self.server.process.resume()
         self.clients.measure(job)
         self.server.process.pause()
         warmed_s = began_s, time.monotonic()
         _settle(self.pausing)
-        return ApiBurstLoad(self.server, self.clients, self.observed, cell, concurrency, warmed_s, self.pausing)
+        return ApiBurstLoad(
+            self.server,
+            self.clients,
+            self.observed,
+            cell,
+            load.connections,
+            warmed_s,
+            self.pausing,
+            is_open=rate_per_s is not None,
+        )
 
 
 @contextmanager
@@ -91,6 +117,8 @@ class ApiBurstLoad:
     ----------
     warmed_s:
         The beginning and end of the warm-up on the monotonic clock.
+    is_open:
+        Whether the requests come at a rate of their own, which is loaded in turns alone.
     """
 
     takes_turns = True
@@ -104,7 +132,11 @@ class ApiBurstLoad:
         concurrency: int,
         warmed_s: tuple[float, float],
         pausing: Pausing,
+        *,
+        is_open: bool,
     ) -> None:
+        self.shortest_turn_s = _SHORTEST_OPEN_TURN_S if is_open else 0.0
+        self._is_open = is_open
         self.shortest_burst_s = pausing.shortest_burst_s
         self._pausing = pausing
         self._server = server
@@ -121,17 +153,15 @@ class ApiBurstLoad:
 
     def burst(self, seconds: float) -> None:
         """Resume the server for this time, then pause it."""
-        # The sampler reads before and after the burst; it reads within a burst only if that lasts half a second.
-        with TelemetrySampler(self._observed) as telemetry, self._running():
+        with self._observing(), self._running():
             time.sleep(seconds)
         self._bursts_s.append(self._ran_s[-1])
-        self._telemetry.append(telemetry.record)
         self._server.process.check_healthy(f"while {self._cell} was measured")
         _settle(self._pausing)
 
     def turn(self, seconds: float) -> None:
         """Let the server run until it has answered what the client sends in this time."""
-        with self._running():
+        with self._observing() if self._is_open else nullcontext(), self._running():
             if not self._turns_s:
                 self._clients.hold()  # the last burst's requests are answered first
             began_s = time.monotonic()
@@ -146,7 +176,8 @@ class ApiBurstLoad:
         with self._running():
             result = self._clients.stop()
         memory_bytes = self._observed.memory_bytes()
-        ran_s, bursts_s = np.array(self._ran_s), np.array(self._bursts_s).reshape(-1, 2)
+        bursts_s = np.array(self._turns_s if self._is_open else self._bursts_s).reshape(-1, 2)
+        ran_s = np.array(self._ran_s)
         ended_s = np.array([item.at_s for item in result.completions])
         sent_s = ended_s - np.array([item.duration_s for item in result.completions])
         # From here on, moments are in running time, in which the bursts follow each other.
@@ -180,6 +211,13 @@ class ApiBurstLoad:
             grew_bytes_per_unit=growth_per_unit(self._memory_bytes, memory_bytes, len(result.completions)),
         )
         return replace(record, sample=sample)
+
+    @contextmanager
+    def _observing(self) -> Iterator[None]:
+        # The sampler reads before and after; it reads within a burst only if that lasts half a second.
+        with TelemetrySampler(self._observed) as telemetry:
+            yield
+        self._telemetry.append(telemetry.record)
 
     @contextmanager
     def _running(self) -> Iterator[None]:

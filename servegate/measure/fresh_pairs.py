@@ -34,7 +34,8 @@ class Schedule:
     blocks:
         Blocks of four bursts for each cell in a pair.
     turn_s:
-        Seconds of load in a turn, of which each arm has two for each cell.
+        Seconds of load in a turn, of which each arm has two for each cell; longer where an arm needs that, see
+        `BurstLoad.shortest_turn_s`.
     """
 
     burst_s: float
@@ -95,6 +96,8 @@ class FreshPairs:
         Makes a context in which each measurement of a cell runs.
     engine:
         The built-in client, which loads both checkouts with the same number of processes.
+    rates_per_s:
+        The rates that were measured, once for all pairs: both checkouts are loaded at the same rate.
     """
 
     base: Checkout
@@ -104,6 +107,7 @@ class FreshPairs:
     progress: Callable[[str], None] = lambda _: None
     watch: Callable[[], AbstractContextManager[None]] = nullcontext
     engine: LoadEngine = field(default_factory=LoadEngine)
+    rates_per_s: dict[Cell, float] = field(default_factory=dict)
 
     def measure(self, target: Launchable, plan: PairPlan, here: str = "one pair") -> MeasuredPair:
         """Start one fresh process of each checkout, both together, and load them alternately as planned.
@@ -169,19 +173,25 @@ class FreshPairs:
         self, ready: Mapping[str, PausableTarget], cell: Cell, plan: PairPlan
     ) -> tuple[BurstRecord, BurstRecord]:
         """Load both arms in turn, in the bursts and turns that the plan has for the cell; the base's record first."""
+        if cell not in self.rates_per_s:
+            with self._blaming(self.base):
+                rate_per_s = ready[self.base.name].measure_rate_per_s(cell)
+            if rate_per_s is not None:
+                self.rates_per_s[cell] = rate_per_s
         loads: dict[str, BurstLoad] = {}
         for checkout in (self.base, self.head):
             with self._blaming(checkout):
-                loads[checkout.name] = ready[checkout.name].start_load(cell)
+                loads[checkout.name] = ready[checkout.name].start_load(cell, self.rates_per_s.get(cell))
         if cell in plan.bursts:
             burst_s = max(self.schedule.burst_s, *(load.shortest_burst_s for load in loads.values()))
             for checkout in self._alternate(self.schedule.blocks):
                 with self._blaming(checkout):
                     loads[checkout.name].burst(burst_s)
         if cell in plan.turns and all(load.takes_turns for load in loads.values()):
+            turn_s = max(self.schedule.turn_s, *(load.shortest_turn_s for load in loads.values()))
             for checkout in self._alternate(blocks=1):
                 with self._blaming(checkout):
-                    loads[checkout.name].turn(self.schedule.turn_s)
+                    loads[checkout.name].turn(turn_s)
         records = {}
         # The head first, which is seldom far slower: while one drains the other stands still, and a server that wakes
         # up after some 5 s may close connections that it takes for idle.

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from servegate.errors import ReferenceCheckoutError, SettingsError
-from servegate.judging.figures.kinds import FIGURE_KINDS, FigureKind
+from servegate.errors import SettingsError
+from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Requests
-from servegate.measure.http_instruments import DeployedInstrument, OpenLoopInstrument, ServerInstrument
+from servegate.measure.cell_load import CellLoad
+from servegate.measure.http_instruments import DeployedInstrument, ServerInstrument
 from servegate.measure.http_service import HttpService
 from servegate.measure.launched_server import launch_server
 from servegate.measure.targets import Conditions, Launchable, LaunchedProcess, MeasurementTarget, explain_no_number
@@ -39,8 +40,6 @@ class HttpTarget:
         The unit in which requests are counted, as in `requests`.
     concurrency:
         The connections of a cell whose value is a kind.
-    also:
-        Other targets of the same service, which the same processes are measured for; see `share`.
     """
 
     name: str
@@ -49,9 +48,8 @@ class HttpTarget:
     ceiling: MeasurementTarget | None = None
     unit: str = "requests"
     concurrency: int = 8
-    also: tuple["HttpTarget", ...] = ()
     rate_is_given: bool = field(default=False, init=False)
-    figures: Sequence[FigureKind] = field(default=FIGURE_KINDS, init=False)
+    figures: Sequence[FigureKind] = field(default=(TAIL, COST, MEMORY, GROWTH, START), init=False)
 
     @property
     def parameter(self) -> str:
@@ -64,18 +62,11 @@ class HttpTarget:
             return None if value in self.workload else f"must be one of {', '.join(self.workload)}"
         return explain_no_number(value)
 
-    def load_of(self, cell: Cell) -> tuple[Requests, int]:
-        """The requests of a cell, and the number of connections that send them."""
-        target = next(target for target in (self, *self.also) if target.name == cell.group)
-        if isinstance(target.workload, Mapping):
-            return target.workload[str(cell.value)], target.concurrency
-        return target.workload, int(cell.value)
-
-    def share(self, other: Launchable) -> "HttpTarget | None":
-        """Join it with another target of the same service, so that one process a side is measured for both."""
-        if isinstance(other, HttpTarget) and other.service == self.service:
-            return replace(self, also=(*self.also, other))
-        return None
+    def load_of(self, cell: Cell) -> CellLoad:
+        """The load of a cell."""
+        if isinstance(self.workload, Mapping):
+            return CellLoad(self.workload[str(cell.value)], self.concurrency)
+        return CellLoad(self.workload, int(cell.value))
 
     @contextmanager
     def open(self, conditions: Conditions) -> Iterator[ServerInstrument | DeployedInstrument]:
@@ -96,9 +87,9 @@ class HttpTarget:
             deployed.check(deployed.with_key(requests, key_header))
         with conditions.engine.start() as clients:
 
-            def load_of(cell: Cell) -> tuple[Requests, int]:
-                requests, concurrency = self.load_of(cell)
-                return deployed.with_key(requests, key_header), concurrency
+            def load_of(cell: Cell) -> CellLoad:
+                load = self.load_of(cell)
+                return load._replace(requests=deployed.with_key(load.requests, key_header))
 
             yield DeployedInstrument(deployed, clients, load_of, conditions.warmup_s)
 
@@ -107,15 +98,20 @@ class HttpTarget:
         """All requests that are sent, in any of its cells."""
         return [*self.workload.values()] if isinstance(self.workload, Mapping) else [self.workload]
 
+    def share(self, other: Launchable) -> "SharedServer | None":
+        """Join it with another target of the same service."""
+        return SharedServer((self,)).share(other)
+
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
         """Start the service of a checkout."""
-        _, first = self.kinds[0].parts[0]
-        return launch_server(self.service, checkout, first, self.load_of)
+        return SharedServer((self,)).launch(checkout)
 
 
 @dataclass(frozen=True)
 class OpenLoopTarget:
     """Latency of a service under requests that come at random times; a cell's value is the load in % of its capacity.
+
+    Side by side, both checkouts get the same requests at the same times, and the load is in % of the base's capacity.
 
     Attributes
     ----------
@@ -133,7 +129,7 @@ class OpenLoopTarget:
     parameter: str = field(default="load", init=False)
     ceiling: MeasurementTarget | None = field(default=None, init=False)
     rate_is_given: bool = field(default=True, init=False)
-    figures: Sequence[FigureKind] = field(default=(), init=False)
+    figures: Sequence[FigureKind] = field(default=(LATENESS,), init=False)
 
     def explain_wrong_value(self, value: int | str) -> str | None:
         """Explain why a cell can't have this value; None if it can."""
@@ -144,15 +140,12 @@ class OpenLoopTarget:
         """All requests that are sent."""
         return [self.workload]
 
-    def load_of(self, _: Cell) -> tuple[Requests, int]:
-        """The requests, and the most connections that send them."""
-        return self.workload, self.saturating_concurrency
-
-    def share(self, other: Launchable) -> None:
-        """Share no process: an open loop isn't compared side by side."""
+    def load_of(self, cell: Cell) -> CellLoad:
+        """The load of a cell."""
+        return CellLoad(self.workload, self.saturating_concurrency, percent_of_capacity=float(cell.value))
 
     @contextmanager
-    def open(self, conditions: Conditions) -> Iterator[OpenLoopInstrument]:
+    def open(self, conditions: Conditions) -> Iterator[ServerInstrument]:
         """Load a fresh process of the service with the built-in client.
 
         Raises
@@ -166,11 +159,37 @@ class OpenLoopTarget:
                 "starts itself; leave it out of --perf-cells"
             )
         with open_server_instrument(self, conditions, conditions.engine.builtin) as instrument:
-            yield OpenLoopInstrument(instrument)
+            yield instrument
+
+    def share(self, other: Launchable) -> "SharedServer | None":
+        """Join it with another target of the same service."""
+        return SharedServer((self,)).share(other)
 
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
-        """Refuse: an open loop isn't measured in bursts."""
-        raise ReferenceCheckoutError(f"the group {self.name!r} can't be compared side by side with {checkout.folder}")
+        """Start the service of a checkout."""
+        return SharedServer((self,)).launch(checkout)
+
+
+@dataclass(frozen=True)
+class SharedServer:
+    """A service whose fresh process is measured for several targets."""
+
+    targets: tuple[HttpTarget | OpenLoopTarget, ...]
+
+    def load_of(self, cell: Cell) -> CellLoad:
+        """The load of a cell of any of the targets."""
+        return next(target for target in self.targets if target.name == cell.group).load_of(cell)
+
+    def share(self, other: Launchable) -> "SharedServer | None":
+        """Join it with another target of the same service, so that one process a side is measured for all."""
+        if isinstance(other, HttpTarget | OpenLoopTarget) and other.service == self.targets[0].service:
+            return SharedServer((*self.targets, other))
+        return None
+
+    def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
+        """Start the service of a checkout; the first target's first request ends the start."""
+        _, first = self.targets[0].kinds[0].parts[0]
+        return launch_server(self.targets[0].service, checkout, first, self.load_of)
 
 
 @contextmanager

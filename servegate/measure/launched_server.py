@@ -8,7 +8,8 @@ from dataclasses import replace
 from servegate.errors import MeasurementError
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
-from servegate.measure.bursts import LoadOf, PausableServer, open_pausable_server
+from servegate.measure.bursts import PausableServer, open_pausable_server
+from servegate.measure.cell_load import LoadOf
 from servegate.measure.code_path import names_python
 from servegate.measure.first_answer import is_answered_rightly
 from servegate.measure.http_service import HttpService

@@ -3,22 +3,22 @@
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from servegate.errors import ServegateError
 from servegate.judging.arms import PairReport
 from servegate.judging.cell_result import Comparison
 from servegate.judging.comparison import ComparisonJudge
 from servegate.judging.figures.judge import FigureJudge
-from servegate.judging.figures.kinds import COST, GROWTH, TAIL, FigureKind
+from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, TAIL, FigureKind
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.policy import Policy
 from servegate.measure.fresh_pairs import FreshPairs, PairPlan
 from servegate.measure.process_by_process import describe_duration
-from servegate.measure.targets import Launchable
-from servegate.records import Cell
+from servegate.measure.targets import Comparable, Launchable
+from servegate.records import Cell, Sample
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Compared:
         The report of what the arms ran, for each pair of each group.
     figures:
         The verdicts on what throughput doesn't show.
+    at_given_rate:
+        The samples of the head for each cell whose load sets the rate: it has no verdict on its throughput.
     """
 
     cells: Mapping[Cell, Comparison]
@@ -42,6 +44,7 @@ class Compared:
     errors: Mapping[str, ServegateError]
     reports: Sequence[PairReport] = ()
     figures: Sequence[FigureResult] = ()
+    at_given_rate: Mapping[Cell, Sequence[Sample]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class SideBySide:
 
     def compare(
         self,
-        targets: Sequence[tuple[Launchable, Sequence[Cell]]],
+        targets: Sequence[tuple[Comparable, Sequence[Cell]]],
         policy: Policy,
         figure_policy: FigurePolicy,
         budget_s: float,
@@ -79,9 +82,13 @@ class SideBySide:
         budget_s:
             Seconds after which no further pair begins; without any left nothing is measured.
         """
-        judge = ComparisonJudge(policy, [cell for _, cells in targets for cell in cells])
+        by_throughput = [cell for target, cells in targets if not target.rate_is_given for cell in cells]
+        judge = ComparisonJudge(policy, by_throughput)
         figures = FigureJudge(figure_policy, {cells[0].group: (target.figures, cells) for target, cells in targets})
         shared = share_processes(targets)
+        at_given_rate: dict[Cell, list[Sample]] = {
+            cell: [] for target, cells in targets if target.rate_is_given for cell in cells
+        }
         errors: dict[str, ServegateError] = {}
         reports: list[PairReport] = []
         most_pairs = max(policy.looks[-1], figure_policy.looks[-1])
@@ -102,6 +109,8 @@ class SideBySide:
                     # A process that runs otherwise than intended has figures of something else.
                     for group in plans if measured.report.fallback is None else ():
                         figures.add(group, measured.processes, measured.samples)
+                    for cell in at_given_rate.keys() & measured.samples.keys():
+                        at_given_rate[cell].append(measured.samples[cell][1])
                 except ServegateError as error:
                     # Groups that share the processes and are decided keep their verdicts.
                     for group in plans:
@@ -118,11 +127,13 @@ class SideBySide:
                         figures.leave_to_throughput(cells[0].group)
             if last:
                 judge.close()
+            # A group at a given rate has nothing else that keeps a run going to the first pairs of its figures.
+            is_first_due = bool(at_given_rate) and pair < figure_policy.first_pairs
             # A figure that is suspected and has no values any more, as after a wrong answer, would never be closed.
-            if is_late or pair >= most_pairs or not (judge.is_any_open or figures.is_any_open):
+            if is_late or pair >= most_pairs or not (judge.is_any_open or figures.is_any_open or is_first_due):
                 break
         cells_compared = {cell: found for cell, found in judge.compared_cells().items() if cell.group not in errors}
-        return Compared(cells_compared, judge.compared_groups(), errors, reports, figures.results())
+        return Compared(cells_compared, judge.compared_groups(), errors, reports, figures.results(), at_given_rate)
 
 
 def share_processes(
@@ -145,14 +156,10 @@ def share_processes(
 def _plan_groups(
     judge: ComparisonJudge, figures: FigureJudge, groups: Mapping[str, Sequence[Cell]], *, is_early: bool
 ) -> dict[str, PairPlan]:
-    """The plans of the groups that need the next pair; see `plan_pair`."""
+    """The plans of the groups that need the next pair."""
     plans = {
-        group: plan_pair(
-            judge.open_cells(group),
-            figures.open_kinds(group),
-            cells,
-            takes_turns=TAIL in figures.kinds(group),
-            is_early=is_early,
+        group: plan_group(
+            figures.kinds(group), judge.open_cells(group), figures.open_kinds(group), cells, is_early=is_early
         )
         for group, cells in groups.items()
     }
@@ -167,35 +174,37 @@ def join_plans(plans: Iterable[PairPlan]) -> PairPlan:
     return joined
 
 
-def plan_pair(
+def plan_group(
+    kinds: Collection[FigureKind],
     open_cells: Sequence[Cell],
     suspected: Collection[FigureKind],
     cells: Sequence[Cell],
     *,
-    takes_turns: bool,
     is_early: bool,
 ) -> PairPlan | None:
     """Plan the load of a group's next pair; None if the group needs no further pair.
 
     Parameters
     ----------
+    kinds:
+        The figures that are judged. Late requests need turns.
     open_cells:
         The cells whose throughput isn't decided.
     suspected:
         The figures that lie beyond their margin.
     cells:
         All cells of the group: a figure is computed over all of them.
-    takes_turns:
-        Whether late requests are judged; else there is no need for turns.
     is_early:
         Whether the pair is one of the first, which take turns in any case; later only a suspected figure needs them.
     """
+    if LATENESS in kinds:
+        return PairPlan((), cells) if is_early or suspected else None
     if not open_cells and not suspected:
         return None
-    for_bursts, for_turns = ({COST}, {TAIL, GROWTH}) if takes_turns else ({COST, GROWTH}, set())
+    for_bursts, for_turns = ({COST}, {TAIL, GROWTH}) if TAIL in kinds else ({COST, GROWTH}, set())
     return PairPlan(
         bursts=open_cells if for_bursts.isdisjoint(suspected) else cells,
-        turns=cells if not for_turns.isdisjoint(suspected) else open_cells if takes_turns and is_early else (),
+        turns=cells if not for_turns.isdisjoint(suspected) else open_cells if TAIL in kinds and is_early else (),
     )
 
 

@@ -35,6 +35,10 @@ class BurstLoad(Protocol):
         """Seconds that a burst lasts at least: one batch of a model alone, or see `Pausing`; 0 for any length."""
 
     @property
+    def shortest_turn_s(self) -> float:
+        """Seconds that a turn lasts at least; 0 for any length."""
+
+    @property
     def takes_turns(self) -> bool:
         """Whether something in it may wait, so that turns show more than bursts."""
 
@@ -66,8 +70,11 @@ class PausableTarget(Protocol):
     def adapt_to(self, other: "PausableTarget") -> "PausableTarget":
         """Return it as it is loaded beside the other arm's process: in a way that both know."""
 
-    def start_load(self, cell: Cell) -> BurstLoad:
-        """Warm the cell up."""
+    def measure_rate_per_s(self, cell: Cell) -> float | None:
+        """Measure the rate at which the cell's load comes by itself; None where each answer has to be waited for."""
+
+    def start_load(self, cell: Cell, rate_per_s: float | None = None) -> BurstLoad:
+        """Warm the cell up, at the rate that was measured for it, if there is one."""
 
 
 class LaunchedProcess(Protocol):
@@ -131,10 +138,6 @@ class Conditions:
 class Launchable(Protocol):
     """Something that can be put side by side with another checkout's."""
 
-    @property
-    def figures(self) -> Sequence[FigureKind]:
-        """The figures that its processes show beside throughput, side by side."""
-
     def share(self, other: "Launchable") -> "Launchable | None":
         """Join it with a target that the same processes can be measured for; None where they can't."""
 
@@ -148,7 +151,19 @@ class Launchable(Protocol):
         """
 
 
-class MeasurementTarget(Launchable, Protocol):
+class Comparable(Launchable, Protocol):
+    """A group of cells that can be compared side by side."""
+
+    @property
+    def figures(self) -> Sequence[FigureKind]:
+        """The figures that its processes show beside throughput, side by side."""
+
+    @property
+    def rate_is_given(self) -> bool:
+        """Whether the load sets the throughput, so that its figures alone depend on the service."""
+
+
+class MeasurementTarget(Comparable, Protocol):
     """Something whose cells are measured together: one group of cells."""
 
     @property
@@ -166,10 +181,6 @@ class MeasurementTarget(Launchable, Protocol):
     @property
     def ceiling(self) -> "MeasurementTarget | None":
         """The target whose best throughput bounds this one's; None where there is no such target."""
-
-    @property
-    def rate_is_given(self) -> bool:
-        """Whether the load sets the throughput, so that only latency depends on the service."""
 
     def explain_wrong_value(self, value: int | str) -> str | None:
         """Explain why a cell can't have this value; None if it can."""

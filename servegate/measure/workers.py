@@ -79,7 +79,10 @@ class WorkerInstrument:
             telemetry=telemetry.record,
         )
 
-    def start_load(self, cell: Cell) -> "WorkerBurstLoad":
+    def measure_rate_per_s(self, _: Cell) -> None:
+        """No rate: the next batch begins when the last has ended."""
+
+    def start_load(self, cell: Cell, _: float | None = None) -> "WorkerBurstLoad":
         """Warm the cell up; between jobs the worker waits without using the CPU."""
         batch_size = int(cell.value)
         return WorkerBurstLoad(self, batch_size, self.run(batch_size, 2)[-1])
@@ -106,6 +109,7 @@ class WorkerBurstLoad:
     """Rounds of one size, in bursts of whole rounds; no request waits, so it takes no turns."""
 
     takes_turns = False
+    shortest_turn_s = 0.0
 
     def __init__(self, instrument: WorkerInstrument, batch_size: int, one_round_s: float) -> None:
         self._instrument = instrument

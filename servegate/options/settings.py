@@ -105,9 +105,10 @@ class JudgingSettings:
             looks=self.looks,
         )
 
-    def figure_policy(self, *, groups: int) -> FigurePolicy:
-        """The judge's policy for the figures beside throughput of so many groups."""
-        return FigurePolicy(self.figures, self.error_level, groups, first_pairs=self.looks[0])
+    @property
+    def figure_policy(self) -> FigurePolicy:
+        """The judge's policy for the figures beside throughput."""
+        return FigurePolicy(self.figures, self.error_level, first_pairs=self.looks[0])
 
     @property
     def rule(self) -> dict[str, object]:

@@ -10,7 +10,7 @@ from servegate.errors import CheckoutError, NothingToCompareError, ReferenceChec
 from servegate.findings.sentence import describe_findings
 from servegate.judging.arms import PairReport, collect_details, find_fallback
 from servegate.judging.cell_result import CellResult
-from servegate.judging.figures.kinds import GroupFigure
+from servegate.judging.figures.kinds import LATENESS, GroupFigure
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
@@ -30,6 +30,7 @@ from servegate.session.outcomes import (
     explain_missing_base,
     inform,
     is_unclear,
+    judge_given_rate,
     leave_unjudged,
     tell_slowing,
 )
@@ -145,10 +146,10 @@ class Gate:
 
     def _require(self, target: MeasurementTarget, get_fixture: GetFixture, *, is_measured: bool) -> None:
         if not is_measured and target.name not in self._errors:
-            if target.name in self.settings.informing:
-                self._measure([target], get_fixture)
-            else:
+            if self._is_judged(target):
                 self._measure_judged(get_fixture)
+            else:
+                self._measure([target], get_fixture)
         if target.name in self._errors:
             raise self._errors[target.name]
 
@@ -172,12 +173,13 @@ class Gate:
     @property
     def policy(self) -> Policy:
         """The judge's policy for the throughput of what this run judges."""
-        return self.settings.judging.policy(groups=self._judged_groups, cells=max(1, len(self._judged)))
+        cells = [cell for _, cells in self.judged_throughput for cell in cells]
+        return self.settings.judging.policy(groups=max(1, len(self.judged_throughput)), cells=max(1, len(cells)))
 
     @property
     def _figure_policy(self) -> FigurePolicy:
         """The judge's policy for the figures that have a test in this run; no other one is judged."""
-        policy = self.settings.judging.figure_policy(groups=self._judged_groups)
+        policy = self.settings.judging.figure_policy
         without = {
             f"{target.name}.{kind.name}": None
             for target in self.targets
@@ -188,15 +190,30 @@ class Gate:
         return allow_cost(self.allowances, selected, {target.name for target in self.targets})
 
     @property
-    def _judged(self) -> list[Cell]:
-        return [cell for cell in self.selected if cell.group not in self.settings.informing]
+    def judged_throughput(self) -> list[tuple[MeasurementTarget, Sequence[Cell]]]:
+        """The targets whose throughput is judged, each with its cells."""
+        judged = [target for target in self.targets if self._is_judged(target) and not target.rate_is_given]
+        return [(target, self._cells_of(target)) for target in judged]
 
     @property
-    def _judged_groups(self) -> int:
-        return max(1, len({cell.group for cell in self._judged}))
+    def at_given_rate(self) -> list[tuple[MeasurementTarget, Sequence[Cell]]]:
+        """The targets whose load sets the rate, each with its cells: a comparison judges nothing but their lateness."""
+        margin_of = self.settings.judging.figure_policy.margin_of
+        given = [
+            target
+            for target in self.targets
+            if target.rate_is_given and target.name not in self.settings.informing and margin_of(LATENESS, target.name)
+        ]
+        return [(target, self._cells_of(target)) for target in given]
+
+    def _is_judged(self, target: MeasurementTarget) -> bool:
+        """Whether the run judges anything of a target: where the load sets the rate, that can only be a figure."""
+        if target.name in self.settings.informing:
+            return False
+        return not target.rate_is_given or any(figure.group == target.name for figure in self.selected_figures)
 
     def _measure_judged(self, get_fixture: GetFixture) -> None:
-        targets = [target for target in self.targets if target.name not in self.settings.informing]
+        targets = [target for target in self.targets if self._is_judged(target)]
         try:
             if self.reference is not None:
                 self._compare(targets, self.reference, get_fixture)
@@ -252,7 +269,7 @@ class Gate:
     def _screen(self, target: MeasurementTarget, samples: Mapping[Cell, Sequence[Sample]]) -> dict[Cell, Verdict]:
         stored: Mapping[str, Sequence[float]] = self.baseline.throughput_per_s if self.baseline else {}
         verdicts = screen_group(self.policy, stored, samples)
-        if target.name in self.settings.informing:
+        if target.name in self.settings.informing or target.rate_is_given:
             wrong = {cell for cell in samples if any(sample.failures for sample in samples[cell])}
             return {cell: inform(verdict, is_wrong=cell in wrong) for cell, verdict in verdicts.items()}
         if not self.settings.judging.is_judged:
@@ -339,6 +356,9 @@ class Gate:
             if cell.group == target.name:
                 self._keep(target, cell, [pair.head for pair in comparison.pairs], comparison.verdict)
                 self.results[cell] = replace(self.results[cell], pairs=comparison.pairs)
+        for cell, samples in compared.at_given_rate.items():
+            if cell.group == target.name:
+                self._keep(target, cell, samples, judge_given_rate(samples))
 
     def _keep(self, target: MeasurementTarget, cell: Cell, samples: Sequence[Sample], verdict: Verdict) -> None:
         self.results[cell] = CellResult(

@@ -112,7 +112,7 @@ class SessionHooks:
         """The figures of a target's group that this run judges: those of a comparison side by side."""
         if self.session.gate.reference is None or target.name in self._settings.informing:
             return []
-        policy = self._settings.judging.figure_policy(groups=1)
+        policy = self._settings.judging.figure_policy
         kinds = [kind for kind in target.figures if policy.margin_of(kind, target.name) is not None]
         return [GroupFigure(target.name, kind) for kind in kinds]
 
@@ -162,16 +162,6 @@ class SessionHooks:
         self.session.gate.selected = selected
         self.session.gate.selected_figures = [figure for figure in owners if isinstance(figure, GroupFigure)]
         self.session.gate.targets = [self._targets[group] for group in groups]
-        for target in self.session.gate.targets:
-            if (
-                self._settings.judging.is_judged
-                and target.rate_is_given
-                and target.name not in self._settings.informing
-            ):
-                raise pytest.UsageError(
-                    f"the load sets the rate of the group {target.name!r}: its throughput says nothing of the service "
-                    f"and can't be judged; name it in the ini file: perf_informing = {target.name}"
-                )
         if owners and not session.config.option.collectonly:
             try:
                 self.session.claim_machine()

@@ -54,8 +54,12 @@ def put_beside(
         When the working tree can't be copied, or what `perf_carry` names isn't there.
     """
     if time.monotonic() >= end_s:
-        judge = ComparisonJudge(policies[0], [cell for _, of_target in cells for cell in of_target])
-        return Compared(judge.compared_cells(), (), {})
+        judged, given = (
+            [cell for target, of_target in cells if target.rate_is_given is is_given for cell in of_target]
+            for is_given in (False, True)
+        )
+        unmeasured = ComparisonJudge(policies[0], judged).compared_cells()
+        return Compared(unmeasured, (), {}, at_given_rate=dict.fromkeys(given, ()))
     project = settings.project
     _check_comparable(settings, commit)
     with open_arms(settings.root, commit, project.recipe, carried=project.carried, progress=progress) as arms:

@@ -22,7 +22,9 @@ class Collected:
     Attributes
     ----------
     targets:
-        The judged targets, each with its cells; those that only inform are left out.
+        The targets whose throughput is judged, each with its cells.
+    at_given_rate:
+        The targets whose load sets the rate, of which a comparison judges the lateness, each with its cells.
     policy:
         The rule that they are judged by.
     figure_pairs:
@@ -32,6 +34,7 @@ class Collected:
     settings: Settings
     machine: Fingerprint
     targets: Sequence[tuple[MeasurementTarget, Sequence[Cell]]]
+    at_given_rate: Sequence[tuple[MeasurementTarget, Sequence[Cell]]]
     policy: Policy
     figure_pairs: int
 
@@ -71,11 +74,11 @@ def collect(paths: Sequence[str]) -> Collected:
         )
     session = collector.hooks.session
     gate, settings = session.gate, session.settings
-    judged = [target for target in gate.targets if target.name not in settings.informing]
     return Collected(
         settings=settings,
         machine=session.fingerprint,
-        targets=[(target, [cell for cell in gate.selected if cell.group == target.name]) for target in judged],
+        targets=gate.judged_throughput,
+        at_given_rate=gate.at_given_rate,
         policy=gate.policy,
-        figure_pairs=settings.judging.figure_policy(groups=max(1, len(judged))).looks[0],
+        figure_pairs=settings.judging.figure_policy.looks[0],
     )

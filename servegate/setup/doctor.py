@@ -37,7 +37,7 @@ def run_doctor(paths: Sequence[str], tell: Callable[[str], None]) -> None:
     """
     collected = collect(paths)
     if not collected.targets:
-        raise SetupError("every group only informs (perf_informing), so that no run can judge anything")
+        raise SetupError("no run can judge throughput here: every group informs (perf_informing) or has its rate given")
     settings = collected.settings
     tell(f"machine: {collected.machine.machine_class}")
     with (

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from servegate.errors import ServegateError, SetupError
-from servegate.judging.figures.kinds import TAIL
 from servegate.judging.pairs import PairFigure
 from servegate.measure.fresh_pairs import FreshPairs
-from servegate.measure.side_by_side import join_plans, plan_pair, share_processes
+from servegate.measure.side_by_side import join_plans, plan_group, share_processes
 from servegate.records import Cell
 from servegate.setup.collected import Collected
 from servegate.setup.resolution import GroupPairs
@@ -39,9 +38,9 @@ def measure_identical(
         When the processes don't start; where they miss a file, the message names `perf_carry`.
     """
     settings = collected.settings
-    takes_turns = {target.name: TAIL in target.figures for target, _ in collected.targets}
-    figures: dict[str, list[list[PairFigure]]] = {name: [] for name in takes_turns}
-    overhead_s = dict.fromkeys(takes_turns, 0.0)
+    kinds = {target.name: target.figures for target, _ in (*collected.targets, *collected.at_given_rate)}
+    figures: dict[str, list[list[PairFigure]]] = {target.name: [] for target, _ in collected.targets}
+    overhead_s = 0.0
     start_s = time.monotonic()
     with open_twins(settings.root, carried=settings.project.carried) as arms:
         engine = settings.measuring.engine.builtin
@@ -49,25 +48,21 @@ def measure_identical(
         number = 0
         while number < _LEAST_PAIRS or (number < _MOST_PAIRS and time.monotonic() - start_s < _ENOUGH_S):
             number += 1
-            for target, groups in share_processes(collected.targets):
+            for target, groups in share_processes([*collected.targets, *collected.at_given_rate]):
                 tell(f"{', '.join(groups)}: pair {number} of identical code …")
-                plans = [
-                    plan_pair(cells, (), cells, takes_turns=takes_turns[name], is_early=True)
-                    for name, cells in groups.items()
-                ]
+                plans = [plan_group(kinds[name], cells, (), cells, is_early=True) for name, cells in groups.items()]
                 pair_start_s = time.monotonic()
                 try:
                     measured = pairs.measure(target, join_plans(filter(None, plans)))
                 except ServegateError as error:
                     raise advise_to_carry(error) from None
                 _require_right(measured.figures)
-                spent_s = time.monotonic() - pair_start_s - sum(part.seconds for part in measured.figures.values())
-                for name, cells in groups.items():
-                    figures[name].append([measured.figures[cell] for cell in cells])
-                    overhead_s[name] += max(0.0, spent_s) / len(groups)
-    return [
-        GroupPairs(cells, figures[target.name], overhead_s[target.name] / number) for target, cells in collected.targets
-    ]
+                overhead_s += time.monotonic() - pair_start_s
+                overhead_s -= sum(part.seconds for part in measured.figures.values())
+                for name in figures.keys() & groups.keys():
+                    figures[name].append([measured.figures[cell] for cell in groups[name]])
+    share_s = max(0.0, overhead_s) / number / len(figures)
+    return [GroupPairs(cells, figures[target.name], share_s) for target, cells in collected.targets]
 
 
 def _require_right(figures: Mapping[Cell, PairFigure]) -> None:

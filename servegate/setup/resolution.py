@@ -30,7 +30,7 @@ class GroupPairs:
     figures:
         One sequence a pair: the figures of the group's cells, in their order.
     overhead_s:
-        Seconds that a pair takes besides its cells: both start and stop. Groups of one service share them.
+        This group's share of the seconds that a pair takes besides its cells, as to start and stop.
     """
 
     cells: Sequence[Cell]

@@ -76,10 +76,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
-    settings, cells = ask_gate(_ROOT)
+    settings, cells, at_given_rate = ask_gate(_ROOT)
     project, judging = settings.project, settings.judging
     require_clean(_ROOT, folder.parent)  # identical code: the head is a copy of the working tree
     tree = identify(_ROOT, project.service, project.lock).service_tree
+    loaded = [*cells, *at_given_rate]
     end_s, longest_s = time.monotonic() + budget_s, 0.0
     while time.monotonic() + longest_s < end_s:
         start_s = time.monotonic()
@@ -96,20 +97,20 @@ def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
             append_attribution(folder / ATTRIBUTIONS, attribution)
             _say(f"{attribution.stage} is slower; named: {attribution.said(judging.margin)}")
         else:
-            append_pair(folder / PAIRS, record_pair(_ROOT, tree, kind, cells, judging.schedule, _say))
+            append_pair(folder / PAIRS, record_pair(_ROOT, tree, kind, loaded, judging.schedule, _say))
             _say(f"{kind}: pair {recorded[kind] + 1} took {time.monotonic() - start_s:.0f} s")
         longest_s = max(longest_s, time.monotonic() - start_s)
 
 
 def _certify_conditions(records: Path) -> None:
-    settings, _ = ask_gate(_ROOT)
+    settings, _, _ = ask_gate(_ROOT)
     policy = settings.judging.policy(groups=len(GROUPS), cells=len(CELLS))
     document = certify_conditions(policy, _RUNS_A_CONDITION, _say)
     (records / _SYNTHETIC).write_text(json.dumps(document, indent=1) + "\n")
 
 
 def _certify(folder: Path) -> None:
-    settings, cells = ask_gate(_ROOT)
+    settings, cells, _ = ask_gate(_ROOT)
     judging = settings.judging
     pairs = [
         pair for pair in usable_pairs(folder / PAIRS, judging.schedule, cells) if is_current(pair.kind, pair.digest)
@@ -127,7 +128,7 @@ def _certify(folder: Path) -> None:
         "both sides of a pair are of one tree but for the injected slowdown",
         "service_trees": dict(Counter([*(pair.service_tree for pair in pairs), *(run.service_tree for run in runs)])),
         "budget_minutes": judging.budget_s / 60,
-        **certify(pairs, runs, cells, policy, judging.figure_policy(groups=policy.groups), judging.schedule),
+        **certify(pairs, runs, cells, policy, judging.figure_policy, judging.schedule),
         "attribution": certify_attributions(attributions, judging.margin) if attributions else None,
     }
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")

@@ -17,16 +17,21 @@ class _Listener:
 
     settings: Settings
     cells: list[Cell]
+    at_given_rate: list[Cell]
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         hooks = session.config.pluginmanager.get_plugin(NAME)
         assert isinstance(hooks, SessionHooks), "performance tests stand on the command line"
-        self.settings, self.cells = hooks.session.settings, list(hooks.session.gate.selected)
+        self.settings = hooks.session.settings
+        gate = hooks.session.gate
+        self.cells, self.at_given_rate = (
+            [cell for _, cells in targets for cell in cells] for targets in (gate.judged_throughput, gate.at_given_rate)
+        )
 
 
-def ask_gate(root: Path) -> tuple[Settings, list[Cell]]:
-    """The settings of `pytest perf_tests` in a project, and its cells but for those that only inform.
+def ask_gate(root: Path) -> tuple[Settings, list[Cell], list[Cell]]:
+    """The settings of `pytest perf_tests`, the cells whose throughput it judges, and those whose load sets the rate.
 
     Raises
     ------
@@ -40,4 +45,4 @@ def ask_gate(root: Path) -> tuple[Settings, list[Cell]]:
         status = pytest.main(arguments, plugins=[listener])
     if status != pytest.ExitCode.OK:
         raise SettingsError(f"pytest can't collect {root / 'perf_tests'}:\n{output.getvalue()}")
-    return listener.settings, [cell for cell in listener.cells if cell.group not in listener.settings.informing]
+    return listener.settings, listener.cells, listener.at_given_rate

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perf_tests.targets import API, MODEL, PHOTO
+from perf_tests.targets import API, LATENCY, MODEL, PHOTO
 from servegate.judging.figures.kinds import GroupFigure
 from servegate.judging.figures.values import read_value
 from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
@@ -26,7 +26,7 @@ KINDS: dict[str, Injection | None] = {
     "decode+25%": Slowdown("decode", 0.25),
     **FAULTS,
 }
-TARGETS: dict[str, MeasurementTarget] = {target.name: target for target in (MODEL, API, PHOTO)}
+TARGETS: dict[str, MeasurementTarget] = {target.name: target for target in (MODEL, API, PHOTO, LATENCY)}
 
 
 def is_current(kind: str, digest: str) -> bool:
@@ -73,7 +73,8 @@ def record_pair(
         fresh_pairs = FreshPairs(base, head, schedule, progress=lambda text: progress(f"{kind}: {text}"))
         for target, groups in share_processes(by_group):
             loaded = [cell for of_group in groups.values() for cell in of_group]
-            measured = fresh_pairs.measure(target, PairPlan(loaded, loaded))
+            in_bursts = [cell for cell in loaded if not TARGETS[cell.group].rate_is_given]
+            measured = fresh_pairs.measure(target, PairPlan(in_bursts, loaded))
             pairs |= {str(cell): CellPair.from_json(figure.to_json()) for cell, figure in measured.figures.items()}
             for group, of_group in groups.items():
                 figures |= _read_figures(group, [measured.samples[cell] for cell in of_group], measured.processes)

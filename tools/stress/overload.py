@@ -7,6 +7,7 @@ for it takes cores of the machine that it loads.
 
 import argparse
 import asyncio
+import itertools
 import json
 import random
 import re
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from perf_tests.photos import cat_jpeg
-from servegate.load.open_loop import poisson_arrivals_s
+from servegate.load.loops import poisson_arrivals_s
 from servegate.processes.server import ServerProcess
 
 _ROOT = Path(__file__).parents[2]
@@ -109,7 +110,8 @@ async def closed_loop(clients: Clients, seconds: float) -> None:
 async def open_loop(clients: Clients, rate_per_s: float, seconds: float) -> None:
     """Requests at random times, whatever becomes of those before."""
     start_s, sent = time.monotonic(), []
-    for arrival_s in poisson_arrivals_s(rate_per_s, seconds, random.Random(11)):
+    arrivals_s = poisson_arrivals_s(rate_per_s, random.Random(11))
+    for arrival_s in itertools.takewhile(lambda arrival_s: arrival_s < seconds, arrivals_s):
         due_s = start_s + arrival_s
         if (wait_s := due_s - time.monotonic()) > 0:
             await asyncio.sleep(wait_s)

@@ -33,8 +33,14 @@ class FakeArms:
     figures: Sequence[FigureKind] = ()
     records: Mapping[str, ProcessRecord] = field(default_factory=dict)
     takes_turns: bool = True
+    rate_is_given: bool = False
+    rate_per_s: float | None = None
+    shortest_turn_s: float = 0.0
+    slowest_ms: Mapping[str, float] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
     burst_s: set[float] = field(default_factory=set)
+    turn_s: set[float] = field(default_factory=set)
+    loaded_per_s: list[tuple[str, float | None]] = field(default_factory=list)
     engines: dict[str, LoadEngine] = field(default_factory=dict)
 
     @contextmanager
@@ -91,8 +97,14 @@ class _Paused:
     def adapt_to(self, other: PausableTarget) -> "_Paused":
         return self
 
-    def start_load(self, cell: Cell) -> "_Load":
+    def measure_rate_per_s(self, cell: Cell) -> float | None:
+        if self.arms.rate_per_s is not None:
+            self.arms.log.append((self.name, "capacity"))
+        return self.arms.rate_per_s
+
+    def start_load(self, cell: Cell, rate_per_s: float | None = None) -> "_Load":
         assert cell == CELL
+        self.arms.loaded_per_s.append((self.name, rate_per_s))
         return _Load(self.name, self.arms, self.arms.shortest_burst_s.get(self.name, 0.0))
 
 
@@ -108,8 +120,13 @@ class _Load:
     def takes_turns(self) -> bool:
         return self.arms.takes_turns
 
+    @property
+    def shortest_turn_s(self) -> float:
+        return self.arms.shortest_turn_s
+
     def turn(self, seconds: float) -> None:
         self.arms.log.append((self.name, "turn"))
+        self.arms.turn_s.add(seconds)
 
     def burst(self, seconds: float) -> None:
         if self.name == self.arms.dying_arm:
@@ -126,4 +143,6 @@ class _Load:
         sample = make_sample(self.arms.throughput_per_s[self.name], failures=failures)
         if self.arms.stages:
             sample = replace(sample, stages=self.arms.stages[self.name], telemetry=None)
+        if self.name in self.arms.slowest_ms:
+            sample = replace(sample, windows_ms=((self.arms.slowest_ms[self.name],),))
         return BurstRecord(tuple(self.units), tuple(self.seconds), sample)

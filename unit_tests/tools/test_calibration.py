@@ -164,7 +164,7 @@ def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
     """In a process of its own: pytest doesn't run inside pytest."""
     program = (
         "import pathlib, sys; from tools.calibration.gate_settings import ask_gate; "
-        "settings, cells = ask_gate(pathlib.Path(sys.argv[1])); print(settings.judging.looks, *cells)"
+        "settings, cells, given = ask_gate(pathlib.Path(sys.argv[1])); print(settings.judging.looks, *cells, *given)"
     )
     # To pytest-benchmark a child of a parallel test's process would look like one more of them.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
@@ -174,7 +174,7 @@ def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
     sizes = (1, 8, 32, 64)
     model, api = [f"model[batch={size}]" for size in sizes], [f"api[concurrency={size}]" for size in sizes]
     photo = [f"photo[kind={kind}]" for kind in ("phone", "screenshot", "small")]
-    assert result.stdout.split() == ["(4,", "6,", "9,", "14,", "22)", *model, *api, *photo]
+    assert result.stdout.split() == ["(4,", "6,", "9,", "14,", "22)", *model, *api, *photo, "latency[load=70]"]
 
 
 class TestStockRules:

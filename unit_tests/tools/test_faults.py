@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from perf_tests.targets import API, MODEL, PHOTO
+from perf_tests.targets import API, LATENCY, MODEL, PHOTO
 from tools.calibration.injections.faults import FAULTS, Fault
 from unit_tests.builders.repository import ROOT
 
-ITS_FIGURES = {f"{target.name} {kind.name}" for target in (API, MODEL, PHOTO) for kind in target.figures}
+ITS_FIGURES = {f"{target.name} {kind.name}" for target in (API, MODEL, PHOTO, LATENCY) for kind in target.figures}
 
 
 class Faulty:

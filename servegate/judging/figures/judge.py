@@ -4,6 +4,7 @@ Head and base are compared by the exact rank test of their processes, at looks t
 lies within its margin never keeps a run going; one beyond it does, until its next look says whether it is a change.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -66,6 +67,8 @@ class FigureJudge:
             for kind in kinds
             if (margin := policy.margin_of(kind, group)) is not None
         }
+        # Counted once: a group that drops out later must not make the others' levels wider.
+        self._groups = Counter(kind for _, kind in self._series)
 
     def add(
         self,
@@ -105,13 +108,16 @@ class FigureJudge:
         if len(series.base) not in self._policy.looks:
             return
         base, head = np.array(series.base), np.array(series.head)
-        level = self._policy.level(series.kind)
+        level = self._level(series.kind)
         p_more, p_less = float(p_higher(base, head)), float(p_higher(head, base))
         series.p = p_more
         if series.estimate >= series.margin and p_more < level:
             series.status = Status.REGRESSED
         elif series.estimate <= -series.margin and p_less < level:
             series.status = Status.IMPROVED
+
+    def _level(self, kind: FigureKind) -> float:
+        return self._policy.level(kind, self._groups[kind])
 
     def kinds(self, group: str) -> list[FigureKind]:
         """The figures that are judged in a group."""
@@ -178,7 +184,7 @@ class FigureJudge:
         looks = ", ".join(map(str, self._policy.looks))
         return (
             f"pairs    {shown}",
-            f"accused below p {self._policy.level(series.kind):.2g}, at looks after {looks} pairs{tested}",
+            f"accused below p {self._level(series.kind):.2g}, at looks after {looks} pairs{tested}",
         )
 
 

@@ -76,7 +76,19 @@ TAIL = FigureKind(
     value_unit="times",
     value_scale=1.0,
     margin=20.0,
-    error_share=0.2,
+    error_share=0.1,
+)
+LATENESS = FigureKind(
+    "lateness",
+    "the slowest request of half a second, at a rate that the load sets",
+    "answers requests that come at random {} later",
+    "answers requests that come at random {} sooner",
+    "%",
+    scale=0.01,
+    value_unit="ms",
+    value_scale=1.0,
+    margin=20.0,
+    error_share=0.1,
 )
 COST = FigureKind(
     "cost",
@@ -126,4 +138,4 @@ START = FigureKind(
     margin=10.0,
     error_share=0.1,
 )
-FIGURE_KINDS = (TAIL, COST, MEMORY, GROWTH, START)
+FIGURE_KINDS = (TAIL, LATENESS, COST, MEMORY, GROWTH, START)

@@ -20,8 +20,6 @@ class FigurePolicy:
         (`api.tail`) and of a cell's (`api[64].tail`) take precedence. None switches the figure off there.
     error_level:
         Probability that a run of identical code is accused, over throughput and all figures.
-    groups:
-        The number of groups that the run judges.
     looks:
         Numbers of pairs of fresh processes at which figures are tested; a figure's error probability is shared out
         evenly among them.
@@ -33,7 +31,6 @@ class FigurePolicy:
 
     margins: Mapping[str, float | None] = field(default_factory=lambda: DEFAULT_MARGINS)
     error_level: float = 0.01
-    groups: int = 1
     looks: tuple[int, ...] = (8, 12)
     allowed_groups: frozenset[str] = frozenset()
     first_pairs: int = 4
@@ -51,6 +48,12 @@ class FigurePolicy:
         """Whether a cell is part of its group's figure."""
         return self.margins.get(f"{cell.setting_name}.{kind.name}", 0.0) is not None
 
-    def level(self, kind: FigureKind) -> float:
-        """The p below which one group's figure is accused at one look (Bonferroni over groups and looks)."""
-        return self.error_level * kind.error_share / self.groups / len(self.looks)
+    def level(self, kind: FigureKind, groups: int) -> float:
+        """The p below which one group's figure is accused at one look (Bonferroni over groups and looks).
+
+        Parameters
+        ----------
+        groups:
+            The number of groups in which the figure is judged.
+        """
+        return self.error_level * kind.error_share / groups / len(self.looks)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from servegate.judging.estimators import geometric_mean, trimmed_mean
-from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, TAIL, FigureKind
+from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
 from servegate.records import ProcessRecord, Sample
 
 # The share of latencies that is left out at either end: the slowest must not be part of the mean that they are
@@ -33,8 +33,8 @@ def read_value(kind: FigureKind, process: ProcessRecord, samples: Sequence[Sampl
     return median(values) if kind is GROWTH else geometric_mean(values)
 
 
-def tail_ratio(windows_ms: Sequence[Sequence[float]]) -> float | None:
-    """The slowest request of a window as a multiple of the trimmed mean latency: the geometric mean over windows.
+def slowest_ms(windows_ms: Sequence[Sequence[float]]) -> float | None:
+    """The slowest request of a window, in ms: exp(mean of log(slowest of a window)); None without a request.
 
     A stall that makes many requests of a window late counts once.
 
@@ -42,21 +42,26 @@ def tail_ratio(windows_ms: Sequence[Sequence[float]]) -> float | None:
     ----------
     windows_ms:
         The latencies of the requests that were sent in each window.
-
-    Returns
-    -------
-    float or None
-        exp(mean of log(slowest of a window)) / trimmed mean of all latencies; None without a request.
     """
-    slowest_ms = [max(window) for window in windows_ms if window]
-    if not slowest_ms:
+    of_windows_ms = [max(window) for window in windows_ms if window]
+    return geometric_mean(of_windows_ms) if of_windows_ms else None
+
+
+def tail_ratio(windows_ms: Sequence[Sequence[float]]) -> float | None:
+    """The slowest request of a window as a multiple of the trimmed mean of all latencies; None without a request.
+
+    In a closed loop a slower service has slower requests of every kind, which throughput shows; this shows the others.
+    """
+    of_slowest_ms = slowest_ms(windows_ms)
+    if of_slowest_ms is None:
         return None
     latencies_ms = [latency for window in windows_ms for latency in window]
-    return geometric_mean(slowest_ms) / trimmed_mean(latencies_ms, int(_TRIMMED_SHARE * len(latencies_ms)))
+    return of_slowest_ms / trimmed_mean(latencies_ms, int(_TRIMMED_SHARE * len(latencies_ms)))
 
 
 _OF_CELL: Mapping[FigureKind, Callable[[Sample], float | None]] = {
     TAIL: lambda sample: tail_ratio(sample.windows_ms),
+    LATENESS: lambda sample: slowest_ms(sample.windows_ms),
     COST: lambda sample: sample.service_core_ms_per_unit or None,
     GROWTH: lambda sample: sample.grew_bytes_per_unit,
 }

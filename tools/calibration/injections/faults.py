@@ -9,7 +9,8 @@ from pathlib import Path
 from tools.calibration.injections.injection import digest_of
 
 _READER, _CLASSIFIER = "service/images/reader.py", "service/model/classifier.py"
-_OF_SERVER = ("api", "photo")
+_OF_SERVER = ("api", "photo", "latency")
+_LATE_ANSWERS = ("api tail", "latency lateness")
 
 # The fault is put around `work`.
 _AROUND = """
@@ -92,7 +93,7 @@ def _around(file: str, name: str, disturb: str, groups: tuple[str, ...], figures
 
 def _late(every: int, disturb: str = _SLEEP) -> Fault:
     """One request in so many is a quarter of a second late."""
-    return _around(_READER, "ImageReader.read", disturb.format(every=every, seconds=0.25), _OF_SERVER, ("api tail",))
+    return _around(_READER, "ImageReader.read", disturb.format(every=every, seconds=0.25), _OF_SERVER, _LATE_ANSWERS)
 
 
 # One request in a hundred is 1 %.
@@ -101,7 +102,7 @@ FAULTS: dict[str, Fault] = {
     "late 2%": _late(50),
     "late 1%, computing": _late(100, _COMPUTE),
     "late batches": _around(
-        _CLASSIFIER, "Classifier.predict", _SLEEP.format(every=50, seconds=0.25), _OF_SERVER, ("api tail",)
+        _CLASSIFIER, "Classifier.predict", _SLEEP.format(every=50, seconds=0.25), _OF_SERVER, _LATE_ANSWERS
     ),
     "keeps 20 KB": _around(
         _READER, "ImageReader.read", _KEEP.format(kept_bytes=20_000), _OF_SERVER, ("api growth", "photo growth")

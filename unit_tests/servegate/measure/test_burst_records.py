@@ -18,6 +18,7 @@ from servegate.load.results import ClientRecord, MeasuredClient
 from servegate.load.server_timing import StageSpan
 from servegate.load.workload import Workload
 from servegate.measure.bursts import ApiBurstLoad, PausableServer, cut_turns, running_time, share_out, without_pauses
+from servegate.measure.cell_load import CellLoad
 from servegate.measure.samples import burst_record
 from servegate.processes.managed import ManagedProcess
 from servegate.processes.pausing import ON_CPU, ON_GPU, Pausing
@@ -222,7 +223,7 @@ class Script:
             [cast("ManagedProcess", client) for client in self.clients], lambda _: len(self.clients)
         )
         observed = cast("ProcessTree", self)
-        paused = PausableServer(server, clients, lambda _: (self.workload, 4), 0.25, observed, pausing=pausing)
+        paused = PausableServer(server, clients, lambda _: CellLoad(self.workload, 4), 0.25, observed, pausing=pausing)
         assert paused.adapt_to(paused) is paused
         load = paused.start_load(CELL)
         assert load.shortest_burst_s == pausing.shortest_burst_s

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -13,6 +14,7 @@ from servegate.errors import MeasurementError, ProcessError
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
 from servegate.measure.bursts import ApiBurstLoad, PausableServer, open_pausable_server
+from servegate.measure.cell_load import CellLoad
 from servegate.measure.http_service import HttpService
 from servegate.measure.http_targets import HttpTarget
 from servegate.measure.launched_server import choose_pausing
@@ -33,8 +35,14 @@ def contender(mode: str = "right", processes: int = 1) -> Iterator[PausableServe
     with ServerProcess([sys.executable, stub_server.__file__], cwd=Path.cwd(), ready_deadline_s=60.0) as server:
         workload = Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER)
         engine = LoadEngine(processes=processes)
-        with open_pausable_server(server, lambda cell: (workload, int(cell.value)), 0.2, engine) as opened:
+        with open_pausable_server(server, lambda cell: _load_of(workload, cell), 0.2, engine) as opened:
             yield opened
+
+
+def _load_of(workload: Workload, cell: Cell) -> CellLoad:
+    if cell.group == "latency":
+        return CellLoad(workload, 32, percent_of_capacity=float(cell.value))
+    return CellLoad(workload, int(cell.value))
 
 
 def must_stand_still(contender: PausableServer) -> None:
@@ -121,6 +129,55 @@ def test_turns_alone_have_no_throughput() -> None:
         record = load.finish()
     assert (record.units, record.sample.rounds_s, record.sample.telemetry) == ((), (), None)
     assert record.sample.answers >= len(record.sample.windows_ms[0]) >= 4
+
+
+class TestOpenLoop:
+    """Requests that come at a rate, which is a share of what the server can answer."""
+
+    CELL = Cell("latency", "load", 25)
+
+    def test_the_rate_is_measured_while_the_server_runs_and_only_where_the_load_has_one(
+        self, right: PausableServer
+    ) -> None:
+        """32 connections to a server that takes 0.15 s for each are at most 213 a second."""
+        rate_per_s = right.measure_rate_per_s(self.CELL)
+        must_stand_still(right)
+        assert rate_per_s is not None
+        assert 0.3 < rate_per_s / (0.25 * 32 / DELAY_S) < 1.05
+        assert right.measure_rate_per_s(CELL) is None
+
+    def test_wrong_answers_give_no_rate(self) -> None:
+        with contender("sometimes-wrong") as opened:
+            assert opened.measure_rate_per_s(self.CELL) is None
+
+    def test_each_turn_has_requests_at_the_rate_and_each_latency_its_true_length(self) -> None:
+        """40 a second for twice 2 s are 160, +- 13; the server stands still between the turns."""
+        with contender() as opened:
+            load = opened.start_load(self.CELL, rate_per_s=40.0)
+            for _ in range(2):
+                load.turn(load.shortest_turn_s)
+                must_stand_still(opened)
+                time.sleep(2 * DELAY_S)
+            record = load.finish()
+        sample = record.sample
+        in_turns_ms = [latency_ms for window_ms in sample.windows_ms for latency_ms in window_ms]
+        assert len(sample.windows_ms) == 8
+        assert 100 < len(in_turns_ms) < 230
+        assert min(in_turns_ms) >= 1e3 * DELAY_S
+        assert np.median(in_turns_ms) < 3e3 * DELAY_S
+        assert sample.failures == ()
+        assert sample.throughput_per_s == pytest.approx(40.0, rel=0.5)
+        assert sample.telemetry is not None
+
+    def test_two_servers_get_the_same_requests(self) -> None:
+        """The stub answers after a fixed delay, so that the time of an answer tells when its request was due."""
+        sent = []
+        for _ in range(2):
+            with contender() as opened:
+                load = opened.start_load(self.CELL, rate_per_s=40.0)
+                load.turn(1.0)
+                sent.append([len(window_ms) for window_ms in load.finish().sample.windows_ms])
+        assert sent[1] == pytest.approx(sent[0], abs=2)
 
 
 def test_a_server_that_keeps_its_requests_grows() -> None:

@@ -151,6 +151,22 @@ def test_the_arms_take_turns_after_their_bursts() -> None:
     assert list(measured.samples) == list(measured.figures) == [CELL]
 
 
+def test_both_arms_are_loaded_at_the_rate_of_the_base_which_is_measured_once() -> None:
+    arms = FakeArms({"base": 100.0, "head": 100.0}, rate_per_s=70.0, shortest_turn_s=3.0)
+    pairs = fresh_pairs()
+    for _ in range(2):
+        pairs.measure(arms, PairPlan((), [CELL]))
+    assert [name for name, what in arms.log if what == "capacity"] == ["base"]
+    assert arms.loaded_per_s == [("base", 70.0), ("head", 70.0)] * 2
+    assert arms.turn_s == {3.0}
+
+
+def test_without_a_rate_each_answer_is_waited_for() -> None:
+    arms = FakeArms({"base": 100.0, "head": 100.0})
+    fresh_pairs().measure(arms, PairPlan([CELL], [CELL]))
+    assert arms.loaded_per_s == [("base", None), ("head", None)]
+
+
 def test_a_pair_without_bursts_has_no_throughput() -> None:
     arms = FakeArms({"base": 100.0, "head": 100.0})
     measured = fresh_pairs().measure(arms, PairPlan((), [CELL]))

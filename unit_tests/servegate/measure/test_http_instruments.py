@@ -10,6 +10,7 @@ from servegate.errors import MeasurementError, ProcessError
 from servegate.load import client_processes
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
+from servegate.measure.cell_load import CellLoad
 from servegate.measure.http_instruments import ServerInstrument
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Sample
@@ -25,7 +26,7 @@ class TestServerInstrument:
         workload = Workload(f"/predict/{mode}", b"{}", expected=stub_server.ANSWER)
         with LoadEngine().start() as clients:
             instrument = ServerInstrument(
-                server, clients, lambda cell: (workload, int(cell.value)), warmup_s, details={}
+                server, clients, lambda cell: CellLoad(workload, int(cell.value)), warmup_s, details={}
             )
             return instrument.measure(cell, seconds)
 

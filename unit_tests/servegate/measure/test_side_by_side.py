@@ -9,15 +9,16 @@ import pytest
 
 from servegate.errors import ProcessError, ReferenceCheckoutError, ServegateError
 from servegate.judging.arms import ArmReport, PairReport
-from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, TAIL, FigureKind
+from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
 from servegate.load.workload import Workload
+from servegate.measure.cell_load import CellLoad
 from servegate.measure.fresh_pairs import FreshPairs, MeasuredPair, PairPlan, Schedule
 from servegate.measure.http_service import HttpService
-from servegate.measure.http_targets import HttpTarget
-from servegate.measure.side_by_side import SideBySide, plan_pair, share_processes
+from servegate.measure.http_targets import HttpTarget, OpenLoopTarget, SharedServer
+from servegate.measure.side_by_side import SideBySide, plan_group, share_processes
 from servegate.measure.targets import Launchable
 from servegate.records import Cell, ProcessRecord, StageTime, Status
 from unit_tests.builders.fake_arms import BASE, CELL, HEAD, FakeArms
@@ -128,13 +129,20 @@ def test_a_pair_loads_what_is_open_and_what_a_figure_needs(
     bursts: list[Cell],
     turns: list[Cell],
 ) -> None:
-    plan = plan_pair(open_cells, suspected, [CELL, QUIET], takes_turns=takes_turns, is_early=is_early)
+    kinds = [TAIL, COST] if takes_turns else [COST]
+    plan = plan_group(kinds, open_cells, suspected, [CELL, QUIET], is_early=is_early)
     assert plan is not None
     assert (list(plan.bursts), list(plan.turns)) == (bursts, turns)
 
 
 def test_nothing_open_needs_no_pair() -> None:
-    assert plan_pair([], [], [CELL], takes_turns=True, is_early=True) is None
+    assert plan_group([TAIL], [], [], [CELL], is_early=True) is None
+    assert plan_group([LATENESS], [], [], [CELL], is_early=False) is None
+
+
+@pytest.mark.parametrize(("suspected", "is_early"), [([], True), ([LATENESS], False)])
+def test_a_group_at_a_given_rate_takes_turns_alone(suspected: list[FigureKind], is_early: bool) -> None:
+    assert plan_group([LATENESS], [], suspected, [CELL], is_early=is_early) == PairPlan((), [CELL])
 
 
 def test_targets_of_one_service_share_its_processes() -> None:
@@ -143,12 +151,32 @@ def test_targets_of_one_service_share_its_processes() -> None:
     api, photo = HttpTarget("api", service, right), HttpTarget("photo", service, {"small": right}, concurrency=4)
     model = HttpTarget("model", other, right)
     of_api, of_model, kinds = [Cell("api", "concurrency", 8)], [CELL], [Cell("photo", "kind", "small")]
-    shared = share_processes([(api, of_api), (model, of_model), (photo, kinds)])
-    assert [list(groups) for _, groups in shared] == [["api", "photo"], ["model"]]
+    latency = OpenLoopTarget("latency", service, right, saturating_concurrency=32)
+    at_random = [Cell("latency", "load", 70)]
+    shared = share_processes([(api, of_api), (model, of_model), (photo, kinds), (latency, at_random)])
+    assert [list(groups) for _, groups in shared] == [["api", "photo", "latency"], ["model"]]
     together = shared[0][0]
-    assert isinstance(together, HttpTarget)
-    assert together.load_of(of_api[0]) == (right, 8)
-    assert together.load_of(kinds[0]) == (right, 4)
+    assert isinstance(together, SharedServer)
+    assert together.load_of(of_api[0]) == CellLoad(right, 8)
+    assert together.load_of(kinds[0]) == CellLoad(right, 4)
+    assert together.load_of(at_random[0]) == CellLoad(right, 32, percent_of_capacity=70.0)
+
+
+def test_a_group_at_a_given_rate_is_measured_for_its_figures_alone() -> None:
+    """Four pairs are the first that its figure is judged by; nothing else keeps the run going."""
+    arms = FakeArms({"base": 100.0, "head": 100.0}, figures=[LATENESS], rate_is_given=True, rate_per_s=5.0)
+    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(3,)), FigurePolicy(), budget_s=60.0)
+    assert (compared.cells, compared.groups, compared.errors) == ({}, (), {})
+    assert len(compared.at_given_rate[CELL]) == len(compared.reports) == FigurePolicy().first_pairs
+    assert arms.bursts == ""
+    assert [str(found.figure) for found in compared.figures] == ["model lateness"]
+
+
+def test_a_group_at_a_given_rate_that_fails_is_not_measured_again() -> None:
+    arms = FakeArms({}, failing_arm="head", figures=[LATENESS], rate_is_given=True)
+    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(3,)), FigurePolicy(), budget_s=60.0)
+    assert list(compared.errors) == ["model"]
+    assert arms.log.count(("head", "start")) == 1
 
 
 def test_without_time_left_nothing_starts_and_nothing_is_accused() -> None:

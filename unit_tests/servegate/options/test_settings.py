@@ -77,10 +77,10 @@ class TestReading:
 
     def test_figures_may_have_margins_of_their_own_and_be_switched_off(self, pytester: pytest.Pytester) -> None:
         judging = read_settings(pytester, "--perf-figures=cost=8 api.tail=off", "--perf-error-percent=2").judging
-        policy = judging.figure_policy(groups=2)
+        policy = judging.figure_policy
         assert (policy.margin_of(COST, "api"), policy.margin_of(COST, "model")) == (0.08, 0.08)
         assert (policy.margin_of(TAIL, "api"), policy.margin_of(TAIL, "model")) == (None, 0.2)
-        assert (policy.error_level, policy.groups, policy.first_pairs) == (0.02, 2, judging.looks[0])
+        assert (policy.error_level, policy.first_pairs) == (0.02, judging.looks[0])
 
     @pytest.mark.parametrize("name", ["spi.tail=3", "api[64].tail=off"])
     def test_a_figure_of_something_that_is_not_measured_is_refused(self, pytester: pytest.Pytester, name: str) -> None:

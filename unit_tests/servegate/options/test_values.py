@@ -36,7 +36,10 @@ def test_figures_have_their_own_margins_unless_others_are_set() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("speed=8", "must look like cost=8, api.tail=off or api[64].cost=off, with tail, cost, memory, growth, start"),
+        (
+            "speed=8",
+            "must look like cost=8, api.tail=off or api[64].cost=off, with tail, lateness, cost, memory, growth, start",
+        ),
         ("cost", "must look like"),
         ("cost=", "must look like"),
         ("api..cost=8", "must look like"),

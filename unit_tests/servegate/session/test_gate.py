@@ -133,9 +133,10 @@ def test_a_regression_by_slowing_down_halfway_says_so(faster: int, *, slows_down
 
 def test_the_error_level_is_shared_over_the_selected_cells() -> None:
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1))
+    gate.targets = api, _ = [CountingTarget("api"), CountingTarget("model")]
     assert (gate.policy.groups, gate.policy.cells) == (2, 3)
     # A fifth of half of 1 % over three cells, and four fifths of it over two groups.
-    evidence = "\n".join(measure(gate, CountingTarget("api"), API_1).verdict.evidence)
+    evidence = "\n".join(measure(gate, api, API_1).verdict.evidence)
     assert "accused below 0.00033\n" in evidence
     assert evidence.endswith("accused below 0.002")
 
@@ -207,6 +208,7 @@ def test_a_client_at_its_ceiling_fails_no_informing_cell() -> None:
 
 def test_informing_cells_take_nothing_of_the_error_level() -> None:
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1), INFORMING)
+    gate.targets = [CountingTarget("api"), CountingTarget("model")]
     assert (gate.policy.groups, gate.policy.cells) == (1, 2)
 
 

@@ -98,7 +98,10 @@ class _Process:
     def adapt_to(self, other: PausableTarget) -> "_Process":
         return self
 
-    def start_load(self, cell: Cell) -> "_Load":
+    def measure_rate_per_s(self, cell: Cell) -> float | None:
+        return 5.0 if cell.group == "latency" else None
+
+    def start_load(self, cell: Cell, rate_per_s: float | None = None) -> "_Load":
         assert self.arm is not None
         throughput_per_s = self.service.side_by_side_per_s[self.arm] * (1 + 0.001 * len(self.service.events))
         failures = ("a dog",) if self.arm == self.service.wrong_arm else ()
@@ -111,6 +114,7 @@ class _Load:
     rounds_s: tuple[float, ...] = ()
     failures: tuple[str, ...] = ()
     shortest_burst_s: float = 0.0
+    shortest_turn_s: float = 0.0
     takes_turns: bool = False
     bursts: int = 0
 

@@ -46,9 +46,11 @@ def test_a_start_that_takes_longer_is_regressed_at_the_first_look() -> None:
 
 def test_one_process_out_of_order_keeps_it_from_being_accused_at_the_first_look() -> None:
     """At 1 % for the run, a tenth of it for starts, one group of ten and two looks: nothing but full separation."""
-    policy = FigurePolicy(groups=5)
-    assert 7.8e-5 < policy.level(START) < 1.6e-4
-    apart, overlapping = make_judge(policy), make_judge(policy)
+    policy = FigurePolicy()
+    assert 7.8e-5 < policy.level(START, groups=5) < 1.6e-4
+    apart, overlapping = (
+        FigureJudge(policy, dict.fromkeys(("api", "b", "c", "d", "e"), ((START,), CELLS))) for _ in range(2)
+    )
     add_starts(apart, [*spread(6.0, 8)], [*spread(8.0, 8)])
     add_starts(overlapping, [*spread(6.0, 6), 9.0, 9.1], [*spread(8.0, 8)])
     assert apart.results()[0].verdict.status is Status.REGRESSED
@@ -145,8 +147,19 @@ class TestPolicy:
 
     @pytest.mark.parametrize("groups", [1, 3])
     def test_the_looks_of_all_groups_spend_the_figures_share(self, groups: int) -> None:
-        policy = FigurePolicy(error_level=0.01, groups=groups)
-        assert policy.level(TAIL) * groups * len(policy.looks) == pytest.approx(0.01 * TAIL.error_share)
+        policy = FigurePolicy(error_level=0.01)
+        assert policy.level(TAIL, groups) * groups * len(policy.looks) == pytest.approx(0.01 * TAIL.error_share)
+
+    def test_only_groups_that_have_the_figure_share_its_error_and_one_that_drops_out_keeps_its_part(self) -> None:
+        groups = {"api": ((TAIL, START), CELLS), "model": ((START,), CELLS)}
+        judge = FigureJudge(FigurePolicy(error_level=0.01), groups)
+        judge.drop("model")
+        sample, record = replace(make_sample(100.0), windows_ms=((10.0,),)), ProcessRecord(6.0, None)
+        for _ in range(4):
+            judge.add("api", (record, record), dict.fromkeys(CELLS, (sample, sample)))
+        tail, start = (result.verdict.evidence[1] for result in judge.results())
+        assert tail.startswith("accused below p 0.0005,")  # 0.01 x 0.1 / 2 looks
+        assert start.startswith("accused below p 0.00025,")  # and of two groups
 
 
 def test_what_a_slower_group_costs_is_left_to_its_throughput() -> None:

@@ -1,6 +1,7 @@
-"""Open-loop load: random times that the answers don't change, and waiting that isn't left out."""
+"""The two loops: held and told to go on; and the open one's random times, whose waiting isn't left out."""
 
 import asyncio
+import itertools
 import random
 import sys
 import time
@@ -14,10 +15,11 @@ import pytest
 
 from servegate.load.client import LoadJob
 from servegate.load.engines import LoadEngine
-from servegate.load.open_loop import poisson_arrivals_s, send_at_random
+from servegate.load.loops import ClosedLoop, Loop, OpenLoop, poisson_arrivals_s
 from servegate.load.requests import Requester
 from servegate.load.workload import Workload
-from servegate.measure.http_instruments import OpenLoopInstrument, ServerInstrument
+from servegate.measure.cell_load import CellLoad
+from servegate.measure.http_instruments import ServerInstrument
 from servegate.measure.http_service import HttpService
 from servegate.measure.http_targets import OpenLoopTarget
 from servegate.processes.server import ServerProcess
@@ -35,48 +37,81 @@ def workload(mode: str) -> Workload:
 
 def test_arrivals_are_a_poisson_process() -> None:
     """Gaps between them have the mean 1/rate and, as an exponential distribution has, the same standard deviation."""
-    arrivals_s = list(poisson_arrivals_s(50.0, 400.0, random.Random(1)))
+    arrivals_s = list(itertools.islice(poisson_arrivals_s(50.0, random.Random(1)), 20_000))
     gaps_s = np.diff([0.0, *arrivals_s])
-    assert arrivals_s[-1] < 400.0
     assert mean(gaps_s) == pytest.approx(1 / 50, rel=0.03)
     assert stdev(gaps_s) == pytest.approx(1 / 50, rel=0.03)
 
 
-class EarlyArrivals(random.Random):
-    """All arrivals come at once, and then none for an hour."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__(0)
-        self._gaps_s = iter([0.0] * count + [3600.0])
-
-    def expovariate(self, lambd: float = 1.0) -> float:
-        return next(self._gaps_s)
-
-
-class CountingRequester:
-    """Answers each request at once."""
+class SlowRequester:
+    """Answers each request after a moment, and notes when it was due."""
 
     def __init__(self) -> None:
-        self.sent = 0
+        self.due_s: list[float] = []
+        self.answered = 0
         self.gave_up = asyncio.Event()
 
     async def send(self, since_s: float) -> None:
-        self.sent += 1
+        self.due_s.append(since_s)
+        await asyncio.sleep(0.1)
+        self.answered += 1
 
 
-@pytest.mark.parametrize("count", [0, 3])
-def test_a_load_lasts_until_its_end_without_further_arrivals(count: int) -> None:
+def _run_turns(loop: Loop, turns: int, turn_s: float, between_s: float = 0.05) -> list[float]:
+    """When each turn began."""
+    began_s = []
+
+    async def run() -> None:
+        for _ in range(turns):
+            began_s.append(time.monotonic())
+            loop.go()
+            await asyncio.sleep(turn_s)
+            await loop.hold()
+            await asyncio.sleep(between_s)
+
+    asyncio.run(run())
+    return began_s
+
+
+@pytest.mark.parametrize("kind", ["open", "closed"])
+def test_a_loop_that_is_held_has_answered_everything_and_sends_nothing(kind: str) -> None:
+    requester = cast("Requester", slow := SlowRequester())
+    loop: Loop = OpenLoop(requester, 200.0, 0) if kind == "open" else ClosedLoop(requester, 4)
+    first, second = _run_turns(loop, turns=2, turn_s=0.3, between_s=0.3)
+    assert slow.answered == len(slow.due_s) > 8
+    assert all(due_s < first + 0.3 + 0.25 or due_s >= second for due_s in slow.due_s)
+    assert any(due_s >= second for due_s in slow.due_s)
+
+
+def test_an_open_loop_sends_every_server_the_same_requests_at_the_same_times() -> None:
+    """In each of its turns, however long those of before have lasted; and each process has times of its own."""
+    times_s = []
+    for number, first_turn_s in ((0, 0.2), (0, 0.3), (1, 0.2)):
+        requester = SlowRequester()
+        loop = OpenLoop(cast("Requester", requester), 100.0, number)
+        _run_turns(loop, 1, first_turn_s)
+        (began_s,) = _run_turns(loop, 1, 0.2)
+        second = [due_s for due_s in requester.due_s if due_s >= began_s]
+        times_s.append([due_s - second[0] for due_s in second][:10])
+    one, again, other = times_s
+    assert len(one) == 10
+    assert again == pytest.approx(one)
+    assert other != pytest.approx(one)
+
+
+def test_an_open_loop_that_gave_up_sends_nothing_more() -> None:
+    requester = SlowRequester()
+    requester.gave_up.set()
+    _run_turns(OpenLoop(cast("Requester", requester), 200.0, 0), 1, 0.2)
+    assert requester.due_s == []
+
+
+def test_an_open_load_lasts_until_its_end_without_an_arrival(stub: ServerProcess) -> None:
     """Else a process with a share of the load would end early, and cut what the others measure."""
-    requester, began_s = CountingRequester(), time.monotonic()
-
-    async def send() -> None:
-        await asyncio.gather(
-            *await send_at_random(cast("Requester", requester), 10.0, 0.3, EarlyArrivals(count)),
-        )
-
-    asyncio.run(send())
-    assert time.monotonic() - began_s >= 0.3
-    assert requester.sent == count
+    began_s = time.monotonic()
+    result = run_clients(LoadJob(stub.url, workload("right"), 4, warmup_s=0.0, measure_s=0.6, rate_per_s=1e-3))
+    assert 0.6 <= time.monotonic() - began_s < 30
+    assert (result.latencies_ms, result.failures) == ([], [])
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -115,16 +150,14 @@ def test_wrong_answers_end_the_load(stub: ServerProcess) -> None:
     assert result.rounds_s == []
 
 
-class TestOpenLoopInstrument:
+class TestOpenLoopProcessByProcess:
     """A cell's value is a share of what the server can do."""
 
     def test_the_rate_is_the_cells_share_of_the_capacity(self, stub: ServerProcess) -> None:
         """Four connections to a server that takes 0.15 s for each are at most 27 a second; 8, +- 2, are sent."""
         with LoadEngine().start() as clients:
-            server = ServerInstrument(stub, clients, lambda _: (workload("right"), 4), 0.2, details={"a": "b"})
-            instrument = OpenLoopInstrument(server)
-            sample = instrument.measure(LOAD_30, 3.0)
-        assert instrument.details == {"a": "b"}
+            load = CellLoad(workload("right"), 4, percent_of_capacity=30.0)
+            sample = ServerInstrument(stub, clients, lambda _: load, 0.2, details={}).measure(LOAD_30, 3.0)
         assert sample.failures == ()
         assert sample.mean_throughput_per_s == pytest.approx(0.3 * 4 / stub_server.DELAY_S, rel=0.7)
         assert sample.latency.p95_ms >= sample.latency.p50_ms >= stub_server.DELAY_S * 1e3 - 5
@@ -147,7 +180,7 @@ class TestOpenLoopInstrument:
             ServerProcess(command, cwd=Path.cwd(), ready_deadline_s=60.0) as server,
             LoadEngine().start() as clients,
         ):
-            instrument = ServerInstrument(server, clients, lambda _: (workload("sometimes-500"), 2), 0.1, details={})
-            sample = OpenLoopInstrument(instrument).measure(LOAD_30, 60.0)
+            load = CellLoad(workload("sometimes-500"), 2, percent_of_capacity=30.0)
+            sample = ServerInstrument(server, clients, lambda _: load, 0.1, details={}).measure(LOAD_30, 60.0)
         assert sample.failures[0] == "status 500: no memory left"
         assert sample.rounds_s == ()

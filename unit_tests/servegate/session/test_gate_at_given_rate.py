@@ -1,0 +1,94 @@
+"""A group whose load sets the rate: its cells inform, and side by side the lateness of its requests is judged."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from servegate.judging.figures.kinds import LATENESS, GroupFigure
+from servegate.measure.targets import Conditions, Instrument, LaunchedProcess
+from servegate.records import Cell, Checkout, Sample, Status
+from servegate.session.gate import Gate
+from unit_tests.builders.fake_arms import CELL, FakeArms
+from unit_tests.builders.gate_settings import SETTINGS, judging
+from unit_tests.builders.runs.samples import make_sample
+from unit_tests.builders.targets import FakeTarget, no_session_server
+
+FIGURE = GroupFigure("model", LATENESS)
+
+
+class TargetAtGivenRate(FakeTarget):
+    """Its processes are those of `FakeArms`; alone, it counts how often it was measured."""
+
+    rate_is_given = True
+    figures = (LATENESS,)
+
+    def __init__(self, slowest_ms: Mapping[str, float], wrong_arm: str | None = None) -> None:
+        super().__init__("model")
+        self.arms = FakeArms(
+            {"base": 100.0, "head": 100.0}, rate_per_s=70.0, slowest_ms=slowest_ms, wrong_arm=wrong_arm
+        )
+        self.measured_alone = 0
+
+    def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
+        return self.arms.launch(checkout)
+
+    @contextmanager
+    def open(self, conditions: Conditions) -> Iterator[Instrument]:
+        self.measured_alone += 1
+        yield _Alone()
+
+
+class _Alone:
+    details: Mapping[str, str] = {}
+
+    def measure(self, cell: Cell, seconds: float) -> Sample:
+        return make_sample(70.0)
+
+
+def make_gate(target: TargetAtGivenRate, root: Path, *, figures: tuple[GroupFigure, ...]) -> Gate:
+    return Gate(
+        judging(replace(SETTINGS, root=root), versus="HEAD"),
+        None,
+        progress=lambda _: None,
+        reference="HEAD",
+        targets=[target],
+        selected=[CELL],
+        selected_figures=figures,
+    )
+
+
+@pytest.mark.parametrize(("head_ms", "status"), [(80.0, Status.REGRESSED), (41.0, Status.PASS)])
+def test_its_lateness_is_judged_and_its_cell_informs(project: Path, head_ms: float, status: Status) -> None:
+    target = TargetAtGivenRate({"base": 40.0, "head": head_ms})
+    gate = make_gate(target, project, figures=(FIGURE,))
+    assert gate.measure(target, CELL, no_session_server).verdict.status is Status.INFORMS
+    assert gate.judge(target, FIGURE, no_session_server).verdict.status is status
+    assert ("answers requests that come at random 100 % later" in gate.sentence) is (status is Status.REGRESSED)
+    assert (target.measured_alone, gate.groups, gate.judged_throughput) == (0, [], [])
+
+
+def test_wrong_answers_fail_its_cell_and_its_figure(project: Path) -> None:
+    target = TargetAtGivenRate({"base": 40.0, "head": 40.0}, wrong_arm="head")
+    gate = make_gate(target, project, figures=(FIGURE,))
+    assert gate.measure(target, CELL, no_session_server).verdict.status is Status.INVALID
+    assert gate.judge(target, FIGURE, no_session_server).verdict.status is Status.INVALID
+
+
+def test_without_a_test_of_its_lateness_it_is_measured_alone_and_informs(project: Path) -> None:
+    """As where the figure is switched off, or the stored baseline judges."""
+    target = TargetAtGivenRate({})
+    gate = make_gate(target, project, figures=())
+    assert gate.measure(target, CELL, no_session_server).verdict.status is Status.INFORMS
+    assert (target.measured_alone, target.arms.log) == (1, [])
+
+
+def test_a_budget_that_has_ended_leaves_it_unmeasured(project: Path) -> None:
+    target = TargetAtGivenRate({})
+    gate = make_gate(target, project, figures=(FIGURE,))
+    gate.settings = replace(gate.settings, judging=replace(gate.settings.judging, budget_s=0.0))
+    assert gate.measure(target, CELL, no_session_server).verdict.status is Status.INFORMS
+    assert gate.judge(target, FIGURE, no_session_server).verdict.status is Status.NOT_JUDGED
+    assert target.arms.log == []
