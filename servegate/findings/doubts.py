@@ -34,19 +34,22 @@ def give_advice(results: Iterable[CellResult], load: MachineLoad | None) -> str:
     if greedy is not None:
         name, cores = greedy
         return (
-            f"{quote(name)} alone uses {cores:.1f} of the {load.cores} cores: numpy's BLAS has a thread for each core "
-            "unless `OPENBLAS_NUM_THREADS` says otherwise. Set it for the service, or plan more pairs: `--perf-pairs`."
+            f"{quote(name)} alone uses {cores:.1f} of the {load.cores} cores. Where those are threads of numpy's BLAS, "
+            "limit them for the service by `OPENBLAS_NUM_THREADS`; else plan more pairs: `--perf-pairs`."
         )
     return ADVICE
 
 
 def _find_greedy(results: Iterable[CellResult], cores: int) -> tuple[str, float] | None:
-    """The measured process that used the most CPU in a cell, where that is nearly all cores by several threads."""
+    """The process of a server that used the most CPU in a cell, where that is nearly all cores by several threads.
+
+    A process that makes its own load, as a model alone, is to use all cores.
+    """
     used = [
         (mean_cores, name)
         for result in results
         for sample in result.samples
-        if sample.telemetry is not None
+        if sample.telemetry is not None and sample.client_cores
         for name, mean_cores in sample.telemetry.cpu_cores_by_process.items()
     ]
     most, name = max(used, default=(0.0, ""))

@@ -160,7 +160,10 @@ class FreshPairs:
                     figures[cell] = replace(figure, start_seconds=start_seconds)
             # By now the processes have loaded the files that they load at their first request.
             records = ready[self.base.name].record, ready[self.head.name].record
-            return MeasuredPair(figures, samples, records, self._report(watch, ready))
+            report = self._report(watch, ready)
+            for process in launched.values():
+                process.ask_to_end()
+            return MeasuredPair(figures, samples, records, report)
 
     def _report(self, watch: LoadWatch, ready: Mapping[str, PausableTarget]) -> PairReport:
         base, head = (

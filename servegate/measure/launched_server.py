@@ -91,6 +91,10 @@ class LaunchedServer:
             pausing=choose_pausing(details, has_gpu=server.observed.has_gpu),
         )
 
+    def ask_to_end(self) -> None:
+        """See `LaunchedProcess`."""
+        self._server.process.ask_to_end()
+
     def _describe(self) -> Mapping[str, str]:
         try:
             details = self._service.describe(self._server.url)

@@ -157,13 +157,17 @@ def _plan_groups(
     judge: ComparisonJudge, figures: FigureJudge, groups: Mapping[str, Sequence[Cell]], *, is_early: bool
 ) -> dict[str, PairPlan]:
     """The plans of the groups that need the next pair."""
-    plans = {
-        group: plan_group(
-            figures.kinds(group), judge.open_cells(group), figures.open_kinds(group), cells, is_early=is_early
-        )
-        for group, cells in groups.items()
-    }
-    return {group: plan for group, plan in plans.items() if plan is not None}
+    plans = {}
+    for group, cells in groups.items():
+        suspected = figures.open_kinds(group)
+        at_random, late_cells = (figures.cells_judged_for(kind, group) for kind in (LATENESS, TAIL))
+        if at_random:
+            plan = PairPlan((), at_random) if is_early or suspected else None
+        else:
+            plan = plan_group(cells, judge.open_cells(group), late_cells, suspected, is_early=is_early)
+        if plan is not None:
+            plans[group] = plan
+    return plans
 
 
 def join_plans(plans: Iterable[PairPlan]) -> PairPlan:
@@ -175,10 +179,10 @@ def join_plans(plans: Iterable[PairPlan]) -> PairPlan:
 
 
 def plan_group(
-    kinds: Collection[FigureKind],
-    open_cells: Sequence[Cell],
-    suspected: Collection[FigureKind],
     cells: Sequence[Cell],
+    open_cells: Sequence[Cell],
+    late_cells: Collection[Cell],
+    suspected: Collection[FigureKind],
     *,
     is_early: bool,
 ) -> PairPlan | None:
@@ -186,26 +190,24 @@ def plan_group(
 
     Parameters
     ----------
-    kinds:
-        The figures that are judged. Late requests need turns.
+    cells:
+        All cells of the group.
     open_cells:
         The cells whose throughput isn't decided.
+    late_cells:
+        The cells that are judged for their late requests, which needs turns.
     suspected:
-        The figures that lie beyond their margin.
-    cells:
-        All cells of the group: a figure is computed over all of them.
+        The figures that lie beyond their margin. Cost and growth are computed over all cells.
     is_early:
         Whether the pair is one of the first, which take turns in any case; later only a suspected figure needs them.
     """
-    if LATENESS in kinds:
-        return PairPlan((), cells) if is_early or suspected else None
     if not open_cells and not suspected:
         return None
-    for_bursts, for_turns = ({COST}, {TAIL, GROWTH}) if TAIL in kinds else ({COST, GROWTH}, set())
-    return PairPlan(
-        bursts=open_cells if for_bursts.isdisjoint(suspected) else cells,
-        turns=cells if not for_turns.isdisjoint(suspected) else open_cells if TAIL in kinds and is_early else (),
-    )
+    due = open_cells if is_early else late_cells if TAIL in suspected else ()
+    turns = [cell for cell in cells if cell in due and cell in late_cells]
+    if not {COST, GROWTH}.isdisjoint(suspected):
+        return PairPlan(cells, turns)
+    return PairPlan(open_cells, turns)
 
 
 def _describe_pair(policy: Policy, pair: int, elapsed_s: float) -> str:

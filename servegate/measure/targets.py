@@ -86,6 +86,9 @@ class LaunchedProcess(Protocol):
     def open(self, engine: LoadEngine, /) -> PausableTarget:
         """Make it ready to be measured, after it was waited for; the engine loads it where it doesn't load itself."""
 
+    def ask_to_end(self) -> None:
+        """Have it begin to end, so that two can end at the same time; its context waits for that."""
+
 
 class SessionServers:
     """The servers that fixtures of the pytest session run, each handed out as if it were fresh.

@@ -236,6 +236,10 @@ class LaunchedWorker:
         self._line = self._worker.read_line(self._target.ready_deadline_s)
         self._start_s = time.monotonic() - self._began_s
 
+    def ask_to_end(self) -> None:
+        """See `LaunchedProcess`."""
+        self._worker.ask_to_end()
+
     def open(self, _: LoadEngine, /) -> WorkerInstrument:
         """Read what its first line says."""
         name = self._target.name

@@ -14,6 +14,7 @@ from servegate.errors import ProcessError
 from servegate.processes.guard import guard
 from servegate.processes.local_http import answers_200
 from servegate.processes.log import ProcessLog
+from servegate.processes.signals import send_to_main_thread
 
 _POLL_S = 0.05
 # Seconds between two looks for an obstacle: a look is slow, because it lists the sockets of all child processes.
@@ -190,14 +191,25 @@ class ManagedProcess:
         """Continue the process and its children after `pause`; no effect if it has ended."""
         self._signal_group(signal.SIGCONT)
 
-    def stop(self, grace_s: float = 30.0) -> None:
-        """Send SIGTERM to the process alone, wait, then kill the rest of its group. It is safe to call this twice."""
+    def ask_to_end(self) -> None:
+        """Resume it if it is paused, and send it SIGTERM, once; `stop` waits for it.
+
+        A signal for a process goes to any of its threads that doesn't block it. Threads that were just resumed look for
+        signals. If one of them takes it, a main thread that waits in a system call doesn't learn of it, and in CPython
+        the main thread alone calls handlers. So the signal is sent to the main thread.
+        """
+        if self._is_stopping or self.returncode is not None:
+            return
         self._is_stopping = True
+        self.resume()
+        if not send_to_main_thread(self.pid, signal.SIGTERM):
+            self._process.terminate()
+
+    def stop(self, grace_s: float = 30.0) -> None:
+        """Ask the process alone to end, wait, then kill the rest of its group. It is safe to call this twice."""
         try:
+            self.ask_to_end()
             if self.returncode is None:
-                # Resume it before SIGTERM: during a pause a thread that cannot act on the signal may receive it.
-                self.resume()
-                self._process.terminate()
                 try:
                     self._process.wait(grace_s)
                 except subprocess.TimeoutExpired:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from servegate.errors import ServegateError, SetupError
+from servegate.judging.figures.kinds import TAIL
 from servegate.judging.pairs import PairFigure
-from servegate.measure.fresh_pairs import FreshPairs
+from servegate.measure.fresh_pairs import FreshPairs, PairPlan
 from servegate.measure.side_by_side import join_plans, plan_group, share_processes
 from servegate.records import Cell
 from servegate.setup.collected import Collected
@@ -38,7 +39,7 @@ def measure_identical(
         When the processes don't start; where they miss a file, the message names `perf_carry`.
     """
     settings = collected.settings
-    kinds = {target.name: target.figures for target, _ in (*collected.targets, *collected.at_given_rate)}
+    policy = settings.judging.figure_policy
     figures: dict[str, list[list[PairFigure]]] = {target.name: [] for target, _ in collected.targets}
     overhead_s = 0.0
     start_s = time.monotonic()
@@ -50,7 +51,12 @@ def measure_identical(
             number += 1
             for target, groups in share_processes([*collected.targets, *collected.at_given_rate]):
                 tell(f"{', '.join(groups)}: pair {number} of identical code …")
-                plans = [plan_group(kinds[name], cells, (), cells, is_early=True) for name, cells in groups.items()]
+                plans = [
+                    PairPlan((), cells)
+                    if name not in figures
+                    else plan_group(cells, cells, policy.cells_of(TAIL, cells), (), is_early=True)
+                    for name, cells in groups.items()
+                ]
                 pair_start_s = time.monotonic()
                 try:
                     measured = pairs.measure(target, join_plans(filter(None, plans)))

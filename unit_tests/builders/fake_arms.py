@@ -75,6 +75,9 @@ class _Launched:
             raise ProcessError("it is never ready")
         self.arms.log.append((self.name, "ready"))
 
+    def ask_to_end(self) -> None:
+        self.arms.log.append((self.name, "end"))
+
     def open(self, engine: LoadEngine, /) -> "_Paused":
         self.arms.engines[self.name] = engine
         return _Paused(self.name, self.arms)

@@ -62,7 +62,7 @@ class FigureJudge:
     def __init__(self, policy: FigurePolicy, groups: Mapping[str, tuple[Sequence[FigureKind], Sequence[Cell]]]) -> None:
         self._policy = policy
         self._series = {
-            (group, kind): _Series(kind, [cell for cell in cells if policy.counts(kind, cell)], margin)
+            (group, kind): _Series(kind, policy.cells_of(kind, cells), margin)
             for group, (kinds, cells) in groups.items()
             for kind in kinds
             if (margin := policy.margin_of(kind, group)) is not None
@@ -122,6 +122,11 @@ class FigureJudge:
     def kinds(self, group: str) -> list[FigureKind]:
         """The figures that are judged in a group."""
         return [kind for name, kind in self._series if name == group]
+
+    def cells_judged_for(self, kind: FigureKind, group: str) -> Sequence[Cell]:
+        """The cells that a group's figure is computed over; none where it isn't judged."""
+        series = self._series.get((group, kind))
+        return () if series is None else series.cells
 
     def open_kinds(self, group: str) -> list[FigureKind]:
         """The group's figures that lie beyond their margin and have a further look."""

@@ -1,6 +1,6 @@
 """The policy for figures: which are judged where, from which change on, and how often they may err."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from servegate.judging.figures.kinds import FIGURE_KINDS, FigureKind
@@ -44,9 +44,14 @@ class FigurePolicy:
         """The margin of a group's figure in the figure's unit; None where it isn't judged."""
         return self.margins.get(f"{group}.{kind.name}", self.margins[kind.name])
 
-    def counts(self, kind: FigureKind, cell: Cell) -> bool:
-        """Whether a cell is part of its group's figure."""
-        return self.margins.get(f"{cell.setting_name}.{kind.name}", 0.0) is not None
+    def cells_of(self, kind: FigureKind, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells of a group that its figure is computed over; none where it isn't judged."""
+        return [
+            cell
+            for cell in cells
+            if self.margin_of(kind, cell.group) is not None
+            and self.margins.get(f"{cell.setting_name}.{kind.name}", 0.0) is not None
+        ]
 
     def level(self, kind: FigureKind, groups: int) -> float:
         """The p below which one group's figure is accused at one look (Bonferroni over groups and looks).

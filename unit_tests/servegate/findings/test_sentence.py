@@ -147,15 +147,20 @@ def test_an_inconclusive_run_on_a_busy_machine_names_that() -> None:
 
 
 def test_an_inconclusive_run_names_a_process_whose_threads_take_nearly_all_cores() -> None:
-    def use(cores: float) -> CellResult:
+    def use(cores: float, client_cores: tuple[float, ...] = (0.1,)) -> CellResult:
         sample = make_sample()
         assert sample.telemetry is not None
         used = replace(sample.telemetry, cpu_cores_by_process={"server.py 1": 0.1, "server.py 2": cores})
-        return replace(make_cell("api", 1, INCONCLUSIVE), samples=[replace(sample, telemetry=used)])
+        return replace(
+            make_cell("api", 1, INCONCLUSIVE), samples=[replace(sample, telemetry=used, client_cores=client_cores)]
+        )
 
     assert describe([NOISY], [use(1.4)], load=QUIET).endswith(ADVICE)
     sentence = describe([NOISY], [use(1.9)], load=QUIET)
-    assert "`server.py 2` alone uses 1.9 of the 2 cores: numpy's BLAS has a thread for each core unless" in sentence
+    assert (
+        "`server.py 2` alone uses 1.9 of the 2 cores. Where those are threads of numpy's BLAS, limit them" in sentence
+    )
+    assert describe([NOISY], [use(1.9, client_cores=())], load=QUIET).endswith(ADVICE)  # a model alone
     assert "The machine was busy" in describe([NOISY], [use(1.9)], load=BUSY)
     # On a machine with one core, a process that keeps it busy is no reason for advice.
     assert describe([NOISY], [use(1.0)], load=MachineLoad(1, 0.0, 0.0, 0.0)).endswith(ADVICE)

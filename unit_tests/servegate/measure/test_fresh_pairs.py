@@ -82,7 +82,7 @@ def test_a_cells_measurement_is_watched_and_no_start_or_end_of_a_process() -> No
     replace(fresh_pairs(), watch=watch).measure(arms, PairPlan([CELL], ()))
     events = [what for _, what in arms.log]
     assert events.index("watched") == 4
-    assert events[-3:] == ["seen", "stop", "stop"]
+    assert events[-5:] == ["seen", "end", "end", "stop", "stop"]
 
 
 def test_the_base_stands_still_last() -> None:
@@ -185,7 +185,13 @@ def test_processes_that_only_start_tell_how_long_it_took_them() -> None:
     arms = FakeArms({}, records=records)
     measured = fresh_pairs().measure(arms, PairPlan((), ()))
     assert measured.processes == (records["base"], records["head"])
-    assert {what for _, what in arms.log} == {"start", "ready", "stop"}
+    assert {what for _, what in arms.log} == {"start", "ready", "end", "stop"}
+
+
+def test_both_are_asked_to_end_before_either_is_waited_for() -> None:
+    arms = FakeArms({"base": 100.0, "head": 100.0})
+    fresh_pairs().measure(arms, PairPlan([CELL], ()))
+    assert [what for _, what in arms.log[-4:]] == ["end", "end", "stop", "stop"]
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 5, 8])

@@ -114,7 +114,7 @@ def test_a_group_that_can_not_be_measured_leaves_the_other_to_be_judged(
         ([CELL], [], False, True, [CELL], []),
         ([], [START], True, False, [], []),
         ([], [TAIL], True, False, [], [CELL, QUIET]),
-        ([], [GROWTH], True, False, [], [CELL, QUIET]),
+        ([], [GROWTH], True, False, [CELL, QUIET], []),
         ([], [GROWTH], False, False, [CELL, QUIET], []),
         ([], [COST], True, False, [CELL, QUIET], []),
         ([CELL], [COST, MEMORY], True, False, [CELL, QUIET], []),
@@ -129,20 +129,20 @@ def test_a_pair_loads_what_is_open_and_what_a_figure_needs(
     bursts: list[Cell],
     turns: list[Cell],
 ) -> None:
-    kinds = [TAIL, COST] if takes_turns else [COST]
-    plan = plan_group(kinds, open_cells, suspected, [CELL, QUIET], is_early=is_early)
+    late_cells = [CELL, QUIET] if takes_turns else []
+    plan = plan_group([CELL, QUIET], open_cells, late_cells, suspected, is_early=is_early)
     assert plan is not None
     assert (list(plan.bursts), list(plan.turns)) == (bursts, turns)
 
 
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_cell_that_is_not_judged_for_late_requests_takes_no_turns(*, is_early: bool) -> None:
+    plan = plan_group([CELL, QUIET], [CELL, QUIET], [QUIET], [TAIL], is_early=is_early)
+    assert plan == PairPlan([CELL, QUIET], [QUIET])
+
+
 def test_nothing_open_needs_no_pair() -> None:
-    assert plan_group([TAIL], [], [], [CELL], is_early=True) is None
-    assert plan_group([LATENESS], [], [], [CELL], is_early=False) is None
-
-
-@pytest.mark.parametrize(("suspected", "is_early"), [([], True), ([LATENESS], False)])
-def test_a_group_at_a_given_rate_takes_turns_alone(suspected: list[FigureKind], is_early: bool) -> None:
-    assert plan_group([LATENESS], [], suspected, [CELL], is_early=is_early) == PairPlan((), [CELL])
+    assert plan_group([CELL], [], [CELL], [], is_early=True) is None
 
 
 def test_targets_of_one_service_share_its_processes() -> None:

@@ -132,6 +132,24 @@ class TestManagedProcess:
         assert process.returncode == -signal.SIGTERM
         process.stop()
 
+    def test_it_can_be_asked_to_end_before_it_is_waited_for(self) -> None:
+        """It is asked once: a second SIGTERM would hurry a server that drains."""
+        program = (
+            "import signal, sys, time\n"
+            "asked = []\n"
+            "signal.signal(signal.SIGTERM, lambda *_: asked.append(1))\n"
+            "print('waits', flush=True)\n"
+            "while not asked: time.sleep(0.01)\n"
+            "time.sleep(0.3)\n"
+            "sys.exit(10 + len(asked))"
+        )
+        process = start(program, pipes=True)
+        process.read_line(DEADLINE_S)
+        process.ask_to_end()
+        process.ask_to_end()
+        process.stop()
+        assert process.returncode == 11
+
     def test_stop_kills_it_when_it_ignores_sigterm(self, tmp_path: Path) -> None:
         process = start(programs.STUBBORN, str(tmp_path / "pid"))
         assert pid_in(tmp_path / "pid") == process.pid

@@ -88,6 +88,9 @@ class _Process:
     def wait_until_ready(self) -> None:
         """At once."""
 
+    def ask_to_end(self) -> None:
+        """Nothing runs."""
+
     def open(self, engine: LoadEngine, /) -> "_Process":
         self.service.engines.add(engine)
         return self
