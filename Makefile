@@ -55,7 +55,7 @@ mutants: $(READY) ## change the code in one place at a time, and list the change
 demo: $(READY) ## plant a slowdown in a clone, and see what the gate says of it
 	$(BIN)/python -m tools.demo $(ARGS)
 
-perf: $(READY) ## measure every cell and compare with this machine's baseline
+perf: $(READY) ## measure every cell and compare with the commit that was accepted last
 	$(BIN)/pytest perf_tests --benchmark-compare $(ARGS)
 
 perf-quick: $(READY) ## compare with this machine's baseline alone: a first look, in some two minutes

@@ -52,7 +52,7 @@ def judge(document: Mapping[str, Any], figure: str | None) -> int:
         judged = [*document["groups"], *document["cells"]]
     else:
         judged = [found for found in document["figures"] if found["name"] == figure]
-    statuses = {found["status"] for found in judged}
+    statuses = {found["status"] for found in judged} - {Status.INFORMS}
     if Status.REGRESSED in statuses:
         return SLOWER
     return NOT_SLOWER if statuses and statuses <= _NOT_SLOWER else UNKNOWN

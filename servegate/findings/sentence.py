@@ -8,7 +8,7 @@ from servegate.findings.exclusions import describe_exclusions
 from servegate.findings.figures import describe_figures
 from servegate.findings.runs import describe_arms
 from servegate.findings.subjects import Subject, find_subjects
-from servegate.findings.wording import enumerate_names, first_line, write_range
+from servegate.findings.wording import enumerate_names, first_line, quote, write_range
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
@@ -80,7 +80,7 @@ def describe_findings(
         *_describe_reasons(missing, "there is nothing to compare {names} with"),
         describe_exclusions(groups, cells, is_first=statuses <= {Status.PASS, Status.INFORMS}),
     ]
-    said = "; ".join(filter(None, clauses)) or _describe_unjudged(cells)
+    said = "; ".join(filter(None, clauses)) or _describe_rest(cells, figures)
     sentence = f"{said[0].upper()}{said[1:].removesuffix('.')}."
     return f"{sentence} {give_advice(cells, load)}" if unclear or perhaps_more else sentence
 
@@ -122,7 +122,11 @@ def _describe_reasons(subjects: Sequence[Subject], text: str) -> list[str]:
     return [f"{text.format(names=enumerate_names(named))}: {reason}" for reason, named in names.items()]
 
 
-def _describe_unjudged(cells: Sequence[CellResult]) -> str:
+def _describe_rest(cells: Sequence[CellResult], figures: Sequence[FigureResult]) -> str:
+    """Say that only figures were judged and none has grown, or why nothing was judged."""
+    passed = [quote(str(found.figure)) for found in figures if found.verdict.status is Status.PASS]
+    if passed:
+        return f"no change found in {enumerate_names(passed)}"
     reasons = dict.fromkeys(
         first_line(result.verdict.reason) for result in cells if result.verdict.status is Status.NOT_JUDGED
     )

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 
 def write_share(share: float) -> str:
-    """In percent with a digit after the point where it isn't zero, as in `9.4 %` and `3 %`."""
+    """Write a share in percent, with a digit after the point unless that is zero: `9.4 %`, but `3 %`."""
     return f"{round(100 * share, 1):g} %"
 
 
 def write_figure(share: float) -> str:
-    """Write it in percent; below 100 with one decimal digit, so that both ends of an interval have the same form."""
+    """Write a share in percent without the sign: as `9.4` with a digit after the point, from 100 on without one."""
     return f"{100 * share:.1f}" if abs(share) < 0.9995 else f"{100 * share:.0f}"
 
 
@@ -20,7 +20,7 @@ def write_range(low: float, high: float) -> str:
 
 
 def quote(name: str) -> str:
-    """Mark a name as one, as Markdown does it."""
+    """Put a name in backticks, which Markdown shows as code."""
     return f"`{name}`"
 
 
@@ -31,5 +31,5 @@ def enumerate_names(names: Sequence[str]) -> str:
 
 
 def first_line(text: str) -> str:
-    """The first line of a reason: a log's tail may follow it."""
+    """Return a reason's first line; the lines after it may be the end of a log."""
     return text.partition("\n")[0]

@@ -13,10 +13,10 @@ from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
 from servegate.judging.sequential import Judged, SequentialTest, pool_cells
 from servegate.judging.stages import compare_stages, describe_stages
-from servegate.judging.validity import describe_failures, why_invalid
+from servegate.judging.validity import why_unjudged
 from servegate.records import Cell, Change, Status, Verdict
 
-_OUT_OF_TIME = Verdict(Status.INCONCLUSIVE, "the run's time budget had ended before this could be compared")
+OUT_OF_TIME = Verdict(Status.INCONCLUSIVE, "the run's time budget had ended before this could be compared")
 
 
 class ComparisonJudge:
@@ -63,7 +63,12 @@ class ComparisonJudge:
         """
         for cell, figure in pair.items():
             self._pairs[cell].append(figure)
-            unjudged = Verdict(Status.INVALID, fallback) if fallback else self._why_unjudged(self._pairs[cell])
+            base, head = ([getattr(pair, arm) for pair in self._pairs[cell]] for arm in ("base", "head"))
+            unjudged = (
+                Verdict(Status.INVALID, fallback)
+                if fallback
+                else why_unjudged(base, head, self._policy.client_ceiling_cores)
+            )
             if unjudged is not None:
                 self._leave_out(cell, unjudged)
 
@@ -99,18 +104,6 @@ class ComparisonJudge:
             for place, name in enumerate(self._test.group_names)
             if judged.pairs[place] and judged.decision[place] != Decision.LEFT_OUT
         )
-
-    def _why_unjudged(self, pairs: Sequence[PairFigure]) -> Verdict | None:
-        base, head = [pair.base for pair in pairs], [pair.head for pair in pairs]
-        invalid = why_invalid(head, self._policy.client_ceiling_cores)
-        if invalid:
-            return Verdict(Status.INVALID, invalid)
-        wrong = describe_failures(base)
-        if wrong:
-            now_per_s = geometric_mean([sample.mean_throughput_per_s for sample in head])
-            return Verdict(Status.BASE_FAILED, f"the base can't serve this cell: {wrong}", now_per_s=now_per_s)
-        invalid = why_invalid(base, self._policy.client_ceiling_cores)
-        return Verdict(Status.INVALID, f"in the base, {invalid}") if invalid else None
 
     def _arrays(self) -> tuple[Floats, Floats]:
         """Log ratios and variances of shape (pairs, cells), NaN where a cell wasn't measured."""
@@ -157,7 +150,7 @@ class ComparisonJudge:
         if not judged.pairs[place]:
             first = self._policy.looks[0]
             too_few = f"the time budget ended after {len(pairs)} of the {first} pairs that a first look needs"
-            return Verdict(Status.INCONCLUSIVE, too_few) if pairs else _OUT_OF_TIME
+            return Verdict(Status.INCONCLUSIVE, too_few) if pairs else OUT_OF_TIME
         change, limits = judged.change.at(place), self._policy.of_cell(cell)
         decision, excluded = Decision(judged.decision[place]), float(judged.excluded()[place])
         group = self._test.group_names.index(cell.group)

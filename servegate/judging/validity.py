@@ -2,10 +2,29 @@
 
 from collections.abc import Sequence
 
-from servegate.judging.estimators import most_of_known
-from servegate.records import Sample
+from servegate.judging.estimators import geometric_mean, most_of_known
+from servegate.records import Sample, Status, Verdict
 
 _FAILURES_SHOWN = 3
+
+
+def why_unjudged(base: Sequence[Sample], head: Sequence[Sample], client_ceiling_cores: float) -> Verdict | None:
+    """The verdict of a cell whose samples of the two arms can't be compared; None if they can."""
+    invalid = why_invalid(head, client_ceiling_cores)
+    if invalid:
+        return Verdict(Status.INVALID, invalid)
+    wrong = describe_failures(base)
+    if wrong:
+        return Verdict(Status.BASE_FAILED, f"the base can't serve this cell: {wrong}", now_per_s=mean_rate_per_s(head))
+    invalid = why_invalid(base, client_ceiling_cores)
+    return Verdict(Status.INVALID, f"in the base, {invalid}") if invalid else None
+
+
+def mean_rate_per_s(samples: Sequence[Sample]) -> float | None:
+    """Throughput over all samples; None where one of them has none."""
+    if not samples or not all(sample.rounds_s for sample in samples):
+        return None
+    return geometric_mean([sample.mean_throughput_per_s for sample in samples])
 
 
 def why_invalid(samples: Sequence[Sample], client_ceiling_cores: float) -> str | None:

@@ -1,10 +1,10 @@
-"""The locustfile with which each Locust worker is started; its connections send the requests of a job.
+"""The locustfile of each Locust worker: its users are the connections that send the requests of a job.
 
     locust --worker --locustfile servegate/load/locustfile.py --master-host MASTER --master-port PORT
 
 The master (`servegate.load.locust_master`) sends the job, and the worker checks each answer. When the master ends the
 load, each connection stops after the answer for which it waits, and the worker sends its record to the master. Workers
-on other machines need synchronised clocks: a window of the load is cut from the completions of all workers.
+on other machines need synchronised clocks: the master puts the answers of all workers in order by their times.
 """
 
 import time
@@ -24,12 +24,12 @@ from servegate.load.requests import MAX_FAILURES, Completion, wrong_answer
 from servegate.load.server_timing import HEADER
 from servegate.load.workload import WeightedSet, Workload
 
-# Messages of the master, and of a worker.
+# A worker sends READY and SEEN, the master JOB and END.
 READY, JOB, END, SEEN = "servegate-ready", "servegate-job", "servegate-end", "servegate-seen"
 
 
 class _Worker:
-    """The job of this process, and its record of it."""
+    """The job of this worker process, and what it has recorded of it."""
 
     def __init__(self) -> None:
         self.begin(None)
@@ -48,7 +48,7 @@ _worker = _Worker()
 
 
 class Connection(FastHttpUser):
-    """Sends its next request when the last is answered."""
+    """Sends its next request when the one before is answered."""
 
     host = "http://no.job"
     insecure = False
@@ -62,7 +62,7 @@ class Connection(FastHttpUser):
         with self.client.request(
             workload.method,
             workload.path,
-            data=workload.body,  # type: ignore[arg-type]  # bytes it takes, too
+            data=workload.body,  # type: ignore[arg-type]  # it takes bytes, too
             headers=dict(workload.headers),
             catch_response=True,
         ) as response:

@@ -77,6 +77,7 @@ class OpenLoop:
     def go(self) -> None:
         """See `Loop`."""
         self._turns += 1
+        self._requester.restart(self._turns)
         # By the turn's number, and not by what earlier turns have drawn: those may have ended a little apart.
         rng = random.Random(f"process {self._number}, turn {self._turns}")
         self._arrivals = asyncio.create_task(self._send_at_random(rng))

@@ -51,12 +51,18 @@ class Requester:
     def __init__(self, session: aiohttp.ClientSession, url: str, requests: Requests, number: int) -> None:
         self._session = session
         self._url = url
-        self._order = WeightedSet(requests.parts).order(number)
+        self._requests = WeightedSet(requests.parts)
+        self._number = number
+        self._order = self._requests.order(f"{number}")
         # Bodies that were found right, by the request's id: most answers are equal to an earlier one.
         self._right_bodies: dict[int, set[bytes]] = {}
         self.completions: list[Completion] = []
         self.failures: list[str] = []
         self.gave_up = asyncio.Event()
+
+    def restart(self, turn: int) -> None:
+        """Begin the order of this turn, which doesn't depend on how many requests were sent before."""
+        self._order = self._requests.order(f"{self._number}, turn {turn}")
 
     async def send(self, since_s: float) -> None:
         """Send the next request; its duration counts from `since_s`, the time at which it is sent or was due."""

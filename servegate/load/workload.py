@@ -150,9 +150,9 @@ class WeightedSet:
         if not self.parts or not all(weight > 0 for weight, _ in self.parts):
             raise ValueError("WeightedSet needs at least one request, and a weight above 0 for each")
 
-    def order(self, number: int = 0) -> Iterator[Workload]:
-        """The requests as the client process of this number sends them, without an end."""
-        rng = random.Random(number)
+    def order(self, seed: str = "0") -> Iterator[Workload]:
+        """The requests in a random order that the seed decides, without an end."""
+        rng = random.Random(seed)
         weights, workloads = zip(*self.parts, strict=True)
         while True:
             yield from rng.choices(workloads, weights, k=1000)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from statistics import fmean
 
 import numpy as np
 
@@ -22,8 +23,8 @@ from servegate.load.client_processes import ClientProcesses
 from servegate.load.engines import LoadEngine
 from servegate.load.server_timing import StageSpan, mean_stages, parse_server_timing
 from servegate.measure.cell_load import LoadOf
-from servegate.measure.samples import build_sample, burst_record, growth_per_unit, summarise_latency
-from servegate.measure.targets import PausableTarget
+from servegate.measure.samples import burst_record, growth_per_unit, summarise_latency
+from servegate.measure.targets import MeasuredRate, PausableTarget
 from servegate.processes.pausing import ON_CPU, Pausing
 from servegate.processes.server import ServerProcess
 from servegate.records import BurstRecord, Cell, ProcessRecord, Telemetry
@@ -35,7 +36,9 @@ Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 # A turn is cut into windows; the slowest request of each counts.
 _WINDOW_S = 0.5
 # A turn of random arrivals lasts at least so long: in a shorter one they hardly queue.
-_SHORTEST_OPEN_TURN_S = 2.0
+SHORTEST_OPEN_TURN_S = 2.0
+# A turn has so many of them on average, at least.
+_ARRIVALS = 20
 # Seconds of the closed loop that measures what a server can answer.
 _CAPACITY_S = 2.0
 
@@ -64,19 +67,23 @@ class PausableServer:
         """Change nothing: both arms get the same requests."""
         return self
 
-    def measure_rate_per_s(self, cell: Cell) -> float | None:
-        """Measure the capacity by a closed loop, if the cell's rate is a share of it; after a wrong answer no rate."""
+    def measure_rate(self, cell: Cell) -> MeasuredRate | None:
+        """Measure the capacity by a closed loop, if the cell's rate is a share of it.
+
+        By Little's law: each connection has one request in flight, so their number is throughput times latency.
+        """
         load = self.load_of(cell)
         if load.percent_of_capacity is None:
             return None
         job = LoadJob(self.server.url, load.requests, load.connections, self.warmup_s, _CAPACITY_S)
         self.server.process.resume()
         self.clients.measure(job)
-        capacity = build_sample(cell, self.clients.read_result(job), telemetry=None)
+        result = self.clients.read_result(job)
         self.server.process.pause()
-        if capacity.failures:
-            return None
-        return load.percent_of_capacity / 100 * capacity.mean_throughput_per_s
+        if not result.latencies_ms:
+            return MeasuredRate(0.0, tuple(result.failures) or ("no answer came while the capacity was measured",))
+        capacity_per_s = load.connections / fmean(result.latencies_ms) * 1e3
+        return MeasuredRate(load.percent_of_capacity / 100 * capacity_per_s, tuple(result.failures))
 
     def start_load(self, cell: Cell, rate_per_s: float | None = None) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""
@@ -85,6 +92,8 @@ class PausableServer:
         began_s = time.monotonic()
         self.server.process.resume()
         self.clients.measure(job)
+        if rate_per_s is not None:
+            self.clients.hold()  # requests that come while the server stands still would wait for its next turn
         self.server.process.pause()
         warmed_s = began_s, time.monotonic()
         _settle(self.pausing)
@@ -96,7 +105,7 @@ class PausableServer:
             load.connections,
             warmed_s,
             self.pausing,
-            is_open=rate_per_s is not None,
+            rate_per_s,
         )
 
 
@@ -117,8 +126,8 @@ class ApiBurstLoad:
     ----------
     warmed_s:
         The beginning and end of the warm-up on the monotonic clock.
-    is_open:
-        Whether the requests come at a rate of their own, which is loaded in turns alone.
+    rate_per_s:
+        The rate at which requests come, in turns alone; None where each connection waits for its answers.
     """
 
     takes_turns = True
@@ -132,11 +141,10 @@ class ApiBurstLoad:
         concurrency: int,
         warmed_s: tuple[float, float],
         pausing: Pausing,
-        *,
-        is_open: bool,
+        rate_per_s: float | None,
     ) -> None:
-        self.shortest_turn_s = _SHORTEST_OPEN_TURN_S if is_open else 0.0
-        self._is_open = is_open
+        self._is_open = rate_per_s is not None
+        self.shortest_turn_s = 0.0 if rate_per_s is None else max(SHORTEST_OPEN_TURN_S, _ARRIVALS / rate_per_s)
         self.shortest_burst_s = pausing.shortest_burst_s
         self._pausing = pausing
         self._server = server

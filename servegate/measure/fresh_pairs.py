@@ -19,6 +19,7 @@ from servegate.judging.arms import ArmReport, PairReport
 from servegate.judging.pairs import PairFigure, pair_figure
 from servegate.load.engines import LoadEngine
 from servegate.measure.loaded_files import LoadWatch, watch_loading
+from servegate.measure.samples import unmeasured_record
 from servegate.measure.targets import BurstLoad, Launchable, LaunchedProcess, PausableTarget
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample
 
@@ -176,11 +177,9 @@ class FreshPairs:
         self, ready: Mapping[str, PausableTarget], cell: Cell, plan: PairPlan
     ) -> tuple[BurstRecord, BurstRecord]:
         """Load both arms in turn, in the bursts and turns that the plan has for the cell; the base's record first."""
-        if cell not in self.rates_per_s:
-            with self._blaming(self.base):
-                rate_per_s = ready[self.base.name].measure_rate_per_s(cell)
-            if rate_per_s is not None:
-                self.rates_per_s[cell] = rate_per_s
+        failed = self._measure_rate(ready, cell)
+        if failed is not None:
+            return failed
         loads: dict[str, BurstLoad] = {}
         for checkout in (self.base, self.head):
             with self._blaming(checkout):
@@ -202,6 +201,30 @@ class FreshPairs:
             with self._blaming(checkout):
                 records[checkout.name] = loads[checkout.name].finish()
         return records[self.base.name], records[self.head.name]
+
+    def _measure_rate(self, ready: Mapping[str, PausableTarget], cell: Cell) -> tuple[BurstRecord, BurstRecord] | None:
+        """Measure the base's rate for a cell whose load sets it, unless an earlier pair has.
+
+        The head is loaded in the same way, so that both have done the same work when they are compared.
+
+        Returns
+        -------
+        (BurstRecord, BurstRecord) or None
+            The records of both arms, where an answer was wrong and the cell can't be loaded.
+        """
+        if cell in self.rates_per_s:
+            return None
+        rates = {}
+        for checkout in (self.head, self.base):
+            with self._blaming(checkout):
+                rates[checkout.name] = ready[checkout.name].measure_rate(cell)
+        base, head = rates[self.base.name], rates[self.head.name]
+        if base is None or head is None:
+            return None
+        if base.failures or head.failures:
+            return unmeasured_record(base.failures), unmeasured_record(head.failures)
+        self.rates_per_s[cell] = base.per_s
+        return None
 
     def _alternate(self, blocks: int) -> Iterator[Checkout]:
         for turn in "".join(balanced_blocks(blocks, self.order)):

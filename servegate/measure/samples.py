@@ -78,6 +78,19 @@ def burst_record(
     return BurstRecord(tuple(units), tuple(seconds), sample)
 
 
+def unmeasured_record(failures: tuple[str, ...]) -> BurstRecord:
+    """A record of an arm that wasn't loaded, because an answer of either was wrong before."""
+    sample = Sample(
+        rounds_s=(),
+        units_per_round=1,
+        latency=summarise_latency(()),
+        answers=len(failures),
+        failures=failures,
+        telemetry=None,
+    )
+    return BurstRecord((), (), sample)
+
+
 def growth_per_unit(before_bytes: float | None, after_bytes: float | None, units: float) -> float | None:
     """The memory that was kept of each unit; None without a reading or a unit."""
     if before_bytes is None or after_bytes is None or not units:

@@ -13,12 +13,13 @@ from servegate.judging.figures.judge import FigureJudge
 from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, TAIL, FigureKind
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.result import FigureResult
+from servegate.judging.given_rate import CellAtGivenRate, GivenRateJudge
 from servegate.judging.group_result import GroupResult
 from servegate.judging.policy import Policy
 from servegate.measure.fresh_pairs import FreshPairs, PairPlan
 from servegate.measure.process_by_process import describe_duration
 from servegate.measure.targets import Comparable, Launchable
-from servegate.records import Cell, Sample
+from servegate.records import Cell
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Compared:
     figures:
         The verdicts on what throughput doesn't show.
     at_given_rate:
-        The samples of the head for each cell whose load sets the rate: it has no verdict on its throughput.
+        The outcome for each cell whose load sets the rate.
     """
 
     cells: Mapping[Cell, Comparison]
@@ -44,7 +45,7 @@ class Compared:
     errors: Mapping[str, ServegateError]
     reports: Sequence[PairReport] = ()
     figures: Sequence[FigureResult] = ()
-    at_given_rate: Mapping[Cell, Sequence[Sample]] = field(default_factory=dict)
+    at_given_rate: Mapping[Cell, CellAtGivenRate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,11 @@ class SideBySide:
         judge = ComparisonJudge(policy, by_throughput)
         figures = FigureJudge(figure_policy, {cells[0].group: (target.figures, cells) for target, cells in targets})
         shared = share_processes(targets)
-        at_given_rate: dict[Cell, list[Sample]] = {
-            cell: [] for target, cells in targets if target.rate_is_given for cell in cells
-        }
+        at_given_rate = GivenRateJudge(
+            [cell for target, cells in targets if target.rate_is_given for cell in cells],
+            figure_policy.first_pairs,
+            policy.client_ceiling_cores,
+        )
         errors: dict[str, ServegateError] = {}
         reports: list[PairReport] = []
         most_pairs = max(policy.looks[-1], figure_policy.looks[-1])
@@ -99,41 +102,47 @@ class SideBySide:
                 break
             here = _describe_pair(policy, pair, pair_start_s - start_s)
             for target, groups in shared:
-                plans = _plan_groups(judge, figures, groups, is_early=pair <= figure_policy.first_pairs)
+                is_early = pair <= figure_policy.first_pairs
+                plans = _plan_groups(judge, figures, at_given_rate, groups, is_early=is_early)
                 if not plans:
                     continue
                 try:
                     measured = self.pairs.measure(target, join_plans(plans.values()), f"{here}: {', '.join(plans)}")
                     reports.append(measured.report)
                     judge.add(measured.figures, fallback=measured.report.fallback)
+                    at_given_rate.add(measured.samples, measured.report.fallback)
                     # A process that runs otherwise than intended has figures of something else.
                     for group in plans if measured.report.fallback is None else ():
                         figures.add(group, measured.processes, measured.samples)
-                    for cell in at_given_rate.keys() & measured.samples.keys():
-                        at_given_rate[cell].append(measured.samples[cell][1])
                 except ServegateError as error:
                     # Groups that share the processes and are decided keep their verdicts.
                     for group in plans:
                         errors[group] = error
                         judge.drop(group)
                         figures.drop(group)
+                        at_given_rate.drop(group)
             now_s = self.clock_s()
             is_late = now_s + (now_s - pair_start_s) > start_s + budget_s
             last = is_late or pair == policy.looks[-1]
             if pair in policy.looks or (last and pair < policy.looks[-1]):
                 judge.look(last=last)
-                for _, cells in targets:
-                    if judge.is_slower(cells[0].group) and cells[0].group not in figure_policy.allowed_groups:
-                        figures.leave_to_throughput(cells[0].group)
+                for _, groups in shared:
+                    slower = [group for group in groups if judge.is_slower(group)]
+                    for group in slower:
+                        if group not in figure_policy.allowed_groups:
+                            figures.leave_to_throughput(group, COST)
+                    # A slower service is also later, in the groups that its processes are loaded for at a given rate.
+                    for group in groups if slower else ():
+                        figures.leave_to_throughput(group, LATENESS)
             if last:
                 judge.close()
-            # A group at a given rate has nothing else that keeps a run going to the first pairs of its figures.
-            is_first_due = bool(at_given_rate) and pair < figure_policy.first_pairs
             # A figure that is suspected and has no values any more, as after a wrong answer, would never be closed.
-            if is_late or pair >= most_pairs or not (judge.is_any_open or figures.is_any_open or is_first_due):
+            is_any_open = judge.is_any_open or figures.is_any_open or at_given_rate.is_first_due
+            if is_late or pair >= most_pairs or not is_any_open:
                 break
-        cells_compared = {cell: found for cell, found in judge.compared_cells().items() if cell.group not in errors}
-        return Compared(cells_compared, judge.compared_groups(), errors, reports, figures.results(), at_given_rate)
+        compared = {cell: found for cell, found in judge.compared_cells().items() if cell.group not in errors}
+        given = {cell: found for cell, found in at_given_rate.results().items() if cell.group not in errors}
+        return Compared(compared, judge.compared_groups(), errors, reports, figures.results(), given)
 
 
 def share_processes(
@@ -154,16 +163,21 @@ def share_processes(
 
 
 def _plan_groups(
-    judge: ComparisonJudge, figures: FigureJudge, groups: Mapping[str, Sequence[Cell]], *, is_early: bool
+    judge: ComparisonJudge,
+    figures: FigureJudge,
+    at_given_rate: GivenRateJudge,
+    groups: Mapping[str, Sequence[Cell]],
+    *,
+    is_early: bool,
 ) -> dict[str, PairPlan]:
     """The plans of the groups that need the next pair."""
     plans = {}
     for group, cells in groups.items():
         suspected = figures.open_kinds(group)
-        at_random, late_cells = (figures.cells_judged_for(kind, group) for kind in (LATENESS, TAIL))
-        if at_random:
-            plan = PairPlan((), at_random) if is_early or suspected else None
+        if figures.cells_judged_for(LATENESS, group):
+            plan = PairPlan((), cells) if at_given_rate.is_open(cells) and (is_early or suspected) else None
         else:
+            late_cells = figures.cells_judged_for(TAIL, group)
             plan = plan_group(cells, judge.open_cells(group), late_cells, suspected, is_early=is_early)
         if plan is not None:
             plans[group] = plan

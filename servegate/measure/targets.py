@@ -7,7 +7,7 @@ tree. Side by side, it launches a fresh process of any checkout, which stands st
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from servegate.judging.figures.kinds import FigureKind
 from servegate.load.deployed import Deployed
@@ -52,6 +52,21 @@ class BurstLoad(Protocol):
         """End the load; once, after the last burst or turn."""
 
 
+class MeasuredRate(NamedTuple):
+    """The rate of a cell whose load sets it.
+
+    Attributes
+    ----------
+    per_s:
+        The cell's share of the capacity.
+    failures:
+        Descriptions of wrong answers while the capacity was measured: the rate then means nothing.
+    """
+
+    per_s: float
+    failures: tuple[str, ...]
+
+
 class PausableTarget(Protocol):
     """A fresh process of a checkout that is ready and stands still."""
 
@@ -70,7 +85,7 @@ class PausableTarget(Protocol):
     def adapt_to(self, other: "PausableTarget") -> "PausableTarget":
         """Return it as it is loaded beside the other arm's process: in a way that both know."""
 
-    def measure_rate_per_s(self, cell: Cell) -> float | None:
+    def measure_rate(self, cell: Cell) -> "MeasuredRate | None":
         """Measure the rate at which the cell's load comes by itself; None where each answer has to be waited for."""
 
     def start_load(self, cell: Cell, rate_per_s: float | None = None) -> BurstLoad:
@@ -145,13 +160,7 @@ class Launchable(Protocol):
         """Join it with a target that the same processes can be measured for; None where they can't."""
 
     def launch(self, checkout: Checkout) -> AbstractContextManager[LaunchedProcess]:
-        """Start a fresh process of a checkout without waiting for it; the context ends it.
-
-        Raises
-        ------
-        ReferenceCheckoutError
-            When the target can't be compared side by side.
-        """
+        """Start a fresh process of a checkout without waiting for it; the context ends it."""
 
 
 class Comparable(Launchable, Protocol):

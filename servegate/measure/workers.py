@@ -1,4 +1,4 @@
-"""A process without a server, as a model alone, measured by jobs that it reads and answers as lines of JSON."""
+"""Measure a worker, such as a model alone: a process that reads jobs and answers them, as lines of JSON on pipes."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from servegate.telemetry.missed_gpu import tell_missed_gpu
 from servegate.telemetry.process_tree import ProcessTree, observe
 from servegate.telemetry.sampler import TelemetrySampler
 
-# For a job, on top of many times what its rounds should take.
+# The deadline of a job is this, and _PATIENCE times the time that its rounds should take.
 _JOB_DEADLINE_S = 120.0
 _PATIENCE = 8.0
 _MIN_ROUNDS = 3
@@ -38,9 +38,9 @@ class WorkerInstrument:
     group:
         The name of the group of its cells.
     reported:
-        The details that the worker says of itself.
+        The details that the worker reports about itself.
     in_flight:
-        The batches that it has in flight while it is measured.
+        The number of batches that it works on at a time while it is measured.
     """
 
     worker: ManagedProcess
@@ -53,13 +53,13 @@ class WorkerInstrument:
 
     @property
     def details(self) -> Mapping[str, str]:
-        """The details that it reports, and how many batches it has in flight where that isn't one."""
+        """The details that it reports, and its batches in flight if it has more than one."""
         if self.in_flight == 1:
             return self.reported
         return {**self.reported, f"{self.group} batches in flight": str(self.in_flight)}
 
     def adapt_to(self, other: PausableTarget) -> "WorkerInstrument":
-        """Have no more batches in flight than the other arm's worker can: an older one knows of one alone."""
+        """Limit the batches in flight to what the other arm's worker supports; an older worker supports one."""
         assert isinstance(other, WorkerInstrument), "both arms are processes of one target"
         return replace(self, in_flight=min(self.in_flight, other.in_flight))
 
@@ -79,8 +79,8 @@ class WorkerInstrument:
             telemetry=telemetry.record,
         )
 
-    def measure_rate_per_s(self, _: Cell) -> None:
-        """No rate: the next batch begins when the last has ended."""
+    def measure_rate(self, _: Cell) -> None:
+        """Return None: the worker runs its own batches, so no load comes at a given rate."""
 
     def start_load(self, cell: Cell, _: float | None = None) -> "WorkerBurstLoad":
         """Warm the cell up; between jobs the worker waits without using the CPU."""
@@ -88,7 +88,7 @@ class WorkerInstrument:
         return WorkerBurstLoad(self, batch_size, self.run(batch_size, 2)[-1])
 
     def run(self, batch_size: int, rounds: int, expected_s: float = 0.0) -> list[float]:
-        """Seconds of each round; together they should take so long."""
+        """Run a job, and return the seconds of each round; the deadline allows for `expected_s` in all."""
         job = {"batch_size": batch_size, "rounds": rounds}
         if self.in_flight > 1:
             job["in_flight"] = self.in_flight
@@ -120,7 +120,7 @@ class WorkerBurstLoad:
         self._memory_bytes = instrument.observed.memory_bytes()
 
     def burst(self, seconds: float) -> None:
-        """Measure as many rounds as fit into the time, but at least one."""
+        """Measure the number of rounds that comes nearest to this time, but at least one."""
         rounds = max(1, round(seconds / self.shortest_burst_s))
         with TelemetrySampler(self._instrument.observed) as telemetry:
             self._bursts.append(self._instrument.run(self._batch_size, rounds, seconds))
@@ -130,7 +130,7 @@ class WorkerBurstLoad:
         """Do nothing; see `takes_turns`."""
 
     def finish(self) -> BurstRecord:
-        """Nothing is left running."""
+        """Summarise the bursts. There is no load to end: each job has ended with its answer."""
         units = [self._batch_size * len(burst) for burst in self._bursts]
         record = burst_record(
             units,
@@ -148,9 +148,9 @@ class WorkerTarget:
     """Throughput of something without a server, as a model alone; a cell's value is the batch size.
 
     The worker is a process that reads jobs from its stdin and answers on its stdout, one JSON object a line. It first
-    says `{"ready": {...}}`, with what it wants to be recorded of it; names and values as `HttpService.describe` has
-    them. A job is `{"batch_size": 8, "rounds": 12}`, its answer `{"seconds": [...]}`: the time of each round, with the
-    device synchronised; or `{"error": "..."}`.
+    says `{"ready": {...}}`, with names and values to record, in the form of `HttpService.describe`. A job is
+    `{"batch_size": 8, "rounds": 12}`. Its answer is `{"seconds": [...]}`, the time of each round with the device
+    synchronised, or `{"error": "..."}`.
 
     A worker on a GPU may have two batches in flight. It then says `{"ready": {...}, "most_in_flight": 2}`, with a name
     that ends with `device` and another value than `cpu`, and gets jobs with `"in_flight": 2`, in which a round is the
@@ -165,7 +165,7 @@ class WorkerTarget:
     unit:
         The name of the items in a batch, as in `images`.
     ready_deadline_s:
-        Seconds from its start to its first line.
+        The most seconds from its start to its first line.
     environment:
         Environment variables in addition to those of pytest.
     """
@@ -220,7 +220,7 @@ class LaunchedWorker:
     Parameters
     ----------
     parts:
-        The context that ends what is opened here.
+        The context that closes what `open` opens.
     """
 
     def __init__(self, target: WorkerTarget, worker: ManagedProcess, parts: ExitStack) -> None:
@@ -241,7 +241,7 @@ class LaunchedWorker:
         self._worker.ask_to_end()
 
     def open(self, _: LoadEngine, /) -> WorkerInstrument:
-        """Read what its first line says."""
+        """Read the worker's first line, and begin to observe its processes."""
         name = self._target.name
         try:
             document = json.loads(self._line)

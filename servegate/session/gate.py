@@ -30,7 +30,6 @@ from servegate.session.outcomes import (
     explain_missing_base,
     inform,
     is_unclear,
-    judge_given_rate,
     leave_unjudged,
     tell_slowing,
 )
@@ -198,13 +197,13 @@ class Gate:
     @property
     def at_given_rate(self) -> list[tuple[MeasurementTarget, Sequence[Cell]]]:
         """The targets whose load sets the rate, each with its cells: a comparison judges nothing but their lateness."""
-        margin_of = self.settings.judging.figure_policy.margin_of
-        given = [
-            target
+        cells_of = self.settings.judging.figure_policy.cells_of
+        return [
+            (target, cells)
             for target in self.targets
-            if target.rate_is_given and target.name not in self.settings.informing and margin_of(LATENESS, target.name)
+            if target.rate_is_given and target.name not in self.settings.informing
+            if cells_of(LATENESS, cells := self._cells_of(target))
         ]
-        return [(target, self._cells_of(target)) for target in given]
 
     def _is_judged(self, target: MeasurementTarget) -> bool:
         """Whether the run judges anything of a target: where the load sets the rate, that can only be a figure."""
@@ -356,9 +355,9 @@ class Gate:
             if cell.group == target.name:
                 self._keep(target, cell, [pair.head for pair in comparison.pairs], comparison.verdict)
                 self.results[cell] = replace(self.results[cell], pairs=comparison.pairs)
-        for cell, samples in compared.at_given_rate.items():
+        for cell, found in compared.at_given_rate.items():
             if cell.group == target.name:
-                self._keep(target, cell, samples, judge_given_rate(samples))
+                self._keep(target, cell, found.samples, found.verdict)
 
     def _keep(self, target: MeasurementTarget, cell: Cell, samples: Sequence[Sample], verdict: Verdict) -> None:
         self.results[cell] = CellResult(

@@ -113,8 +113,8 @@ class SessionHooks:
         if self.session.gate.reference is None or target.name in self._settings.informing:
             return []
         policy = self._settings.judging.figure_policy
-        kinds = [kind for kind in target.figures if policy.margin_of(kind, target.name) is not None]
-        return [GroupFigure(target.name, kind) for kind in kinds]
+        cells = [Cell(target.name, target.parameter, value) for value in self._settings.cells[target.name]]
+        return [GroupFigure(target.name, kind) for kind in target.figures if policy.cells_of(kind, cells)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:

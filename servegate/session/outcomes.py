@@ -1,12 +1,10 @@
 """Pure functions that change a cell's result when the gate learns more."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from servegate.judging.cell_result import CellResult
 from servegate.judging.slowing import describe_slowing
-from servegate.judging.validity import describe_failures
-from servegate.records import Sample, Status, Verdict
+from servegate.records import Status, Verdict
 
 # Verdicts of the stored baseline that must be confirmed side by side: a machine that is slower or faster today than
 # when the figures were stored makes them as well, and the baseline has no figures of a new cell.
@@ -64,14 +62,6 @@ def tell_slowing(result: CellResult) -> CellResult:
 def inform(verdict: Verdict, *, is_wrong: bool) -> Verdict:
     """The verdict of a group that only informs: nothing but a wrong answer is judged."""
     return verdict if is_wrong else replace(verdict, status=Status.INFORMS)
-
-
-def judge_given_rate(samples: Sequence[Sample]) -> Verdict:
-    """The verdict of a cell whose load sets the rate, after a comparison: only the figures of its group are judged."""
-    wrong = describe_failures(samples)
-    if wrong is not None:
-        return Verdict(Status.INVALID, wrong)
-    return Verdict(Status.INFORMS, "the load sets its rate; a test of its own judges how late its requests are")
 
 
 def leave_unjudged(verdict: Verdict) -> Verdict:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from servegate.errors import NothingToCompareError
-from servegate.judging.comparison import ComparisonJudge
+from servegate.judging.comparison import OUT_OF_TIME, ComparisonJudge
 from servegate.judging.figures.policy import FigurePolicy
+from servegate.judging.given_rate import CellAtGivenRate
 from servegate.judging.policy import Policy
 from servegate.measure.fresh_pairs import FreshPairs
 from servegate.measure.side_by_side import Compared, SideBySide
@@ -59,7 +60,7 @@ def put_beside(
             for is_given in (False, True)
         )
         unmeasured = ComparisonJudge(policies[0], judged).compared_cells()
-        return Compared(unmeasured, (), {}, at_given_rate=dict.fromkeys(given, ()))
+        return Compared(unmeasured, (), {}, at_given_rate=dict.fromkeys(given, CellAtGivenRate(OUT_OF_TIME, ())))
     project = settings.project
     _check_comparable(settings, commit)
     with open_arms(settings.root, commit, project.recipe, carried=project.carried, progress=progress) as arms:

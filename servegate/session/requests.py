@@ -1,4 +1,4 @@
-"""The requests that a run sends to each group over HTTP, for the run's document."""
+"""List the requests that a run sends for each HTTP group: the field `requests` of results.json."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,7 +8,7 @@ from servegate.measure.targets import MeasurementTarget
 
 
 def list_requests(targets: Iterable[MeasurementTarget]) -> dict[str, list[dict[str, object]]]:
-    """The requests of each group, with their kind and weight where there are several."""
+    """List each group's requests with their weights; `kind` is None in a group whose cells aren't kinds."""
     return {
         target.name: [
             {

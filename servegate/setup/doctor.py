@@ -67,7 +67,8 @@ def run_doctor(paths: Sequence[str], tell: Callable[[str], None]) -> None:
 def _ask_services(collected: Collected, tell: Callable[[str], None]) -> None:
     """Start each service once, send it each of its requests, and check the answers."""
     root = collected.settings.root
-    served = [target for target, _ in collected.targets if isinstance(target, HttpTarget | OpenLoopTarget)]
+    targets = [target for target, _ in (*collected.targets, *collected.at_given_rate)]
+    served = [target for target in targets if isinstance(target, HttpTarget | OpenLoopTarget)]
     services = []
     for target in served:
         if target.service not in services:

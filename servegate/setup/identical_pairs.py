@@ -9,7 +9,7 @@ from servegate.judging.figures.kinds import TAIL
 from servegate.judging.pairs import PairFigure
 from servegate.measure.fresh_pairs import FreshPairs, PairPlan
 from servegate.measure.side_by_side import join_plans, plan_group, share_processes
-from servegate.records import Cell
+from servegate.records import Cell, Sample
 from servegate.setup.collected import Collected
 from servegate.setup.resolution import GroupPairs
 from servegate.storage.arms import open_twins
@@ -62,7 +62,7 @@ def measure_identical(
                     measured = pairs.measure(target, join_plans(filter(None, plans)))
                 except ServegateError as error:
                     raise advise_to_carry(error) from None
-                _require_right(measured.figures)
+                _require_right(measured.samples)
                 overhead_s += time.monotonic() - pair_start_s
                 overhead_s -= sum(part.seconds for part in measured.figures.values())
                 for name in figures.keys() & groups.keys():
@@ -71,8 +71,8 @@ def measure_identical(
     return [GroupPairs(cells, figures[target.name], share_s) for target, cells in collected.targets]
 
 
-def _require_right(figures: Mapping[Cell, PairFigure]) -> None:
-    for cell, figure in figures.items():
-        wrong = [*figure.head.failures, *figure.base.failures]
+def _require_right(samples: Mapping[Cell, tuple[Sample, Sample]]) -> None:
+    for cell, pair in samples.items():
+        wrong = [failure for sample in pair for failure in sample.failures]
         if wrong:
             raise SetupError(f"under the load of {cell} an answer was wrong: {wrong[0]}")

@@ -1,4 +1,4 @@
-"""Why there is no model."""
+"""Errors of a model that can't be loaded, or can't run as the settings ask."""
 
 
 class ModelError(Exception):

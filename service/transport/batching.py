@@ -58,7 +58,7 @@ class FairShareLoop(LitLoop):  # type: ignore[misc]  # litserve ships no types
         Raises
         ------
         SystemExit
-            When this worker shall end.
+            When this worker was told to stop, and no HTTP process has a request for it.
         """
         slots = self.next_batch(lit_api)
         if not slots:
@@ -72,12 +72,14 @@ class FairShareLoop(LitLoop):  # type: ignore[misc]  # litserve ships no types
             transport.fail(slots)
 
     def next_batch(self, lit_api: LitAPI) -> list[int]:
-        """Wait for a request, then for others to join it, and return their slots; none if no request came for a while.
+        """Collect a batch and return its slots; where no request is queued, sleep until one comes, and return none.
+
+        The sleep has a limit. LitServe calls this again and again.
 
         Raises
         ------
         SystemExit
-            When this worker shall end.
+            When this worker was told to stop, and no HTTP process has a request for it.
         """
         worker = self.worker_id or 0
         self._table.collect(worker)

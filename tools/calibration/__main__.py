@@ -30,7 +30,7 @@ from tools.calibration.certificate.page import write_page
 from tools.calibration.gate_settings import ask_gate
 from tools.calibration.live import RUNS, record_run, usable_runs
 from tools.calibration.pairs import PAIRS, append_pair, usable_pairs
-from tools.calibration.record import KINDS, is_current, record_pair
+from tools.calibration.record import KINDS, is_current, record_pair, seconds_of_turns
 from tools.calibration.simulation.conditions import CELLS, GROUPS, certify_conditions
 
 _ROOT = Path(__file__).parents[2]
@@ -97,7 +97,7 @@ def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
             append_attribution(folder / ATTRIBUTIONS, attribution)
             _say(f"{attribution.stage} is slower; named: {attribution.said(judging.margin)}")
         else:
-            append_pair(folder / PAIRS, record_pair(_ROOT, tree, kind, loaded, judging.schedule, _say))
+            append_pair(folder / PAIRS, record_pair(_ROOT, tree, kind, loaded, judging, _say))
             _say(f"{kind}: pair {recorded[kind] + 1} took {time.monotonic() - start_s:.0f} s")
         longest_s = max(longest_s, time.monotonic() - start_s)
 
@@ -110,7 +110,7 @@ def _certify_conditions(records: Path) -> None:
 
 
 def _certify(folder: Path) -> None:
-    settings, cells, _ = ask_gate(_ROOT)
+    settings, cells, at_given_rate = ask_gate(_ROOT)
     judging = settings.judging
     pairs = [
         pair for pair in usable_pairs(folder / PAIRS, judging.schedule, cells) if is_current(pair.kind, pair.digest)
@@ -121,6 +121,7 @@ def _certify(folder: Path) -> None:
         return
     attributions = read_attributions(folder / ATTRIBUTIONS)
     policy = judging.policy(groups=len({cell.group for cell in cells}), cells=len(cells))
+    turns_s = seconds_of_turns([*cells, *at_given_rate], judging)
     certificate = {
         "machine_class": folder.name,
         "commit": identify(_ROOT, settings.project.service, settings.project.lock).commit,
@@ -128,7 +129,7 @@ def _certify(folder: Path) -> None:
         "both sides of a pair are of one tree but for the injected slowdown",
         "service_trees": dict(Counter([*(pair.service_tree for pair in pairs), *(run.service_tree for run in runs)])),
         "budget_minutes": judging.budget_s / 60,
-        **certify(pairs, runs, cells, policy, judging.figure_policy, judging.schedule),
+        **certify(pairs, runs, cells, policy, judging.figure_policy, judging.schedule, turns_s),
         "attribution": certify_attributions(attributions, judging.margin) if attributions else None,
     }
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")

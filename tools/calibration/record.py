@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perf_tests.targets import API, LATENCY, MODEL, PHOTO
-from servegate.judging.figures.kinds import GroupFigure
+from servegate.judging.figures.kinds import LATENESS, TAIL, GroupFigure
+from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.values import read_value
-from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
+from servegate.measure.bursts import SHORTEST_OPEN_TURN_S
+from servegate.measure.fresh_pairs import FreshPairs, MeasuredPair, PairPlan
 from servegate.measure.side_by_side import share_processes
 from servegate.measure.targets import MeasurementTarget
-from servegate.records import Cell, Checkout, ProcessRecord, Sample
+from servegate.options.settings import JudgingSettings
+from servegate.records import Cell, Checkout
 from servegate.storage.arms import open_arms
 from servegate.storage.environments import EnvironmentRecipe
 from tools.calibration.injections.faults import FAULTS
@@ -26,6 +29,8 @@ KINDS: dict[str, Injection | None] = {
     "decode+25%": Slowdown("decode", 0.25),
     **FAULTS,
 }
+# Of both arms together, for each cell that takes turns.
+_TURNS = 4
 TARGETS: dict[str, MeasurementTarget] = {target.name: target for target in (MODEL, API, PHOTO, LATENCY)}
 
 
@@ -49,7 +54,7 @@ def record_pair(
     service_tree: str,
     kind: str,
     cells: Sequence[Cell],
-    schedule: Schedule,
+    judging: JudgingSettings,
     progress: Callable[[str], None],
 ) -> PairRecord:
     """Start a base and a head in folders of their own and compare them once on every cell that the injected may reach.
@@ -60,7 +65,7 @@ def record_pair(
         When one doesn't start, or measuring fails.
     """
     began = datetime.now(UTC).isoformat(timespec="seconds")
-    injected = KINDS[kind]
+    injected, schedule = KINDS[kind], judging.schedule
     if injected is not None:
         cells = [cell for cell in cells if cell.group in injected.groups]
     by_group = [
@@ -74,21 +79,38 @@ def record_pair(
         for target, groups in share_processes(by_group):
             loaded = [cell for of_group in groups.values() for cell in of_group]
             in_bursts = [cell for cell in loaded if not TARGETS[cell.group].rate_is_given]
-            measured = fresh_pairs.measure(target, PairPlan(in_bursts, loaded))
+            in_turns = [*seconds_of_turns(loaded, judging)]
+            measured = fresh_pairs.measure(target, PairPlan(in_bursts, in_turns))
             pairs |= {str(cell): CellPair.from_json(figure.to_json()) for cell, figure in measured.figures.items()}
             for group, of_group in groups.items():
-                figures |= _read_figures(group, [measured.samples[cell] for cell in of_group], measured.processes)
+                figures |= _read_figures(group, of_group, measured, judging.figure_policy)
     digest = "" if injected is None else injected.digest
     return PairRecord(kind, service_tree, began, schedule.burst_s, schedule.blocks, pairs, figures, digest)
 
 
+def seconds_of_turns(cells: Sequence[Cell], judging: JudgingSettings) -> dict[Cell, float]:
+    """Seconds of turns in a pair, by the cells that a run of the gate loads in turns."""
+    turn_s, policy = judging.schedule.turn_s, judging.figure_policy
+    seconds = {
+        LATENESS: _TURNS * max(turn_s, SHORTEST_OPEN_TURN_S),
+        TAIL: _TURNS * turn_s,
+    }
+    return {
+        cell: seconds[kind]
+        for cell in cells
+        for kind in seconds
+        if kind in TARGETS[cell.group].figures and policy.cells_of(kind, [cell])
+    }
+
+
 def _read_figures(
-    group: str, samples: Sequence[tuple[Sample, Sample]], processes: tuple[ProcessRecord, ProcessRecord]
+    group: str, cells: Sequence[Cell], measured: MeasuredPair, policy: FigurePolicy
 ) -> dict[str, tuple[float, float]]:
     values = {}
     for kind in TARGETS[group].figures:
+        samples = [measured.samples[cell] for cell in policy.cells_of(kind, cells)]
         base, head = (
-            read_value(kind, process, [pair[arm] for pair in samples]) for arm, process in enumerate(processes)
+            read_value(kind, process, [pair[arm] for pair in samples]) for arm, process in enumerate(measured.processes)
         )
         if base is not None and head is not None:
             values[str(GroupFigure(group, kind))] = base, head

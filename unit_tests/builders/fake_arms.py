@@ -8,7 +8,7 @@ from pathlib import Path
 from servegate.errors import ProcessError
 from servegate.judging.figures.kinds import FigureKind
 from servegate.load.engines import LoadEngine
-from servegate.measure.targets import Launchable, PausableTarget
+from servegate.measure.targets import Launchable, MeasuredRate, PausableTarget
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, StageTime
 from unit_tests.builders.runs.samples import make_sample
 
@@ -35,6 +35,7 @@ class FakeArms:
     takes_turns: bool = True
     rate_is_given: bool = False
     rate_per_s: float | None = None
+    wrong_at_capacity: str | None = None
     shortest_turn_s: float = 0.0
     slowest_ms: Mapping[str, float] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
@@ -100,10 +101,12 @@ class _Paused:
     def adapt_to(self, other: PausableTarget) -> "_Paused":
         return self
 
-    def measure_rate_per_s(self, cell: Cell) -> float | None:
-        if self.arms.rate_per_s is not None:
-            self.arms.log.append((self.name, "capacity"))
-        return self.arms.rate_per_s
+    def measure_rate(self, cell: Cell) -> MeasuredRate | None:
+        if self.arms.rate_per_s is None:
+            return None
+        self.arms.log.append((self.name, "capacity"))
+        rate_per_s = self.arms.rate_per_s / (1.0 if self.name == "base" else 2.0)
+        return MeasuredRate(rate_per_s, ("wrong",) if self.name == self.arms.wrong_at_capacity else ())
 
     def start_load(self, cell: Cell, rate_per_s: float | None = None) -> "_Load":
         assert cell == CELL

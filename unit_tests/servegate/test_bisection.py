@@ -23,6 +23,8 @@ def document(groups: list[str], cells: list[str], figures: dict[str, str] | None
     ("groups", "cells", "status"),
     [
         (["PASS"], ["PASS", "IMPROVED"], NOT_SLOWER),
+        (["PASS"], ["PASS", "informs"], NOT_SLOWER),
+        ([], ["informs"], UNKNOWN),
         (["REGRESSED"], ["REGRESSED"], SLOWER),
         (["PASS"], ["PASS", "REGRESSED"], SLOWER),
         (["INCONCLUSIVE"], ["REGRESSED", "INCONCLUSIVE"], SLOWER),

@@ -215,7 +215,7 @@ def certificate() -> dict[str, Any]:
     ]
     run = RunRecord("same", "tree", "", 7.5, 0, dict.fromkeys(CELLS, "PASS"), "Nothing <changed>.")
     policies = POLICY, FigurePolicy()
-    return certify(recorded, [run] * 12, JUDGED_CELLS, *policies, SCHEDULE, runs_simulated=100, bootstraps=3)
+    return certify(recorded, [run] * 12, JUDGED_CELLS, *policies, SCHEDULE, {}, runs_simulated=100, bootstraps=3)
 
 
 def test_the_certificate_has_false_alarms_power_and_minutes(certificate: dict[str, Any]) -> None:
@@ -273,7 +273,7 @@ def test_a_bias_is_that_of_the_groups_own_cells() -> None:
 
 def test_a_bootstrap_says_how_much_depends_on_the_pairs_that_were_recorded() -> None:
     certificate = certify(
-        make_pairs(5), [], JUDGED_CELLS, POLICY, FigurePolicy(), SCHEDULE, runs_simulated=200, bootstraps=8
+        make_pairs(5), [], JUDGED_CELLS, POLICY, FigurePolicy(), SCHEDULE, {}, runs_simulated=200, bootstraps=8
     )
     low, high = certificate["simulated"]["identical_code"]["bootstrap"]["median minutes"]
     assert low < high

@@ -153,7 +153,7 @@ class TestRecordedNoise:
     """What runs are drawn from."""
 
     def test_drawn_pairs_have_the_recorded_spread(self) -> None:
-        noise = RecordedNoise.from_pairs(make_pairs(30), JUDGED_CELLS, SCHEDULE)
+        noise = RecordedNoise.from_pairs(make_pairs(30), JUDGED_CELLS, SCHEDULE, {})
         log_ratios, variances = noise.draw(np.random.default_rng(0), 400, 50)
         wanted = np.sqrt(np.mean(np.square(noise.log_ratios), axis=(0, 1)))
         assert log_ratios.std(axis=(0, 1)) == pytest.approx(wanted, rel=0.05)
@@ -162,7 +162,7 @@ class TestRecordedNoise:
 
     def test_a_recorded_pair_is_the_plain_mean_of_its_blocks_with_their_variance(self) -> None:
         recorded = make_pairs(5)
-        noise = RecordedNoise.from_pairs(recorded, JUDGED_CELLS, SCHEDULE)
+        noise = RecordedNoise.from_pairs(recorded, JUDGED_CELLS, SCHEDULE, {})
         blocks = np.array([[pair.cells[str(cell)].blocks for cell in JUDGED_CELLS] for pair in recorded])
         assert noise.log_ratios == pytest.approx(blocks.mean(-1)[:, None])
         assert noise.variances == pytest.approx(blocks.var(-1, ddof=1)[:, None] / 6)
@@ -174,7 +174,7 @@ class TestRecordedNoise:
         recorded = replace(
             recorded, cells={name: replace(cell, blocks=blocks) for name, cell in recorded.cells.items()}
         )
-        noise = RecordedNoise.from_pairs([recorded], JUDGED_CELLS, replace(SCHEDULE, blocks=4))
+        noise = RecordedNoise.from_pairs([recorded], JUDGED_CELLS, replace(SCHEDULE, blocks=4), {})
         seen, counts = np.unique(noise.log_ratios.round(9), return_counts=True)
         assert seen == pytest.approx([0.0, 0.15])
         assert counts[1] / counts.sum() == pytest.approx(4 / 6)
@@ -189,17 +189,18 @@ class TestRecordedNoise:
             name: replace(cell, base_per_s=(10.0,) * 12, head_per_s=(10.0,) * 12, seconds=60.0)
             for name, cell in recorded.cells.items()
         }
-        noise = RecordedNoise.from_pairs([replace(recorded, cells=slow)], JUDGED_CELLS, replace(SCHEDULE, blocks=4))
+        noise = RecordedNoise.from_pairs([replace(recorded, cells=slow)], JUDGED_CELLS, replace(SCHEDULE, blocks=4), {})
         assert noise.times.cell_s == pytest.approx([60 - 8 * 0.8, 60 - 8 * 0.3, 60 - 8 * 0.3])
 
     def test_turns_count_up_to_the_first_look_and_are_no_part_of_a_cells_time(self) -> None:
-        """Older records lack them; the two API cells take them."""
+        """Older records lack them; the two API cells take them, and a cell whose load sets the rate."""
         (recorded,) = make_pairs(1)
         taken = replace(recorded, figures={"api tail": (1.5, 1.6)})
-        for pair, turns_s in ((recorded, 0.0), (taken, 4 * 0.75)):
-            noise = RecordedNoise.from_pairs([pair], JUDGED_CELLS, replace(SCHEDULE, turn_s=0.75))
-            assert noise.times.cell_s == pytest.approx([CELL_S, CELL_S - turns_s, CELL_S - turns_s])
-            assert noise.times.turns_s == 2 * 4 * 0.75
+        turns_s = {API_8: 3.0, API_64: 4.0, Cell("latency", "load", 70): 8.0}
+        for pair, (at_8_s, at_64_s) in ((recorded, (0.0, 0.0)), (taken, (3.0, 4.0))):
+            noise = RecordedNoise.from_pairs([pair], JUDGED_CELLS, SCHEDULE, turns_s)
+            assert noise.times.cell_s == pytest.approx([CELL_S, CELL_S - at_8_s, CELL_S - at_64_s])
+            assert noise.times.turns_s == 15.0
         without, with_turns = (
             simulate_runs(POLICY, replace(noise, times=replace(noise.times, turns_s=turns_s)), {}, 1, generator)
             for turns_s, generator in ((0.0, np.random.default_rng(0)), (6.0, np.random.default_rng(0)))
@@ -214,7 +215,7 @@ class TestRecordedNoise:
         assert np.asarray(np.corrcoef(log_ratios.reshape(-1, 3).T))[0, 1] == pytest.approx(1.0)
 
     def test_a_bootstrap_draws_whole_pairs(self) -> None:
-        noise = RecordedNoise.from_pairs(make_pairs(20), JUDGED_CELLS, SCHEDULE)
+        noise = RecordedNoise.from_pairs(make_pairs(20), JUDGED_CELLS, SCHEDULE, {})
         resampled = noise.resampled(np.random.default_rng(0))
         pairs = {tuple(pair[0]) for pair in noise.log_ratios}
         drawn = [tuple(pair[0]) for pair in resampled.log_ratios]
@@ -222,7 +223,7 @@ class TestRecordedNoise:
         assert len(drawn) == 20
 
     def test_cells_are_those_that_are_judged(self) -> None:
-        noise = RecordedNoise.from_pairs(keep_api_cells(make_pairs(3)), (API_8, API_64), SCHEDULE)
+        noise = RecordedNoise.from_pairs(keep_api_cells(make_pairs(3)), (API_8, API_64), SCHEDULE, {})
         assert noise.log_ratios.shape == (3, 1, 2)
         assert noise.times == PairTimes({"api": 20.0}, [CELL_S, CELL_S])
 

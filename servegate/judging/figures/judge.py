@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 
 from servegate.judging.estimators import paired_mean
-from servegate.judging.figures.kinds import COST, FigureKind, GroupFigure
+from servegate.judging.figures.kinds import FigureKind, GroupFigure
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.rank_test import p_higher
 from servegate.judging.figures.result import FigureResult
@@ -145,9 +145,9 @@ class FigureJudge:
         """Whether a figure lies beyond its margin and has a further look."""
         return any(map(self._is_suspected, self._series.values()))
 
-    def leave_to_throughput(self, group: str) -> None:
-        """Stop judging the cost of a slower group: its throughput already tells it."""
-        series = self._series.get((group, COST))
+    def leave_to_throughput(self, group: str, kind: FigureKind) -> None:
+        """Stop judging a figure that a slower service changes anyway: throughput already tells it."""
+        series = self._series.get((group, kind))
         if series is not None and series.status is None:
             series.is_left = True
 
@@ -167,7 +167,7 @@ class FigureJudge:
             return FigureResult(figure, Verdict(Status.NOT_JUDGED, reason), series.margin)
         change, excluded = _estimate(series)
         if series.is_left:
-            status, reason = Status.NOT_JUDGED, "the group's throughput tells it"
+            status, reason = Status.NOT_JUDGED, "throughput tells it"
         else:
             status = series.status or (Status.INCONCLUSIVE if change.estimate >= series.margin else Status.PASS)
             reason = self._explain(series, status, change, excluded)

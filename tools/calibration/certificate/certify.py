@@ -1,6 +1,6 @@
 """The certificate: what the recorded pairs and live runs say of the gate on one class of machine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -36,6 +36,7 @@ def certify(
     policy: Policy,
     figure_policy: FigurePolicy,
     schedule: Schedule,
+    turns_s: Mapping[Cell, float],
     *,
     runs_simulated: int = 10_000,
     bootstraps: int = 40,
@@ -48,6 +49,8 @@ def certify(
         The records of one class of machine.
     cells:
         The cells that the gate judges; those that no pair of identical code has are left out.
+    turns_s:
+        As in `RecordedNoise.from_pairs`.
     runs_simulated:
         For each figure; a tenth of it for each resampled record of the bootstrap's.
     """
@@ -55,7 +58,7 @@ def certify(
     for pair in pairs:
         by_kind.setdefault(pair.kind, []).append(pair)
     cells = [cell for cell in cells if str(cell) in common_cells(by_kind["same"])]
-    noise = RecordedNoise.from_pairs(by_kind["same"], cells, schedule)
+    noise = RecordedNoise.from_pairs(by_kind["same"], cells, schedule, turns_s)
     rng = np.random.default_rng(1)
     return {
         "recorded_pairs": {kind: len(records) for kind, records in by_kind.items()},

@@ -35,7 +35,8 @@ def certify_figures(
     usable = {kind: pairs for kind, pairs in usable.items() if len(pairs) >= _LEAST_PAIRS}
     if "same" not in usable:
         return None
-    identical = simulate_figures(policy, usable["same"], runs, rng, is_identical=True)
+    judged = usable["same"][0].figures.keys()
+    identical = simulate_figures(policy, usable["same"], runs, rng, judged=judged, is_identical=True)
     return {
         "runs": runs,
         "looks": list(policy.looks),
@@ -47,7 +48,9 @@ def certify_figures(
             "figures": {name: _describe(usable["same"], name, identical) for name in usable["same"][0].figures},
         },
         "faults": {
-            kind: _describe_fault(kind, pairs, simulate_figures(policy, pairs, runs, rng, is_identical=False))
+            kind: _describe_fault(
+                kind, pairs, simulate_figures(policy, pairs, runs, rng, judged=judged, is_identical=False)
+            )
             for kind, pairs in usable.items()
             if kind in FAULTS
         },

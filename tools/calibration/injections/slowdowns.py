@@ -26,10 +26,10 @@ _STAGES = {
 STAGES = tuple(_STAGES)
 # Of cells, those in which the stage is at work.
 _GROUPS = {
-    "decode": ("api", "photo"),
-    "batch": ("api", "photo"),
-    "predict": ("model", "api", "photo"),
-    "encode": ("api", "photo"),
+    "decode": ("api", "photo", "latency"),
+    "batch": ("api", "photo", "latency"),
+    "predict": ("model", "api", "photo", "latency"),
+    "encode": ("api", "photo", "latency"),
 }
 
 # Hashing large pieces releases the interpreter's lock, as decoding and predicting do.

@@ -3,7 +3,7 @@
 Throughput is taken to be decided at the first look, so that a run goes on for a figure alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,13 @@ class FigureOutcomes:
 
 
 def simulate_figures(
-    policy: FigurePolicy, pairs: Sequence[PairRecord], runs: int, rng: np.random.Generator, *, is_identical: bool
+    policy: FigurePolicy,
+    pairs: Sequence[PairRecord],
+    runs: int,
+    rng: np.random.Generator,
+    *,
+    judged: Collection[str],
+    is_identical: bool,
 ) -> FigureOutcomes:
     """Draw the pairs of many runs from recorded ones, with replacement.
 
@@ -50,13 +56,18 @@ def simulate_figures(
     ----------
     pairs:
         Recorded ones of one kind, each with the same figures.
+    judged:
+        The names of all figures that a run judges, which share the error level; the pairs may lack some of them.
     is_identical:
         Whether base and head ran the same code: which is which is then drawn, too.
     """
-    figures = [parse_figure(name) for name in pairs[0].figures]
+    figures, groups = (
+        [parse_figure(name) for name in pairs[0].figures],
+        _by_group([parse_figure(name) for name in judged]),
+    )
     statuses, lengths = [], []
     for _ in range(runs):
-        judge = FigureJudge(policy, _by_group(figures))
+        judge = FigureJudge(policy, groups)
         drawn = rng.integers(len(pairs), size=policy.looks[-1])
         swapped = rng.integers(2, size=policy.looks[-1]) * is_identical
         for number, (place, is_swapped) in enumerate(zip(drawn, swapped, strict=True), start=1):

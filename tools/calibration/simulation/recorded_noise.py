@@ -1,6 +1,6 @@
 """Draw new pairs of identical code from recorded ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import comb
@@ -15,7 +15,6 @@ from tools.calibration.pairs import PairRecord
 from tools.calibration.record import TARGETS
 from tools.calibration.simulation.simulate import PairTimes
 
-_TURNS = 4
 _BURSTS_OF_A_BLOCK = 4
 # A drawn pair is a recorded pair plus _BLUR times a random mixture of _OTHERS recorded pairs; the sum is scaled to have
 # the recorded spread. Resampling alone would repeat the same few figures within a run, and a t test would take the
@@ -41,16 +40,23 @@ class RecordedNoise:
     times: PairTimes
 
     @classmethod
-    def from_pairs(cls, pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Schedule) -> "RecordedNoise":
+    def from_pairs(
+        cls, pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Schedule, turns_s: Mapping[Cell, float]
+    ) -> "RecordedNoise":
         """Choose the blocks of recorded pairs, each of which has as many blocks as the schedule or more.
 
         A cell's seconds don't include the bursts of the blocks that are left out.
+
+        Parameters
+        ----------
+        turns_s:
+            Seconds of turns in a pair, by the cells that take them in a run, also by those whose load sets the rate.
         """
         blocks = [[pair.cells[str(cell)].blocks for cell in cells] for pair in pairs]
         choices = max(comb(len(part), schedule.blocks) for pair in blocks for part in pair)
         moments = np.array([[_choose_blocks(part, schedule.blocks, choices) for part in pair] for pair in blocks])
         log_ratios, variances = np.moveaxis(moments, (0, 1, 2, 3), (1, 3, 0, 2))
-        return cls(tuple(cells), log_ratios, variances, _pair_times(pairs, cells, schedule))
+        return cls(tuple(cells), log_ratios, variances, _pair_times(pairs, cells, schedule, turns_s))
 
     def resampled(self, rng: np.random.Generator) -> "RecordedNoise":
         """Draw whole pairs with replacement, for the intervals of a bootstrap."""
@@ -86,24 +92,26 @@ def _choose_blocks(blocks: Sequence[float], count: int, choices: int) -> tuple[F
     return chosen.mean(axis=1)[places], chosen.var(axis=1, ddof=1)[places] / chosen.shape[1]
 
 
-def _pair_times(pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Schedule) -> PairTimes:
+def _pair_times(
+    pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Schedule, turns_s: Mapping[Cell, float]
+) -> PairTimes:
+    seconds = [[_cell_seconds(pair, cell, schedule, turns_s.get(cell, 0.0)) for pair in pairs] for cell in cells]
     return PairTimes(
         start_s={
             cell.group: float(np.median([pair.cells[str(cell)].start_seconds for pair in pairs])) for cell in cells
         },
-        cell_s=[float(np.median([_cell_seconds(pair, cell, schedule) for pair in pairs])) for cell in cells],
-        turns_s=_TURNS * schedule.turn_s * sum(not isinstance(TARGETS[cell.group], WorkerTarget) for cell in cells),
+        cell_s=[float(np.median(of_cell)) for of_cell in seconds],
+        turns_s=float(sum(turns_s.values())),
     )
 
 
-def _cell_seconds(pair: PairRecord, cell: Cell, schedule: Schedule) -> float:
+def _cell_seconds(pair: PairRecord, cell: Cell, schedule: Schedule, turns_s: float) -> float:
     """Compute the seconds of a cell, without its turns and without the bursts that are left out.
 
-    Older records have no turns. A worker takes no turns, and its burst lasts for at least one batch.
+    Records from before there were figures have no turns. A worker's burst lasts for at least one batch.
     """
-    recorded, burst_s, turns_s = pair.cells[str(cell)], pair.burst_s, 0.0
+    recorded, burst_s = pair.cells[str(cell)], pair.burst_s
     if isinstance(TARGETS[cell.group], WorkerTarget):
         burst_s = max(burst_s, int(cell.value) / float(np.median((recorded.base_per_s, recorded.head_per_s))))
-    elif pair.figures:
-        turns_s = _TURNS * schedule.turn_s
-    return recorded.seconds - (pair.blocks - schedule.blocks) * _BURSTS_OF_A_BLOCK * burst_s - turns_s
+    left_out_s = (pair.blocks - schedule.blocks) * _BURSTS_OF_A_BLOCK * burst_s
+    return recorded.seconds - left_out_s - (turns_s if pair.figures else 0.0)

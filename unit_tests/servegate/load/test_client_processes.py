@@ -119,7 +119,7 @@ def test_each_process_has_a_fixed_order_of_its_own(server: ServerProcess) -> Non
     requests = WeightedSet([(1, echo), (1, other)])
     run_clients(LoadJob(server.url, requests, 2, warmup_s=0.0, measure_s=0.5), processes=2)
     sent = sorted("".join(bodies) for bodies in ask(server).sent)
-    orders = ["".join(part.body.decode() for part in itertools.islice(requests.order(i), 200)) for i in range(2)]
+    orders = ["".join(part.body.decode() for part in itertools.islice(requests.order(f"{i}"), 200)) for i in range(2)]
     assert min(map(len, sent)) >= 3
     assert orders[0][:3] != orders[1][:3]
     assert all(order.startswith(one) for order, one in zip(sorted(orders), sent, strict=True))

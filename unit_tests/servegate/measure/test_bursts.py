@@ -140,15 +140,30 @@ class TestOpenLoop:
         self, right: PausableServer
     ) -> None:
         """32 connections to a server that takes 0.15 s for each are at most 213 a second."""
-        rate_per_s = right.measure_rate_per_s(self.CELL)
+        rate = right.measure_rate(self.CELL)
         must_stand_still(right)
-        assert rate_per_s is not None
-        assert 0.3 < rate_per_s / (0.25 * 32 / DELAY_S) < 1.05
-        assert right.measure_rate_per_s(CELL) is None
+        assert rate is not None
+        assert rate.failures == ()
+        assert 0.3 < rate.per_s / (0.25 * 32 / DELAY_S) < 1.05
+        assert right.measure_rate(CELL) is None
 
-    def test_wrong_answers_give_no_rate(self) -> None:
+    def test_wrong_answers_are_told_with_the_rate(self) -> None:
         with contender("sometimes-wrong") as opened:
-            assert opened.measure_rate_per_s(self.CELL) is None
+            rate = opened.measure_rate(self.CELL)
+        assert rate is not None
+        assert rate.failures[0] == "answer.predictions[0].label is 'Dog', expected 'Cat'"
+
+    def test_a_slow_rate_has_longer_turns(self, right: PausableServer) -> None:
+        """So that a turn has twenty requests on average."""
+        for rate_per_s, turn_s in ((1000.0, 2.0), (2.0, 10.0)):
+            load = right.start_load(self.CELL, rate_per_s)
+            assert load.shortest_turn_s == turn_s
+            load.finish()
+
+    def test_nothing_is_sent_while_the_server_stands_still(self, right: PausableServer) -> None:
+        load = right.start_load(self.CELL, rate_per_s=40.0)
+        time.sleep(1.0)
+        assert load.finish().sample.answers < 0.8 * 40
 
     def test_each_turn_has_requests_at_the_rate_and_each_latency_its_true_length(self) -> None:
         """40 a second for twice 2 s are 160, +- 13; the server stands still between the turns."""

@@ -152,13 +152,23 @@ def test_the_arms_take_turns_after_their_bursts() -> None:
 
 
 def test_both_arms_are_loaded_at_the_rate_of_the_base_which_is_measured_once() -> None:
+    """The head does the same work meanwhile; here it would answer half as much."""
     arms = FakeArms({"base": 100.0, "head": 100.0}, rate_per_s=70.0, shortest_turn_s=3.0)
     pairs = fresh_pairs()
     for _ in range(2):
         pairs.measure(arms, PairPlan((), [CELL]))
-    assert [name for name, what in arms.log if what == "capacity"] == ["base"]
+    assert sorted(name for name, what in arms.log if what == "capacity") == ["base", "head"]
     assert arms.loaded_per_s == [("base", 70.0), ("head", 70.0)] * 2
     assert arms.turn_s == {3.0}
+
+
+@pytest.mark.parametrize("arm", ["base", "head"])
+def test_a_wrong_answer_at_capacity_is_the_cells_and_nothing_is_loaded(arm: str) -> None:
+    arms = FakeArms({}, rate_per_s=70.0, wrong_at_capacity=arm)
+    pairs = fresh_pairs()
+    samples = pairs.measure(arms, PairPlan((), [CELL])).samples[CELL]
+    assert [sample.failures for sample in samples] == [("wrong",) if name == arm else () for name in ("base", "head")]
+    assert (arms.loaded_per_s, pairs.rates_per_s) == ([], {})
 
 
 def test_without_a_rate_each_answer_is_waited_for() -> None:

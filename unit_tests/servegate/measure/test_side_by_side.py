@@ -9,6 +9,7 @@ import pytest
 
 from servegate.errors import ProcessError, ReferenceCheckoutError, ServegateError
 from servegate.judging.arms import ArmReport, PairReport
+from servegate.judging.figures.judge import FigureJudge
 from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.pairs import PairFigure
@@ -19,7 +20,7 @@ from servegate.measure.fresh_pairs import FreshPairs, MeasuredPair, PairPlan, Sc
 from servegate.measure.http_service import HttpService
 from servegate.measure.http_targets import HttpTarget, OpenLoopTarget, SharedServer
 from servegate.measure.side_by_side import SideBySide, plan_group, share_processes
-from servegate.measure.targets import Launchable
+from servegate.measure.targets import Comparable, Launchable
 from servegate.records import Cell, ProcessRecord, StageTime, Status
 from unit_tests.builders.fake_arms import BASE, CELL, HEAD, FakeArms
 from unit_tests.builders.runs.samples import make_sample
@@ -66,7 +67,8 @@ def measure_with(
         sample = make_sample(100.0)
         ratios = {cell: next(log_ratios[cell]) for cell in cells}
         figures = {
-            cell: PairFigure(ratio, (ratio - 1e-3, ratio + 1e-3), sample, sample, 0.0) for cell, ratio in ratios.items()
+            cell: PairFigure(ratios[cell], (ratios[cell] - 1e-3, ratios[cell] + 1e-3), sample, sample, 0.0)
+            for cell in plan.bursts
         }
         samples = dict.fromkeys(cells, (sample, sample))
         records = ProcessRecord(None, None), ProcessRecord(None, None)
@@ -167,9 +169,26 @@ def test_a_group_at_a_given_rate_is_measured_for_its_figures_alone() -> None:
     arms = FakeArms({"base": 100.0, "head": 100.0}, figures=[LATENESS], rate_is_given=True, rate_per_s=5.0)
     compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(3,)), FigurePolicy(), budget_s=60.0)
     assert (compared.cells, compared.groups, compared.errors) == ({}, (), {})
-    assert len(compared.at_given_rate[CELL]) == len(compared.reports) == FigurePolicy().first_pairs
+    assert compared.at_given_rate[CELL].verdict.status is Status.INFORMS
+    assert len(compared.at_given_rate[CELL].samples) == len(compared.reports) == FigurePolicy().first_pairs
     assert arms.bursts == ""
     assert [str(found.figure) for found in compared.figures] == ["model lateness"]
+
+
+def test_late_answers_of_a_slower_service_are_left_to_its_throughput(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the same rate a slower service is later: one cause is one finding."""
+    service, right = HttpService(["serve"]), Workload("/predict", b"", expected=None)
+    at_random = Cell("latency", "load", 70)
+    targets: list[tuple[Comparable, list[Cell]]] = [
+        (HttpTarget("api", service, right), [QUIET]),
+        (OpenLoopTarget("latency", service, right), [at_random]),
+    ]
+    measure_with(monkeypatch, {QUIET: itertools.repeat(-0.5), at_random: itertools.repeat(0.0)})
+    left: list[tuple[str, FigureKind]] = []
+    monkeypatch.setattr(FigureJudge, "leave_to_throughput", lambda _, *figure: left.append(figure))
+    compared = side_by_side().compare(targets, Policy(looks=(4, 8)), FigurePolicy(), budget_s=60.0)
+    assert compared.cells[QUIET].verdict.status is Status.REGRESSED
+    assert left == [("api", COST), ("api", LATENESS), ("latency", LATENESS)]
 
 
 def test_a_group_at_a_given_rate_that_fails_is_not_measured_again() -> None:

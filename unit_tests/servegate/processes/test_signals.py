@@ -60,6 +60,18 @@ def test_a_process_that_has_ended_gets_none() -> None:
     assert not send_to_main_thread(process.pid, signal.SIGTERM)
 
 
+@pytest.mark.parametrize("status", [b"Name:\tx\n", b"Name:\t\xc3\nSigBlk:\t0000000000004000\n"])
+def test_a_system_that_does_not_say_what_is_blocked_sends_to_the_process(
+    monkeypatch: pytest.MonkeyPatch, status: bytes
+) -> None:
+    """And a name that was cut within a character is no reason to fail."""
+    process = start(WAITING)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: status)
+    assert not send_to_main_thread(process.pid, signal.SIGTERM)
+    process.stop(grace_s=DEADLINE_S)
+    assert process.returncode == 7
+
+
 def test_without_the_call_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on macOS, where the C library doesn't have it."""
     process = start(WAITING)

@@ -101,8 +101,8 @@ class _Process:
     def adapt_to(self, other: PausableTarget) -> "_Process":
         return self
 
-    def measure_rate_per_s(self, cell: Cell) -> float | None:
-        return 5.0 if cell.group == "latency" else None
+    def measure_rate(self, cell: Cell) -> None:
+        """None: no load sets its rate."""
 
     def start_load(self, cell: Cell, rate_per_s: float | None = None) -> "_Load":
         assert self.arm is not None

@@ -168,7 +168,7 @@ def test_what_a_slower_group_costs_is_left_to_its_throughput() -> None:
     for _ in range(4):
         judge.add("api", (ProcessRecord(6.0, 1e9),) * 2, dict.fromkeys(CELLS, (make_sample(100.0), dear)))
     assert judge.open_kinds("api") == [COST]
-    judge.leave_to_throughput("api")
+    judge.leave_to_throughput("api", COST)
     assert not judge.is_any_open
     cost, start = judge.results()
     assert (cost.verdict.status, start.verdict.status) == (Status.NOT_JUDGED, Status.PASS)
