@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from servegate.judging.figures.judge import LEFT_TO_THROUGHPUT
 from servegate.records import Status
 
 # Exit statuses of `git bisect run`: good, bad, skip this commit; from 128 on it stops.
@@ -49,10 +50,12 @@ def judge(document: Mapping[str, Any], figure: str | None) -> int:
         As in `run_step`.
     """
     if figure is None:
-        judged = [*document["groups"], *document["cells"]]
+        judged = [*document["groups"], *(cell for cell in document["cells"] if not cell["rate_is_given"])]
     else:
         judged = [found for found in document["figures"] if found["name"] == figure]
     statuses = {found["status"] for found in judged} - {Status.INFORMS}
-    if Status.REGRESSED in statuses:
+    # Such a figure became worse with throughput.
+    is_left = any(found.get("reason") == LEFT_TO_THROUGHPUT for found in judged)
+    if Status.REGRESSED in statuses or is_left:
         return SLOWER
     return NOT_SLOWER if statuses and statuses <= _NOT_SLOWER else UNKNOWN

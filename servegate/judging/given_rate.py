@@ -1,7 +1,7 @@
 """The verdicts of cells whose load sets the rate: their throughput says nothing of the service, and only informs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from servegate.judging.comparison import OUT_OF_TIME
 from servegate.judging.validity import mean_rate_per_s, why_unjudged
@@ -28,15 +28,16 @@ class GivenRateJudge:
     Parameters
     ----------
     cells:
-        The cells whose load sets the rate.
+        The cells whose load sets the rate, and whether their lateness is judged; else they aren't measured.
     first_pairs:
         The pairs that their lateness needs.
     client_ceiling_cores:
         As in `Policy`.
     """
 
-    def __init__(self, cells: Iterable[Cell], first_pairs: int, client_ceiling_cores: float) -> None:
+    def __init__(self, cells: Mapping[Cell, bool], first_pairs: int, client_ceiling_cores: float) -> None:
         self._samples: dict[Cell, list[tuple[Sample, Sample]]] = {cell: [] for cell in cells}
+        self._left_out = {cell for cell, is_judged in cells.items() if not is_judged}
         self._unjudged: dict[Cell, Verdict] = {}
         self._first_pairs = first_pairs
         self._client_ceiling_cores = client_ceiling_cores
@@ -49,8 +50,16 @@ class GivenRateJudge:
             unjudged = (
                 Verdict(Status.INVALID, fallback) if fallback else why_unjudged(base, head, self._client_ceiling_cores)
             )
-            if unjudged is not None:
+            if unjudged is not None and cell not in self._unjudged:
                 self._unjudged[cell] = unjudged
+                self._close_others(cell, unjudged)
+
+    def _close_others(self, closed: Cell, verdict: Verdict) -> None:
+        """A figure is of all cells of its group, so none of them is measured any more."""
+        because = replace(verdict, reason=f"{closed} {verdict.status}: {verdict.reason}")
+        for cell in self._samples:
+            if cell.group == closed.group:
+                self._unjudged.setdefault(cell, because)
 
     def drop(self, group: str) -> None:
         """Measure a group no more that can't be measured."""
@@ -65,9 +74,8 @@ class GivenRateJudge:
     @property
     def is_first_due(self) -> bool:
         """Whether a cell still lacks one of the pairs that its lateness needs."""
-        return any(
-            cell not in self._unjudged and len(samples) < self._first_pairs for cell, samples in self._samples.items()
-        )
+        due = self._samples.keys() - self._left_out - self._unjudged.keys()
+        return any(len(self._samples[cell]) < self._first_pairs for cell in due)
 
     def results(self) -> dict[Cell, CellAtGivenRate]:
         """The outcome for each cell, in their order."""
@@ -78,6 +86,8 @@ class GivenRateJudge:
 
     def _judge(self, cell: Cell) -> Verdict:
         samples = self._samples[cell]
+        if cell in self._left_out:
+            return Verdict(Status.INFORMS, "its lateness is switched off, so a comparison does not measure it")
         if cell in self._unjudged:
             return self._unjudged[cell]
         if not samples:

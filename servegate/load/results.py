@@ -96,6 +96,8 @@ class LoadResult:
         CPU-seconds per second of each client process.
     stages:
         Mean time of each stage of these requests; empty if the service doesn't report any.
+    measured_s:
+        Seconds in which all client processes measured.
     """
 
     rounds_s: list[float]
@@ -104,6 +106,7 @@ class LoadResult:
     failures: list[str]
     client_cores: list[float]
     stages: Mapping[str, StageTime]
+    measured_s: float
 
     @classmethod
     def of_closed_loop(cls, record: ClientRecord, concurrency: int) -> Self:
@@ -128,6 +131,7 @@ class LoadResult:
             failures=record.failures,
             client_cores=[client.cpu_s / (client.ended_s - client.began_s) for client in record.clients],
             stages=mean_stages([parse_server_timing(item.server_timing) for item in completions]),
+            measured_s=record.measured_s[1] - record.measured_s[0],
         )
 
 

@@ -37,8 +37,9 @@ Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 _WINDOW_S = 0.5
 # A turn of random arrivals lasts at least so long: in a shorter one they hardly queue.
 SHORTEST_OPEN_TURN_S = 2.0
-# A turn has so many of them on average, at least.
+# A turn has so many of them on average, unless it would last for too long: meanwhile the other server stands still.
 _ARRIVALS = 20
+_LONGEST_OPEN_TURN_S = 30.0
 # Seconds of the closed loop that measures what a server can answer.
 _CAPACITY_S = 2.0
 
@@ -70,7 +71,8 @@ class PausableServer:
     def measure_rate(self, cell: Cell) -> MeasuredRate | None:
         """Measure the capacity by a closed loop, if the cell's rate is a share of it.
 
-        By Little's law: each connection has one request in flight, so their number is throughput times latency.
+        By Little's law: each connection has one request in flight, so their number is throughput times latency. Where a
+        slow service's first answers are still measured, it answered less than that, and what it answered counts.
         """
         load = self.load_of(cell)
         if load.percent_of_capacity is None:
@@ -79,11 +81,16 @@ class PausableServer:
         self.server.process.resume()
         self.clients.measure(job)
         result = self.clients.read_result(job)
+        self.server.process.check_healthy(f"while the capacity for {cell} was measured")
         self.server.process.pause()
-        if not result.latencies_ms:
-            return MeasuredRate(0.0, tuple(result.failures) or ("no answer came while the capacity was measured",))
-        capacity_per_s = load.connections / fmean(result.latencies_ms) * 1e3
-        return MeasuredRate(load.percent_of_capacity / 100 * capacity_per_s, tuple(result.failures))
+        right = len(result.latencies_ms)
+        if not right and not result.failures:
+            return MeasuredRate(0.0, 1, ("no answer came while the capacity was measured",))
+        answers, failures = right + len(result.failures), tuple(result.failures)
+        if not right:
+            return MeasuredRate(0.0, answers, failures)
+        capacity_per_s = min(load.connections / fmean(result.latencies_ms) * 1e3, right / result.measured_s)
+        return MeasuredRate(load.percent_of_capacity / 100 * capacity_per_s, answers, failures)
 
     def start_load(self, cell: Cell, rate_per_s: float | None = None) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""
@@ -144,7 +151,7 @@ class ApiBurstLoad:
         rate_per_s: float | None,
     ) -> None:
         self._is_open = rate_per_s is not None
-        self.shortest_turn_s = 0.0 if rate_per_s is None else max(SHORTEST_OPEN_TURN_S, _ARRIVALS / rate_per_s)
+        self.shortest_turn_s = 0.0 if rate_per_s is None else open_turn_s(rate_per_s)
         self.shortest_burst_s = pausing.shortest_burst_s
         self._pausing = pausing
         self._server = server
@@ -234,6 +241,11 @@ class ApiBurstLoad:
         yield
         self._server.process.pause()
         self._ran_s.append((began_s, time.monotonic()))
+
+
+def open_turn_s(rate_per_s: float) -> float:
+    """The least seconds of a turn in which requests come at this rate."""
+    return min(max(SHORTEST_OPEN_TURN_S, _ARRIVALS / rate_per_s), _LONGEST_OPEN_TURN_S)
 
 
 def _settle(pausing: Pausing) -> None:

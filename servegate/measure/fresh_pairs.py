@@ -222,7 +222,7 @@ class FreshPairs:
         if base is None or head is None:
             return None
         if base.failures or head.failures:
-            return unmeasured_record(base.failures), unmeasured_record(head.failures)
+            return unmeasured_record(base.answers, base.failures), unmeasured_record(head.answers, head.failures)
         self.rates_per_s[cell] = base.per_s
         return None
 

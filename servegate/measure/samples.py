@@ -78,13 +78,13 @@ def burst_record(
     return BurstRecord(tuple(units), tuple(seconds), sample)
 
 
-def unmeasured_record(failures: tuple[str, ...]) -> BurstRecord:
-    """A record of an arm that wasn't loaded, because an answer of either was wrong before."""
+def unmeasured_record(answers: int, failures: tuple[str, ...]) -> BurstRecord:
+    """The record of an arm that wasn't loaded, because of its answers before that or of the other arm's."""
     sample = Sample(
         rounds_s=(),
         units_per_round=1,
         latency=summarise_latency(()),
-        answers=len(failures),
+        answers=answers,
         failures=failures,
         telemetry=None,
     )

@@ -88,7 +88,12 @@ class SideBySide:
         figures = FigureJudge(figure_policy, {cells[0].group: (target.figures, cells) for target, cells in targets})
         shared = share_processes(targets)
         at_given_rate = GivenRateJudge(
-            [cell for target, cells in targets if target.rate_is_given for cell in cells],
+            {
+                cell: cell in figure_policy.cells_of(LATENESS, cells)
+                for target, cells in targets
+                if target.rate_is_given
+                for cell in cells
+            },
             figure_policy.first_pairs,
             policy.client_ceiling_cores,
         )
@@ -113,7 +118,8 @@ class SideBySide:
                     at_given_rate.add(measured.samples, measured.report.fallback)
                     # A process that runs otherwise than intended has figures of something else.
                     for group in plans if measured.report.fallback is None else ():
-                        figures.add(group, measured.processes, measured.samples)
+                        if at_given_rate.is_open(groups[group]):
+                            figures.add(group, measured.processes, measured.samples)
                 except ServegateError as error:
                     # Groups that share the processes and are decided keep their verdicts.
                     for group in plans:
@@ -127,12 +133,12 @@ class SideBySide:
             if pair in policy.looks or (last and pair < policy.looks[-1]):
                 judge.look(last=last)
                 for _, groups in shared:
-                    slower = [group for group in groups if judge.is_slower(group)]
-                    for group in slower:
-                        if group not in figure_policy.allowed_groups:
-                            figures.leave_to_throughput(group, COST)
+                    slower = [name for name in groups if judge.is_slower(name)]
+                    accused = [name for name in slower if name not in figure_policy.allowed_groups]
+                    for group in accused:
+                        figures.leave_to_throughput(group, COST)
                     # A slower service is also later, in the groups that its processes are loaded for at a given rate.
-                    for group in groups if slower else ():
+                    for group in groups if accused else ():
                         figures.leave_to_throughput(group, LATENESS)
             if last:
                 judge.close()
@@ -174,8 +180,9 @@ def _plan_groups(
     plans = {}
     for group, cells in groups.items():
         suspected = figures.open_kinds(group)
-        if figures.cells_judged_for(LATENESS, group):
-            plan = PairPlan((), cells) if at_given_rate.is_open(cells) and (is_early or suspected) else None
+        at_random = figures.cells_judged_for(LATENESS, group)
+        if at_random:
+            plan = PairPlan((), at_random) if at_given_rate.is_open(cells) and (is_early or suspected) else None
         else:
             late_cells = figures.cells_judged_for(TAIL, group)
             plan = plan_group(cells, judge.open_cells(group), late_cells, suspected, is_early=is_early)

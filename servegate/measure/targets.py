@@ -59,11 +59,13 @@ class MeasuredRate(NamedTuple):
     ----------
     per_s:
         The cell's share of the capacity.
-    failures:
-        Descriptions of wrong answers while the capacity was measured: the rate then means nothing.
+    answers, failures:
+        The answers while the capacity was measured, and what was wrong with those that failed: the rate then means
+        nothing.
     """
 
     per_s: float
+    answers: int
     failures: tuple[str, ...]
 
 

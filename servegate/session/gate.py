@@ -130,7 +130,7 @@ class Gate:
         found = self.figures.get(figure) or FigureResult(
             figure, Verdict(Status.NOT_JUDGED, "nothing was compared"), 0.0
         )
-        if found.verdict.status is Status.NOT_JUDGED:
+        if found.verdict.status is Status.NOT_JUDGED or target.rate_is_given:
             unjudged = [result for result in self._results_of(target) if result.verdict.status in _NO_FIGURES]
             failed = next((result for result in unjudged if result.verdict.status in self.failing), None)
             if failed is not None:

@@ -60,7 +60,8 @@ def append_run(folder: Path, document: Mapping[str, Any]) -> None:
 def read_history(folder: Path) -> Series:
     """Every cell's throughput and every figure, run by run, but for runs that have none or gave wrong answers.
 
-    A figure that was zero or less in a run, as memory that isn't kept, has no level that changes by a share.
+    The throughput of a cell whose load sets the rate says nothing of the service, and is left out. A figure that was
+    zero or less in a run, as memory that isn't kept, has no level that changes by a share.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def read_history(folder: Path) -> Series:
     series: dict[tuple[str, str], list[Point]] = {}
     for document in sorted(map(_read, folder.glob("*.json")), key=lambda document: str(document["began"])):
         for cell in document["cells"]:
-            if cell["now_per_s"] and cell["status"] != "INVALID":
+            if cell["now_per_s"] and cell["status"] != "INVALID" and not cell.get("rate_is_given"):
                 point = Point(document["began"], document["commit"], cell["now_per_s"])
                 series.setdefault((document["machine"]["class"], cell["cell"]), []).append(point)
         for figure in document.get("figures", ()):

@@ -106,7 +106,7 @@ class _Paused:
             return None
         self.arms.log.append((self.name, "capacity"))
         rate_per_s = self.arms.rate_per_s / (1.0 if self.name == "base" else 2.0)
-        return MeasuredRate(rate_per_s, ("wrong",) if self.name == self.arms.wrong_at_capacity else ())
+        return MeasuredRate(rate_per_s, 500, ("wrong",) if self.name == self.arms.wrong_at_capacity else ())
 
     def start_load(self, cell: Cell, rate_per_s: float | None = None) -> "_Load":
         assert cell == CELL

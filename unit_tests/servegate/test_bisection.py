@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from servegate.bisection import NOT_SLOWER, SLOWER, UNKNOWN, judge
+from servegate.judging.figures.judge import LEFT_TO_THROUGHPUT
 from unit_tests.builders.tiny_project import git
 
 
 def document(groups: list[str], cells: list[str], figures: dict[str, str] | None = None) -> dict[str, Any]:
     return {
         "groups": [{"status": status} for status in groups],
-        "cells": [{"status": status} for status in cells],
+        "cells": [{"status": status, "rate_is_given": False} for status in cells],
         "figures": [{"name": name, "status": status} for name, status in (figures or {}).items()],
     }
 
@@ -42,6 +43,19 @@ def test_what_verdicts_mean_for_a_bisection(groups: list[str], cells: list[str],
 def test_one_figure_is_followed_alone() -> None:
     found = document(["REGRESSED"], ["REGRESSED"], {"memory": "PASS", "tail": "REGRESSED"})
     assert [judge(found, name) for name in ("memory", "tail", "growth")] == [NOT_SLOWER, SLOWER, UNKNOWN]
+
+
+def test_a_cell_whose_load_sets_the_rate_says_nothing_of_throughput() -> None:
+    found = document(["PASS"], ["PASS"])
+    found["cells"].append({"status": "INVALID", "rate_is_given": True})
+    assert judge(found, None) == NOT_SLOWER
+
+
+@pytest.mark.parametrize(("reason", "status"), [(LEFT_TO_THROUGHPUT, SLOWER), ("3 of the 4 pairs", UNKNOWN)])
+def test_a_figure_that_is_left_to_a_slower_groups_throughput_is_worse(reason: str, status: int) -> None:
+    found = document(["REGRESSED"], ["REGRESSED"])
+    found["figures"] = [{"name": "lateness", "status": "not judged", "reason": reason}]
+    assert judge(found, "lateness") == status
 
 
 # A worker that claims what its rounds took, so that the machine's noise plays no part.

@@ -19,6 +19,7 @@ from servegate.judging.figures.result import FigureResult
 from servegate.judging.figures.values import as_change, difference, read_value
 from servegate.records import Cell, Change, ProcessRecord, Sample, Status, Verdict
 
+LEFT_TO_THROUGHPUT = "throughput tells it"
 _CONFIDENCE = 0.95
 _INTERVAL_CONFIDENCE = 0.975
 
@@ -167,7 +168,7 @@ class FigureJudge:
             return FigureResult(figure, Verdict(Status.NOT_JUDGED, reason), series.margin)
         change, excluded = _estimate(series)
         if series.is_left:
-            status, reason = Status.NOT_JUDGED, "throughput tells it"
+            status, reason = Status.NOT_JUDGED, LEFT_TO_THROUGHPUT
         else:
             status = series.status or (Status.INCONCLUSIVE if change.estimate >= series.margin else Status.PASS)
             reason = self._explain(series, status, change, excluded)

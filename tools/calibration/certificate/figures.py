@@ -35,7 +35,7 @@ def certify_figures(
     usable = {kind: pairs for kind, pairs in usable.items() if len(pairs) >= _LEAST_PAIRS}
     if "same" not in usable:
         return None
-    judged = usable["same"][0].figures.keys()
+    judged = {name: None for pairs in usable.values() for name in pairs[0].figures}
     identical = simulate_figures(policy, usable["same"], runs, rng, judged=judged, is_identical=True)
     return {
         "runs": runs,

@@ -16,7 +16,7 @@ BUSY_CLIENT = replace(RIGHT, client_cores=(0.95,))
 
 
 def make_judge() -> GivenRateJudge:
-    return GivenRateJudge([CELL], FIRST_PAIRS, CEILING_CORES)
+    return GivenRateJudge({CELL: True}, FIRST_PAIRS, CEILING_CORES)
 
 
 def test_with_enough_pairs_it_informs_and_tells_the_rate() -> None:
@@ -75,3 +75,23 @@ def test_a_group_that_is_dropped_is_not_due() -> None:
     assert judge.is_first_due
     judge.drop("latency")
     assert not judge.is_first_due
+
+
+def test_a_cell_that_cannot_be_judged_closes_its_group() -> None:
+    """The figure is of both: the other one's verdict names the cause."""
+    judge = GivenRateJudge({CELL: True, OTHER: True}, FIRST_PAIRS, CEILING_CORES)
+    judge.add({CELL: (RIGHT, RIGHT), OTHER: (RIGHT, WRONG)}, None)
+    assert not judge.is_first_due
+    other, cell = (judge.results()[name].verdict for name in (OTHER, CELL))
+    assert (other.status, cell.status) == (Status.INVALID, Status.INVALID)
+    assert cell.reason.startswith("latency[load=90] INVALID: ")
+    assert other.reason.startswith("1 of")
+
+
+def test_a_cell_whose_lateness_is_switched_off_is_not_waited_for() -> None:
+    judge = GivenRateJudge({CELL: True, OTHER: False}, FIRST_PAIRS, CEILING_CORES)
+    for _ in range(FIRST_PAIRS):
+        judge.add({CELL: (RIGHT, RIGHT)}, None)
+    assert not judge.is_first_due
+    verdict = judge.results()[OTHER].verdict
+    assert (verdict.status, "switched off" in verdict.reason) == (Status.INFORMS, True)

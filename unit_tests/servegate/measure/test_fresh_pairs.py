@@ -168,6 +168,7 @@ def test_a_wrong_answer_at_capacity_is_the_cells_and_nothing_is_loaded(arm: str)
     pairs = fresh_pairs()
     samples = pairs.measure(arms, PairPlan((), [CELL])).samples[CELL]
     assert [sample.failures for sample in samples] == [("wrong",) if name == arm else () for name in ("base", "head")]
+    assert [sample.answers for sample in samples] == [500, 500]
     assert (arms.loaded_per_s, pairs.rates_per_s) == ([], {})
 
 

@@ -186,9 +186,12 @@ def test_late_answers_of_a_slower_service_are_left_to_its_throughput(monkeypatch
     measure_with(monkeypatch, {QUIET: itertools.repeat(-0.5), at_random: itertools.repeat(0.0)})
     left: list[tuple[str, FigureKind]] = []
     monkeypatch.setattr(FigureJudge, "leave_to_throughput", lambda _, *figure: left.append(figure))
-    compared = side_by_side().compare(targets, Policy(looks=(4, 8)), FigurePolicy(), budget_s=60.0)
-    assert compared.cells[QUIET].verdict.status is Status.REGRESSED
-    assert left == [("api", COST), ("api", LATENESS), ("latency", LATENESS)]
+    for allowed, expected in (((), [("api", COST), ("api", LATENESS), ("latency", LATENESS)]), (("api",), [])):
+        left.clear()
+        policy = FigurePolicy(allowed_groups=frozenset(allowed))
+        compared = side_by_side().compare(targets, Policy(looks=(4, 8)), policy, budget_s=60.0)
+        assert compared.cells[QUIET].verdict.status is Status.REGRESSED
+        assert left == expected
 
 
 def test_a_group_at_a_given_rate_that_fails_is_not_measured_again() -> None:

@@ -46,3 +46,10 @@ def test_figures_are_kept_beside_cells_where_they_have_a_level(tmp_path: Path) -
         append_run(tmp_path, {**document(day, 100.0), "schema": 2, "figures": figures})
     points = read_history(tmp_path)["here", "api start"]
     assert [(point.value, point.more_is_worse) for point in points] == [(6.0, True), (6.5, True)]
+
+
+def test_a_rate_that_the_load_sets_is_no_throughput_of_the_service(tmp_path: Path) -> None:
+    given = {"cell": "latency[load=70]", "now_per_s": 70.0, "status": "informs", "rate_is_given": True}
+    run = document(0, 100.0)
+    append_run(tmp_path, {**run, "schema": 2, "cells": [*run["cells"], given]})
+    assert list(read_history(tmp_path)) == [("here", CELL)]
