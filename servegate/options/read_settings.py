@@ -39,6 +39,8 @@ def read_settings(config: pytest.Config) -> Settings:
     read = _read_options(config)
     value = {name: parsed for name, (parsed, _) in read.items()}
     cells = _all_cells(config, value["perf_cells"])
+    # The ini file may name cells of its own that this run's command line leaves out.
+    names = name_groups_and_cells(cells) | name_groups_and_cells(CELLS.read_ini(config)[0])
     versus = value["perf_versus"] or None
     is_judged = bool(config.getoption("benchmark_compare", None)) or versus is not None
     is_accepting, is_strict = bool(config.getoption("perf_accept")), bool(config.getoption("perf_strict"))
@@ -76,9 +78,9 @@ def read_settings(config: pytest.Config) -> Settings:
             versus=versus,
             confirm=value["perf_confirm"] and deployed is None,
             margin=value["perf_margin_percent"][0],
-            margins=_margins(*read["perf_margin_percent"], cells),
+            margins=_margins(*read["perf_margin_percent"], names),
             allowances=_allowances(*read["perf_allow"], cells),
-            figures=_figures(*read["perf_figures"], cells),
+            figures=_figures(*read["perf_figures"], names),
             error_level=value["perf_error_percent"] / 100,
             looks=value["perf_pairs"],
             schedule=Schedule(value["perf_burst_seconds"], value["perf_blocks"], value["perf_turn_seconds"]),
@@ -112,9 +114,9 @@ def _read_options(config: pytest.Config) -> dict[str, tuple[Any, str]]:
     return read
 
 
-def _margins(margins: tuple[float, Mapping[str, float]], source: str, cells: Cells) -> Mapping[str, float]:
+def _margins(margins: tuple[float, Mapping[str, float]], source: str, names: frozenset[str]) -> Mapping[str, float]:
     _, named = margins
-    _check_names(named, source, cells)
+    _check_names(named, source, names)
     return named
 
 
@@ -126,13 +128,13 @@ def _allowances(allowances: tuple[Allowance, ...], source: str, cells: Cells) ->
     return allowances
 
 
-def _figures(margins: Mapping[str, float | None], source: str, cells: Cells) -> Mapping[str, float | None]:
-    _check_names([where for name in margins if (where := name.rpartition(".")[0])], source, cells)
+def _figures(margins: Mapping[str, float | None], source: str, names: frozenset[str]) -> Mapping[str, float | None]:
+    _check_names([where for name in margins if (where := name.rpartition(".")[0])], source, names)
     return margins
 
 
-def _check_names(names: Iterable[str], source: str, cells: Cells) -> None:
-    unknown = sorted(set(names) - name_groups_and_cells(cells))
+def _check_names(named: Iterable[str], source: str, names: frozenset[str]) -> None:
+    unknown = sorted(set(named) - names)
     if unknown:
         raise SettingsError(f"{source}: {', '.join(unknown)} is no group or cell of perf_cells, as api or api[64]")
 

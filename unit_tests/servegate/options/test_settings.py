@@ -82,6 +82,11 @@ class TestReading:
         assert (policy.margin_of(TAIL, "api"), policy.margin_of(TAIL, "model")) == (None, 0.2)
         assert (policy.error_level, policy.first_pairs) == (0.02, judging.looks[0])
 
+    def test_the_ini_file_may_name_a_cell_that_the_command_line_leaves_out(self, pytester: pytest.Pytester) -> None:
+        ini = f"{INI}perf_figures = api[32].tail=off\n"
+        judging = read_settings(pytester, "--perf-cells=api=1", ini=ini).judging
+        assert judging.figures["api[32].tail"] is None
+
     @pytest.mark.parametrize("name", ["spi.tail=3", "api[64].tail=off"])
     def test_a_figure_of_something_that_is_not_measured_is_refused(self, pytester: pytest.Pytester, name: str) -> None:
         where = name.rpartition(".")[0]
