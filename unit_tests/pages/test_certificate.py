@@ -51,8 +51,10 @@ def is_rounded(written: str, value: float) -> bool:
     return abs(float(written) - value) <= 0.5 * 10.0 ** -len(written.partition(".")[2]) + 1e-9
 
 
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("machine", CLASSES)
+# README has the first column alone.
+@pytest.mark.parametrize(
+    ("machine", "page"), [("AMX", "README.md"), *((machine, "docs/certificate.md") for machine in CLASSES)]
+)
 class TestFigures:
     """A page that differs from the recorded certificate is to be changed with it."""
 
@@ -104,3 +106,19 @@ def test_live_runs_are_counted(page: str) -> None:
     (runs, failed) = re.findall(r"Of (\d+) whole.*? (none|\d+) failed", text)[0]
     assert (runs, failed) == (str(live["runs"]), str(live["red"]["count"] or "none"))
     assert f"{live['median_minutes']} minutes" in text
+
+
+@pytest.mark.parametrize(
+    ("rule", "begins"),
+    [
+        ("pytest-benchmark mean:5%", "pytest-benchmark `mean:5%`"),
+        ("pytest-benchmark min:5%", "pytest-benchmark `min:5%`"),
+        ("pytest-benchmark median:10%", "pytest-benchmark `median:10%`"),
+        ("asv: factor 1.1 and Mann-Whitney", "asv's: factor 1.1"),
+        ("mean:5%, best of ten runs", "`mean:5%`, the best of ten"),
+    ],
+)
+def test_rules_in_common_use_fail_as_often(rule: str, begins: str) -> None:
+    found = read_certificate("AMX")["stock_rules"][rule]["same"]
+    (line,) = [line for line in read_page("README.md").splitlines() if line.startswith(f"| {begins}")]
+    assert re.findall(r"\d+", line.split("|")[2]) == [str(found["count"]), str(found["of"])]
