@@ -20,7 +20,7 @@ PAGES = ("README.md", "docs/certificate.md")
 # How the rows begin in each of the pages, and the slowdown that they are about.
 SLOWDOWNS = {
     "all cells 2% slower": ("a slowdown of 2 % in all cells", "2 % in all cells"),
-    "all cells 3% slower": ("of 3 % |", "3 % in all cells"),
+    "all cells 3% slower": ("of 3 % in all cells", "3 % in all cells"),
     "api 3% slower": ("of 3 % in the API alone", "3 % in the API alone"),
 }
 ONE_CELL = ("of 10 % in one cell", "10 % in one cell")
