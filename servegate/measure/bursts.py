@@ -83,14 +83,12 @@ class PausableServer:
         result = self.clients.read_result(job)
         self.server.process.check_healthy(f"while the capacity for {cell} was measured")
         self.server.process.pause()
-        right = len(result.latencies_ms)
-        if not right and not result.failures:
-            return MeasuredRate(0.0, 1, ("no answer came while the capacity was measured",))
-        answers, failures = right + len(result.failures), tuple(result.failures)
+        right, failures = len(result.latencies_ms), tuple(result.failures)
         if not right:
-            return MeasuredRate(0.0, answers, failures)
+            failures = failures or ("no answer came while the capacity was measured",)
+            return MeasuredRate(0.0, len(failures), failures)
         capacity_per_s = min(load.connections / fmean(result.latencies_ms) * 1e3, right / result.measured_s)
-        return MeasuredRate(load.percent_of_capacity / 100 * capacity_per_s, answers, failures)
+        return MeasuredRate(load.percent_of_capacity / 100 * capacity_per_s, right + len(failures), failures)
 
     def start_load(self, cell: Cell, rate_per_s: float | None = None) -> "ApiBurstLoad":
         """Open the cell's connections and warm up."""

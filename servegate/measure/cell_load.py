@@ -1,4 +1,4 @@
-"""What loads a service in one cell."""
+"""Describe the load that a service gets in one cell."""
 
 from collections.abc import Callable
 from typing import NamedTuple

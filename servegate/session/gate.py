@@ -124,7 +124,8 @@ class Gate:
         """The verdict on a figure of a target's group; the first call measures, and errors are raised, as in `measure`.
 
         A figure without a verdict wasn't compared, as where the base has no service. Where a cell of its group fails,
-        as after a wrong answer, the figure has the cell's verdict: it says nothing of a service that doesn't work.
+        as after a wrong answer, the figure has the cell's verdict: it says nothing of a service that doesn't work. At a
+        rate that the load sets, it has that verdict even if it was judged before: no other test may report the cell.
         """
         self._require(target, get_fixture, is_measured=bool(self._results_of(target)))
         found = self.figures.get(figure) or FigureResult(

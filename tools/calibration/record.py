@@ -29,7 +29,7 @@ KINDS: dict[str, Injection | None] = {
     "decode+25%": Slowdown("decode", 0.25),
     **FAULTS,
 }
-# Of both arms together, for each cell that takes turns.
+# Both arms together take so many turns for a cell.
 _TURNS = 4
 TARGETS: dict[str, MeasurementTarget] = {target.name: target for target in (MODEL, API, PHOTO, LATENCY)}
 

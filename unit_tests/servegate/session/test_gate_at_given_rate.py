@@ -9,7 +9,7 @@ import pytest
 
 from servegate.judging.figures.kinds import LATENESS, GroupFigure
 from servegate.measure.targets import Conditions, Instrument, LaunchedProcess
-from servegate.records import Cell, Checkout, Sample, Status
+from servegate.records import Cell, Checkout, Sample, Status, Verdict
 from servegate.session.gate import Gate
 from unit_tests.builders.fake_arms import CELL, FakeArms
 from unit_tests.builders.gate_settings import SETTINGS, judging
@@ -79,6 +79,15 @@ def test_wrong_answers_fail_its_cell_and_its_figure(project: Path) -> None:
     gate = make_gate(target, project, figures=(FIGURE,))
     assert gate.measure(target, CELL, no_session_server).verdict.status is Status.INVALID
     assert gate.judge(target, FIGURE, no_session_server).verdict.status is Status.INVALID
+
+
+def test_a_cell_that_fails_later_fails_its_figure_which_was_judged_before(project: Path) -> None:
+    target = TargetAtGivenRate({"base": 40.0, "head": 41.0})
+    gate = make_gate(target, project, figures=(FIGURE,))
+    assert gate.judge(target, FIGURE, no_session_server).verdict.status is Status.PASS
+    gate.results[CELL] = replace(gate.results[CELL], verdict=Verdict(Status.INVALID, "a dog"))
+    verdict = gate.judge(target, FIGURE, no_session_server).verdict
+    assert (verdict.status, verdict.reason) == (Status.INVALID, "model[batch=8] INVALID: a dog")
 
 
 def test_without_a_test_of_its_lateness_it_is_measured_alone_and_informs(project: Path) -> None:
