@@ -7,7 +7,7 @@ from servegate.findings.wording import enumerate_names, first_line, quote, write
 from servegate.judging.cell_result import CellResult
 from servegate.records import MachineLoad
 
-ADVICE = "Repeat the run while the machine is less busy, or plan more pairs: `--perf-pairs '4 6 9 14 22 34'`."
+ADVICE = "Repeat the run while the machine is less busy, or plan more pairs: `--perf-pairs '4 5 7 10 15 22 34'`."
 # A process that uses this share of the cores, and more than one core, has threads that compete with all others.
 _GREEDY_SHARE = 0.75
 _ONE_THREAD = 1.2

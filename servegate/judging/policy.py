@@ -56,7 +56,7 @@ class Policy:
     error_level: float = 0.005
     groups: int = 1
     cells: int = 1
-    looks: tuple[int, ...] = (4, 6, 9, 14, 22)
+    looks: tuple[int, ...] = (4, 5, 7, 10, 15, 22)
     client_ceiling_cores: float = 0.9
 
     def margin_of(self, group: str) -> float:

@@ -6,6 +6,7 @@ each, a pair's figure for a cell the mean of its blocks. Then they take longer t
 see `servegate.measure.bursts`.
 """
 
+import itertools
 import math
 import random
 import threading
@@ -23,6 +24,10 @@ from servegate.measure.samples import unmeasured_record
 from servegate.measure.targets import BurstLoad, Launchable, LaunchedProcess, PausableTarget
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample
 
+# Turns of each arm for a cell in a pair. At a given rate a turn takes seconds, so there is one.
+TURNS_OF_AN_ARM = 2
+TURNS_AT_GIVEN_RATE = 1
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -35,8 +40,7 @@ class Schedule:
     blocks:
         Blocks of four bursts for each cell in a pair.
     turn_s:
-        Seconds of load in a turn, of which each arm has two for each cell; longer where an arm needs that, see
-        `BurstLoad.shortest_turn_s`.
+        Seconds of load in a turn; longer where an arm needs that, see `BurstLoad.shortest_turn_s`.
     """
 
     burst_s: float
@@ -191,7 +195,8 @@ class FreshPairs:
                     loads[checkout.name].burst(burst_s)
         if cell in plan.turns and all(load.takes_turns for load in loads.values()):
             turn_s = max(self.schedule.turn_s, *(load.shortest_turn_s for load in loads.values()))
-            for checkout in self._alternate(blocks=1):
+            turns = TURNS_AT_GIVEN_RATE if cell in self.rates_per_s else TURNS_OF_AN_ARM
+            for checkout in itertools.islice(self._alternate(blocks=1), 2 * turns):
                 with self._blaming(checkout):
                     loads[checkout.name].turn(turn_s)
         records = {}

@@ -149,7 +149,7 @@ OPTIONS = (
     ),
     Option(
         "perf_pairs",
-        "4 6 9 14 22",
+        "4 5 7 10 15 22",
         "numbers of pairs of fresh processes after which a comparison is judged",
         looks,
         metavar="'N N...'",

@@ -82,7 +82,7 @@ def looks(text: str) -> tuple[int, ...]:
     """Read rising numbers of pairs."""
     pairs = tuple(int(part) for part in text.split())
     if not pairs or pairs[0] < 2 or any(one >= other for one, other in pairwise(pairs)):
-        raise ValueError("must be whole numbers that rise, from 2 on, as in: 4 6 9 14 22")
+        raise ValueError("must be whole numbers that rise, from 2 on, as in: 4 5 7 10 15 22")
     return pairs
 
 

@@ -91,7 +91,7 @@ def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
         if recorded[kind] >= _PAIRS_OF_A_KIND:
             kind = next((name for name in kinds if ran[name] < _LIVE_RUNS.get(name, 0)), kind)
         if ran[kind] < _LIVE_RUNS.get(kind, 0):
-            record_run(folder, _ROOT, kind, settings, _say)
+            record_run(folder, _ROOT, kind, settings, seconds_of_turns(loaded, judging), _say)
         elif kind == ATTRIBUTION:
             attribution = record_attribution(_ROOT, tree, recorded[kind], judging.schedule, _say)
             append_attribution(folder / ATTRIBUTIONS, attribution)

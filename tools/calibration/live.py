@@ -76,11 +76,23 @@ def usable_runs(path: Path, cells: Sequence[Cell]) -> list[RunRecord]:
     return [run for run in read_runs(path) if run.schema == SCHEMA and has_whole_groups(run.judged_cells, cells)]
 
 
-def record_run(folder: Path, root: Path, kind: str, settings: Settings, progress: Callable[[str], None]) -> RunRecord:
+def record_run(
+    folder: Path,
+    root: Path,
+    kind: str,
+    settings: Settings,
+    turns_s: Mapping[Cell, float],
+    progress: Callable[[str], None],
+) -> RunRecord:
     """Compare a clone with its own last commit side by side, as a user would, and record the run.
 
     The pairs up to the first look are recorded, too. Until then every pair measures every cell, so the choice of the
     recorded pairs doesn't depend on their results.
+
+    Parameters
+    ----------
+    turns_s:
+        Seconds of turns in a pair, by the cells that take them.
 
     Raises
     ------
@@ -118,7 +130,8 @@ def record_run(folder: Path, root: Path, kind: str, settings: Settings, progress
     values = first_values(document["figures"], settings.judging.looks[0])
     for number, cells in enumerate(first_pairs(figures, settings.judging.looks[0])):
         at_pair = {name: pairs[number] for name, pairs in values.items()}
-        pair = PairRecord(kind, tree, began, schedule.burst_s, schedule.blocks, cells, at_pair, digest)
+        of_turns = {str(cell): seconds for cell, seconds in turns_s.items()}
+        pair = PairRecord(kind, tree, began, schedule.burst_s, schedule.blocks, cells, at_pair, of_turns, digest)
         append_pair(folder / PAIRS, pair)
     progress(
         f"{kind}: exit status {record.exit_status} after {minutes:.1f} min, {record.verdicts}, {beside}; {sentence}"

@@ -65,6 +65,8 @@ class PairRecord:
         The cells by name; with a slowdown perhaps only the cells that it reaches.
     figures:
         The values of base and head by the figure's name, as in `api tail`; empty in older records.
+    turns_s:
+        Seconds of both arms' turns in each cell that was loaded in turns, by the cell's name; empty in older records.
     digest:
         The digest of the injection; empty for identical code, and in older records.
     """
@@ -76,6 +78,7 @@ class PairRecord:
     blocks: int
     cells: Mapping[str, CellPair]
     figures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    turns_s: Mapping[str, float] = field(default_factory=dict)
     digest: str = ""
     schema: int = SCHEMA
 

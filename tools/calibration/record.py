@@ -10,7 +10,13 @@ from servegate.judging.figures.kinds import LATENESS, TAIL, GroupFigure
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.values import read_value
 from servegate.measure.bursts import SHORTEST_OPEN_TURN_S
-from servegate.measure.fresh_pairs import FreshPairs, MeasuredPair, PairPlan
+from servegate.measure.fresh_pairs import (
+    TURNS_AT_GIVEN_RATE,
+    TURNS_OF_AN_ARM,
+    FreshPairs,
+    MeasuredPair,
+    PairPlan,
+)
 from servegate.measure.side_by_side import share_processes
 from servegate.measure.targets import MeasurementTarget
 from servegate.options.settings import JudgingSettings
@@ -29,8 +35,6 @@ KINDS: dict[str, Injection | None] = {
     "decode+25%": Slowdown("decode", 0.25),
     **FAULTS,
 }
-# Both arms together take so many turns for a cell.
-_TURNS = 4
 TARGETS: dict[str, MeasurementTarget] = {target.name: target for target in (MODEL, API, PHOTO, LATENCY)}
 
 
@@ -84,16 +88,25 @@ def record_pair(
             pairs |= {str(cell): CellPair.from_json(figure.to_json()) for cell, figure in measured.figures.items()}
             for group, of_group in groups.items():
                 figures |= _read_figures(group, of_group, measured, judging.figure_policy)
-    digest = "" if injected is None else injected.digest
-    return PairRecord(kind, service_tree, began, schedule.burst_s, schedule.blocks, pairs, figures, digest)
+    return PairRecord(
+        kind,
+        service_tree,
+        began,
+        schedule.burst_s,
+        schedule.blocks,
+        pairs,
+        figures,
+        {str(cell): seconds for cell, seconds in seconds_of_turns(cells, judging).items()},
+        "" if injected is None else injected.digest,
+    )
 
 
 def seconds_of_turns(cells: Sequence[Cell], judging: JudgingSettings) -> dict[Cell, float]:
-    """Seconds of turns in a pair, by the cells that a run of the gate loads in turns."""
+    """Seconds of both arms' turns in a pair, by the cells that a run of the gate loads in turns."""
     turn_s, policy = judging.schedule.turn_s, judging.figure_policy
     seconds = {
-        LATENESS: _TURNS * max(turn_s, SHORTEST_OPEN_TURN_S),
-        TAIL: _TURNS * turn_s,
+        LATENESS: 2 * TURNS_AT_GIVEN_RATE * max(turn_s, SHORTEST_OPEN_TURN_S),
+        TAIL: 2 * TURNS_OF_AN_ARM * turn_s,
     }
     return {
         cell: seconds[kind]

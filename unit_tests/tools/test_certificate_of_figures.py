@@ -11,6 +11,7 @@ from tools.calibration.pairs import PairRecord
 from tools.calibration.simulation.figures import simulate_figures
 
 POLICY = FigurePolicy()
+ONE, TWO = {"api[concurrency=1]": 4.0}, {"api[concurrency=1]": 4.0, "api[concurrency=64]": 4.0}
 NAMES = ("api tail", "api start", "model start")
 
 
@@ -93,6 +94,14 @@ def test_figures_that_the_gate_does_not_judge_are_left_out() -> None:
     assert made is not None
     assert made["recorded_pairs"] == {"same": 20}
     assert set(made["identical_code"]["figures"]) == {"api tail", "api start"}
+
+
+def test_figures_of_other_turns_are_left_out() -> None:
+    """Late answers of two cells and of one aren't the same figure."""
+    before, now = ([replace(pair, turns_s=turns_s) for pair in make_pairs("same", 10)] for turns_s in (TWO, ONE))
+    made = certify_figures({"same": [*before, *now]}, POLICY, 20, np.random.default_rng(0))
+    assert made is not None
+    assert made["recorded_pairs"] == {"same": 10}
 
 
 def test_records_from_before_figures_make_no_such_part() -> None:

@@ -51,7 +51,7 @@ def judge_live(log_ratios: Floats, variances: Floats) -> tuple[list[Status], lis
     judge = ComparisonJudge(POLICY, JUDGED_CELLS)
     seconds = 0.0
     for number in range(POLICY.looks[-1]):
-        for group, start_s in START_S.items():
+        for (group,), start_s in START_S.items():
             measured = judge.open_cells(group)
             seconds += start_s * bool(measured) + CELL_S * len(measured)
             places = [JUDGED_CELLS.index(cell) for cell in measured]
@@ -182,6 +182,18 @@ class TestRecordedNoise:
         assert noise.times.cell_s == pytest.approx([CELL_S - 2 * 4 * SCHEDULE.burst_s] * 3)
         assert noise.times.start_s == START_S
 
+    def test_groups_that_share_processes_start_once(self) -> None:
+        """A run that has decided one of them starts them for the other all the same."""
+        (recorded,) = make_pairs(1)
+        phone = Cell("photo", "kind", "phone")
+        both = replace(recorded, cells={**recorded.cells, str(phone): recorded.cells[str(API_8)]})
+        noise = RecordedNoise.from_pairs([both], (*JUDGED_CELLS, phone), SCHEDULE, {})
+        assert noise.times.start_s == {("model",): 10.0, ("api", "photo"): 20.0}
+        calm = KnownNoise(np.zeros((1, POLICY.looks[-1], 4)), np.full((1, POLICY.looks[-1], 4), 1e-4))
+        calm.cells, calm.times = (*JUDGED_CELLS, phone), noise.times
+        run = simulate_runs(replace(POLICY, groups=3, cells=4), calm, {}, 1, np.random.default_rng(0))
+        assert run.minutes[0] == pytest.approx(POLICY.looks[0] * (10.0 + 20.0 + 4 * CELL_S) / 60)
+
     def test_a_burst_of_the_model_that_is_left_out_took_one_batch_at_least(self) -> None:
         """Batches of 8 at 10 images a second take 0.8 s; a request doesn't have to end within a burst."""
         (recorded,) = make_pairs(1)
@@ -193,10 +205,10 @@ class TestRecordedNoise:
         assert noise.times.cell_s == pytest.approx([60 - 8 * 0.8, 60 - 8 * 0.3, 60 - 8 * 0.3])
 
     def test_turns_count_up_to_the_first_look_and_are_no_part_of_a_cells_time(self) -> None:
-        """Older records lack them; the two API cells take them, and a cell whose load sets the rate."""
+        """A record may have other turns than a run today; in a run a cell whose load sets the rate has some, too."""
         (recorded,) = make_pairs(1)
-        taken = replace(recorded, figures={"api tail": (1.5, 1.6)})
-        turns_s = {API_8: 3.0, API_64: 4.0, Cell("latency", "load", 70): 8.0}
+        taken = replace(recorded, turns_s={str(API_8): 3.0, str(API_64): 4.0})
+        turns_s = {API_8: 7.0, Cell("latency", "load", 70): 8.0}
         for pair, (at_8_s, at_64_s) in ((recorded, (0.0, 0.0)), (taken, (3.0, 4.0))):
             noise = RecordedNoise.from_pairs([pair], JUDGED_CELLS, SCHEDULE, turns_s)
             assert noise.times.cell_s == pytest.approx([CELL_S, CELL_S - at_8_s, CELL_S - at_64_s])

@@ -70,9 +70,12 @@ def _only_judged(pair: PairRecord, policy: FigurePolicy) -> PairRecord:
 
 
 def _with_figures(pairs: Sequence[PairRecord]) -> list[PairRecord]:
-    """The newest pairs that have the same figures."""
-    names = next((pair.figures.keys() for pair in reversed(pairs) if pair.figures), None)
-    return [pair for pair in pairs if names is not None and pair.figures.keys() == names]
+    """The newest pairs that have the same figures, of the same turns."""
+    newest = next((pair for pair in reversed(pairs) if pair.figures), None)
+    if newest is None:
+        return []
+    wanted = newest.figures.keys(), newest.turns_s
+    return [pair for pair in pairs if (pair.figures.keys(), pair.turns_s) == wanted]
 
 
 def _median_change(kind: FigureKind, pairs: Sequence[PairRecord], name: str) -> float:

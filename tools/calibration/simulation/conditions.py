@@ -74,7 +74,7 @@ class Condition:
     @property
     def times(self) -> PairTimes:
         """No time is known of a machine that doesn't exist."""
-        return PairTimes(dict.fromkeys(GROUPS, 0.0), (0.0,) * len(CELLS))
+        return PairTimes({GROUPS: 0.0}, (0.0,) * len(CELLS))
 
     def draw(self, rng: np.random.Generator, runs: int, pairs: int) -> tuple[Floats, Floats]:
         """Log ratios and their variances as the blocks give them, each of shape (runs, pairs, cells).

@@ -9,6 +9,7 @@ import numpy as np
 
 from servegate.judging.estimators import Floats
 from servegate.measure.fresh_pairs import Schedule
+from servegate.measure.side_by_side import share_processes
 from servegate.measure.workers import WorkerTarget
 from servegate.records import Cell
 from tools.calibration.pairs import PairRecord
@@ -50,13 +51,13 @@ class RecordedNoise:
         Parameters
         ----------
         turns_s:
-            Seconds of turns in a pair, by the cells that take them in a run, also by those whose load sets the rate.
+            Seconds of turns in a pair of a run, by the cells that take them, also by those whose load sets the rate.
         """
         blocks = [[pair.cells[str(cell)].blocks for cell in cells] for pair in pairs]
         choices = max(comb(len(part), schedule.blocks) for pair in blocks for part in pair)
         moments = np.array([[_choose_blocks(part, schedule.blocks, choices) for part in pair] for pair in blocks])
         log_ratios, variances = np.moveaxis(moments, (0, 1, 2, 3), (1, 3, 0, 2))
-        return cls(tuple(cells), log_ratios, variances, _pair_times(pairs, cells, schedule, turns_s))
+        return cls(tuple(cells), log_ratios, variances, _pair_times(pairs, cells, schedule, sum(turns_s.values())))
 
     def resampled(self, rng: np.random.Generator) -> "RecordedNoise":
         """Draw whole pairs with replacement, for the intervals of a bootstrap."""
@@ -92,26 +93,28 @@ def _choose_blocks(blocks: Sequence[float], count: int, choices: int) -> tuple[F
     return chosen.mean(axis=1)[places], chosen.var(axis=1, ddof=1)[places] / chosen.shape[1]
 
 
-def _pair_times(
-    pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Schedule, turns_s: Mapping[Cell, float]
-) -> PairTimes:
-    seconds = [[_cell_seconds(pair, cell, schedule, turns_s.get(cell, 0.0)) for pair in pairs] for cell in cells]
+def _pair_times(pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Schedule, turns_s: float) -> PairTimes:
+    by_group: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_group.setdefault(cell.group, []).append(cell)
+    start_s = {}
+    for _, groups in share_processes([(TARGETS[group], of_group) for group, of_group in by_group.items()]):
+        any_cell = str(next(iter(groups.values()))[0])
+        start_s[tuple(groups)] = float(np.median([pair.cells[any_cell].start_seconds for pair in pairs]))
     return PairTimes(
-        start_s={
-            cell.group: float(np.median([pair.cells[str(cell)].start_seconds for pair in pairs])) for cell in cells
-        },
-        cell_s=[float(np.median(of_cell)) for of_cell in seconds],
-        turns_s=float(sum(turns_s.values())),
+        start_s,
+        cell_s=[float(np.median([_cell_seconds(pair, cell, schedule) for pair in pairs])) for cell in cells],
+        turns_s=turns_s,
     )
 
 
-def _cell_seconds(pair: PairRecord, cell: Cell, schedule: Schedule, turns_s: float) -> float:
+def _cell_seconds(pair: PairRecord, cell: Cell, schedule: Schedule) -> float:
     """Compute the seconds of a cell, without its turns and without the bursts that are left out.
 
-    Records from before there were figures have no turns. A worker's burst lasts for at least one batch.
+    A worker's burst lasts for at least one batch.
     """
     recorded, burst_s = pair.cells[str(cell)], pair.burst_s
     if isinstance(TARGETS[cell.group], WorkerTarget):
         burst_s = max(burst_s, int(cell.value) / float(np.median((recorded.base_per_s, recorded.head_per_s))))
     left_out_s = (pair.blocks - schedule.blocks) * _BURSTS_OF_A_BLOCK * burst_s
-    return recorded.seconds - left_out_s - (turns_s if pair.figures else 0.0)
+    return recorded.seconds - left_out_s - pair.turns_s.get(str(cell), 0.0)

@@ -27,14 +27,14 @@ class PairTimes:
     Attributes
     ----------
     start_s:
-        Seconds that the starts of a group's processes take.
+        Seconds that processes take to start, by the groups that share them.
     cell_s:
         Seconds of each cell's bursts, in their order.
     turns_s:
         Seconds of all turns, which a pair has up to the first look.
     """
 
-    start_s: Mapping[str, float]
+    start_s: Mapping[tuple[str, ...], float]
     cell_s: Sequence[float]
     turns_s: float = 0.0
 
@@ -103,6 +103,7 @@ def _pair_seconds(test: SequentialTest, group_of_cell: np.ndarray[Any, np.dtype[
     """Seconds that the next pair takes in each run: cells that it measures, and the starts of their groups."""
     measured = test.measured
     seconds: Floats = measured @ np.array(times.cell_s)
-    for number, name in enumerate(test.group_names):
-        seconds = seconds + measured[:, group_of_cell == number].any(axis=-1) * times.start_s[name]
+    for groups, start_s in times.start_s.items():
+        numbers = [test.group_names.index(group) for group in groups]
+        seconds = seconds + measured[:, np.isin(group_of_cell, numbers)].any(axis=-1) * start_s
     return seconds

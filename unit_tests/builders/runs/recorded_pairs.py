@@ -11,7 +11,8 @@ from tools.calibration.pairs import CellPair, PairRecord
 JUDGED_CELLS = (Cell("model", "batch", 8), Cell("api", "concurrency", 8), Cell("api", "concurrency", 64))
 CELLS = tuple(str(cell) for cell in JUDGED_CELLS)
 SCHEDULE = Schedule(burst_s=0.3, blocks=6, turn_s=0.0)
-START_S = {"model": 10.0, "api": 20.0}
+# By the groups that share processes.
+START_S = {("model",): 10.0, ("api",): 20.0}
 CELL_S = 10.0
 
 
@@ -44,7 +45,7 @@ def _make_pair(rng: np.random.Generator, kind: str, effect: float, noise: float,
             base_per_s=tuple(speed * rounds[0]),
             head_per_s=tuple(speed * np.exp(effect) * rounds[1]),
             seconds=CELL_S,
-            start_seconds=START_S[cell.group],
+            start_seconds=START_S[cell.group,],
         )
     return PairRecord(kind, "tree", "2026-01-01T00:00:00+00:00", SCHEDULE.burst_s, SCHEDULE.blocks, cells)
 

@@ -120,7 +120,7 @@ def test_identical_code_says_what_is_excluded(
 
 
 NOISY = make_group("api", INCONCLUSIVE, (-0.01, -0.08, 0.07), excluded=0.07, pair_spread=0.09)
-ADVICE = "Repeat the run while the machine is less busy, or plan more pairs: `--perf-pairs '4 6 9 14 22 34'`."
+ADVICE = "Repeat the run while the machine is less busy, or plan more pairs: `--perf-pairs '4 5 7 10 15 22 34'`."
 
 
 @pytest.mark.parametrize(("failing", "outcome"), [(LENIENT, "The run passed, but it"), (STRICT, "The run failed: it")])
@@ -293,7 +293,7 @@ def test_a_figure_that_may_have_grown_says_why_it_is_not_known_and_what_helps() 
     figures = [make_figure(TAIL, INCONCLUSIVE, (0.3, -0.2, 0.9), reason="12 pairs can't tell it from chance")]
     said = describe([make_group("api")], [make_cell("api")], figures=figures, failing=STRICT)
     assert said.startswith("`api tail` may have grown: 12 pairs can't tell it from chance; in `api` a slowdown")
-    assert said.endswith("or plan more pairs: `--perf-pairs '4 6 9 14 22 34'`.")
+    assert said.endswith("or plan more pairs: `--perf-pairs '4 5 7 10 15 22 34'`.")
 
 
 def test_where_every_figure_passes_no_change_was_found() -> None:

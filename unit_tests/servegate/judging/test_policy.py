@@ -46,9 +46,9 @@ def test_groups_have_four_fifths_of_the_error_level_and_cells_the_rest() -> None
 
 def test_all_looks_together_spend_what_a_verdict_may_err() -> None:
     """In proportion to the pairs; a budget that ends between two looks leaves the rest to the last."""
-    policy = Policy(looks=(4, 6, 9, 14, 22))
-    shares = [policy.look_share(pairs, last=False) for pairs in (4, 6, 9, 14)]
-    assert shares == pytest.approx([4 / 22, 2 / 22, 3 / 22, 5 / 22])
-    assert policy.look_share(22, last=True) == pytest.approx(8 / 22)
-    assert policy.look_share(7, last=True) == pytest.approx((22 - 6) / 22)
+    policy = Policy(looks=(4, 5, 7, 10, 15, 22))
+    shares = [policy.look_share(pairs, last=False) for pairs in (4, 5, 7, 10, 15)]
+    assert shares == pytest.approx([4 / 22, 1 / 22, 2 / 22, 3 / 22, 5 / 22])
+    assert policy.look_share(22, last=True) == pytest.approx(7 / 22)
+    assert policy.look_share(8, last=True) == pytest.approx((22 - 7) / 22)
     assert policy.look_share(2, last=True) == 1

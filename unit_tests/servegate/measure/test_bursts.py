@@ -154,8 +154,8 @@ class TestOpenLoop:
         assert rate.failures[0] == "answer.predictions[0].label is 'Dog', expected 'Cat'"
 
     def test_a_slow_rate_has_longer_turns(self, right: PausableServer) -> None:
-        """So that a turn has twenty requests on average."""
-        for rate_per_s, turn_s in ((1000.0, 2.0), (2.0, 10.0)):
+        """So that a turn has forty requests on average."""
+        for rate_per_s, turn_s in ((1000.0, 2.0), (4.0, 10.0)):
             load = right.start_load(self.CELL, rate_per_s)
             assert load.shortest_turn_s == turn_s
             load.finish()

@@ -162,6 +162,15 @@ def test_both_arms_are_loaded_at_the_rate_of_the_base_which_is_measured_once() -
     assert arms.turn_s == {3.0}
 
 
+def test_at_a_given_rate_each_arm_has_one_turn_in_either_order() -> None:
+    orders = set()
+    for seed in range(8):
+        arms = FakeArms({"base": 100.0, "head": 100.0}, rate_per_s=70.0)
+        fresh_pairs(seed=seed).measure(arms, PairPlan((), [CELL]))
+        orders.add(arms.turns)
+    assert orders == {"bh", "hb"}
+
+
 @pytest.mark.parametrize("arm", ["base", "head"])
 def test_a_wrong_answer_at_capacity_is_the_cells_and_nothing_is_loaded(arm: str) -> None:
     arms = FakeArms({}, rate_per_s=70.0, wrong_at_capacity=arm)
