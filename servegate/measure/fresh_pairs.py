@@ -273,6 +273,6 @@ def wait_for_all(launched: Mapping[str, LaunchedProcess]) -> dict[str, BaseExcep
 
 
 def balanced_blocks(blocks: int, order: random.Random) -> list[str]:
-    """`blocks` times ABBA or BAAB in random order, as many of one as of the other (one more if odd)."""
-    kinds = ["ABBA", "BAAB"] * math.ceil(blocks / 2)
+    """`blocks` times ABBA or BAAB in random order, as many of one as of the other; if odd, one more of either."""
+    kinds = order.sample(["ABBA", "BAAB"], 2) * math.ceil(blocks / 2)
     return order.sample(kinds[:blocks], blocks)

@@ -174,7 +174,8 @@ def test_the_gates_own_settings_and_cells_are_asked_of_pytest() -> None:
     sizes = (1, 8, 32, 64)
     model, api = [f"model[batch={size}]" for size in sizes], [f"api[concurrency={size}]" for size in sizes]
     photo = [f"photo[kind={kind}]" for kind in ("phone", "screenshot", "small")]
-    assert result.stdout.split() == ["(4,", "6,", "9,", "14,", "22)", *model, *api, *photo, "latency[load=70]"]
+    looks = ["(4,", "5,", "7,", "10,", "15,", "22)"]
+    assert result.stdout.split() == [*looks, *model, *api, *photo, "latency[load=70]"]
 
 
 class TestStockRules:
@@ -221,7 +222,9 @@ def certificate() -> dict[str, Any]:
 def test_the_certificate_has_false_alarms_power_and_minutes(certificate: dict[str, Any]) -> None:
     identical, slower = certificate["simulated"]["identical_code"], certificate["simulated"]["slower_code"]
     assert identical["regressed"] == {"count": 0, "of": 100, "share": 0.0, "low": 0.0, "high": 0.0295}
-    assert identical["bootstrap"]["median minutes"][0] <= identical["minutes"]["median"] <= identical["minutes"]["95 %"]
+    low, high = identical["bootstrap"]["median minutes"]
+    assert low - 0.1 <= identical["minutes"]["median"] <= high + 0.1  # each median is rounded
+    assert identical["minutes"]["median"] <= identical["minutes"]["95 %"]
     assert list(slower) == [
         *(f"all cells {percent}% slower" for percent in (1, 2, 3, 10)),
         *(f"{group} 3% slower" for group in ("model", "api")),

@@ -237,7 +237,7 @@ class TestRecordedNoise:
     def test_cells_are_those_that_are_judged(self) -> None:
         noise = RecordedNoise.from_pairs(keep_api_cells(make_pairs(3)), (API_8, API_64), SCHEDULE, {})
         assert noise.log_ratios.shape == (3, 1, 2)
-        assert noise.times == PairTimes({"api": 20.0}, [CELL_S, CELL_S])
+        assert noise.times == PairTimes({("api",): 20.0}, [CELL_S, CELL_S])
 
 
 class TestConditions:

@@ -57,7 +57,9 @@ class RecordedNoise:
         choices = max(comb(len(part), schedule.blocks) for pair in blocks for part in pair)
         moments = np.array([[_choose_blocks(part, schedule.blocks, choices) for part in pair] for pair in blocks])
         log_ratios, variances = np.moveaxis(moments, (0, 1, 2, 3), (1, 3, 0, 2))
-        return cls(tuple(cells), log_ratios, variances, _pair_times(pairs, cells, schedule, sum(turns_s.values())))
+        return cls(
+            tuple(cells), log_ratios, variances, _pair_times(pairs, cells, schedule, float(sum(turns_s.values())))
+        )
 
     def resampled(self, rng: np.random.Generator) -> "RecordedNoise":
         """Draw whole pairs with replacement, for the intervals of a bootstrap."""

@@ -1,5 +1,6 @@
 """Recorded pairs of fresh processes, as `make calibrate` keeps them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ JUDGED_CELLS = (Cell("model", "batch", 8), Cell("api", "concurrency", 8), Cell("
 CELLS = tuple(str(cell) for cell in JUDGED_CELLS)
 SCHEDULE = Schedule(burst_s=0.3, blocks=6, turn_s=0.0)
 # By the groups that share processes.
-START_S = {("model",): 10.0, ("api",): 20.0}
+START_S: Mapping[tuple[str, ...], float] = {("model",): 10.0, ("api",): 20.0}
 CELL_S = 10.0
 
 
