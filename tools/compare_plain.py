@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.compare_plain", description=__doc__)
     parser.add_argument("--pairs", type=int, default=5, help="pairs of fresh processes (%(default)s)")
     parser.add_argument("--blocks", type=int, default=4, help="blocks of four bursts a cell and pair (%(default)s)")
-    parser.add_argument("--burst-seconds", type=float, default=1.0, help="seconds of load at least (%(default)s)")
+    parser.add_argument("--burst-seconds", type=float, default=2.0, help="seconds of load at least (%(default)s)")
     options = parser.parse_args(arguments)
     root = Path(__file__).parents[1]
     plain, service = (Checkout(name, root, sys.executable) for name in _MODULES)

@@ -28,6 +28,7 @@ from tools.calibration.attribution import KIND as ATTRIBUTION
 from tools.calibration.certificate.certify import certify
 from tools.calibration.certificate.page import write_page
 from tools.calibration.gate_settings import ask_gate
+from tools.calibration.injections.faults import UNSEEN
 from tools.calibration.live import RUNS, record_run, usable_runs
 from tools.calibration.pairs import PAIRS, append_pair, usable_pairs
 from tools.calibration.record import KINDS, is_current, record_pair, seconds_of_turns
@@ -39,7 +40,7 @@ _ALL_KINDS = (*KINDS, ATTRIBUTION)
 _LEAST_PAIRS = 3
 # What is recorded first, live runs before pairs of their kind since they give pairs, too; beyond that more pairs.
 _PAIRS_OF_A_KIND = 12
-_LIVE_RUNS = {"same": 12, "predict+4%": 4, "decode+25%": 4}
+_LIVE_RUNS = {"same": 12, "predict+4%": 4, "decode+25%": 4, **dict.fromkeys((*UNSEEN, "all four"), 5)}
 _SYNTHETIC = "synthetic.json"
 _RUNS_A_CONDITION = 10_000
 

@@ -27,7 +27,7 @@ from tools.calibration.attribution import (
     read_attributions,
 )
 from tools.calibration.certificate.certify import certify
-from tools.calibration.certificate.measured import describe_bias
+from tools.calibration.certificate.measured import describe_bias, describe_live
 from tools.calibration.certificate.page import write_page
 from tools.calibration.certificate.stock_rules import RETRIED, red_runs
 from tools.calibration.lines import append_line
@@ -235,6 +235,29 @@ def test_the_certificate_has_false_alarms_power_and_minutes(certificate: dict[st
     assert in_api["regressed_groups"]["model"]["share"] < 0.05 < 0.5 < in_api["regressed_groups"]["api"]["share"]
     alone = slower[f"{CELLS[2]} 10% slower"]["regressed_cells"]
     assert alone[CELLS[0]]["share"] < 0.05 < 0.9 < alone[CELLS[2]]["share"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdicts", "figures", "found"),
+    [
+        ("late 1%", {}, {"latency lateness": "REGRESSED"}, 1),
+        ("late 1%", {"photo[kind=phone]": "REGRESSED"}, {"api memory": "REGRESSED"}, 0),
+        ("large photos in full", {"photo[kind=phone]": "REGRESSED"}, {}, 1),
+        ("all four", {"photo[kind=phone]": "REGRESSED"}, dict.fromkeys(("api tail", "api growth"), "REGRESSED"), 0),
+        (
+            "all four",
+            {"photo[kind=phone]": "REGRESSED"},
+            dict.fromkeys(("api tail", "api growth", "api start"), "REGRESSED"),
+            1,
+        ),
+    ],
+)
+def test_a_live_run_has_found_a_fault_by_the_figure_that_is_meant_to_show_it(
+    kind: str, verdicts: dict[str, str], figures: dict[str, str], found: int
+) -> None:
+    """Several at once only if each of them is found."""
+    run = RunRecord(kind, "tree", "", 7.5, 1, {**dict.fromkeys(CELLS, "PASS"), **verdicts}, figures=figures)
+    assert describe_live(kind, [run])["found"]["count"] == found
 
 
 def test_the_certificate_has_what_was_measured(certificate: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Faults that throughput hardly shows: each does what its name says, where the service calls it."""
 
+import io
 import time
 import tracemalloc
 from pathlib import Path
@@ -7,7 +8,10 @@ from textwrap import indent
 from typing import Any
 
 import pytest
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
+from perf_tests.photos import large_cat_jpeg
 from perf_tests.targets import API, LATENCY, MODEL, PHOTO
 from tools.calibration.injections.faults import FAULTS, Fault
 from unit_tests.builders.repository import ROOT
@@ -45,7 +49,8 @@ class Faulty:
 @pytest.fixture
 def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Faulty:
     kind, name = request.param
-    return Faulty(FAULTS[kind], name, tmp_path, monkeypatch)
+    (fault,) = FAULTS[kind].parts
+    return Faulty(fault, name, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +102,37 @@ def test_large_photos_alone_are_dearer(faulty: Faulty) -> None:
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_reaches_what_the_service_has(kind: str) -> None:
     """Its file and what it is put around exist; the figures that show it are figures of the project."""
-    fault = FAULTS[kind]
-    source = (ROOT / fault.file).read_text()
-    if "_disturbed(" in fault.code:
-        name, _, _ = fault.code.rstrip().rpartition("\n")[2].partition(" =")
-        owner, _, method = name.partition(".")
-        assert f"class {owner}" in source
-        assert f"def {method}(" in source
-    assert set(fault.figures) <= ITS_FIGURES | {"photo throughput"}
+    for fault in FAULTS[kind].parts:
+        source = (ROOT / fault.file).read_text()
+        if "_disturbed(" in fault.code:
+            name, _, _ = fault.code.rstrip().rpartition("\n")[2].partition(" =")
+            owner, _, method = name.partition(".")
+            assert f"class {owner}" in source
+            assert f"def {method}(" in source
+        assert set(fault.figures) <= ITS_FIGURES | {"photo throughput"}
     assert len({other.digest for other in FAULTS.values()}) == len(FAULTS)
+
+
+def test_a_photo_is_decoded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a decoder that draws a photo smaller would have an eighth of its pixels to each side."""
+    monkeypatch.setattr(JpegImageFile, "draft", JpegImageFile.draft)  # the fault replaces it
+    sizes = []
+    for code in ("", FAULTS["large photos in full"].parts[0].code):
+        exec(code, {})
+        photo = Image.open(io.BytesIO(large_cat_jpeg()))
+        photo.draft("RGB", (256, 256))
+        sizes.append(photo.size)
+    assert sizes == [(504, 336), (4032, 2688)]
+
+
+def test_four_faults_in_one_change_are_all_injected(tmp_path: Path) -> None:
+    together = FAULTS["all four"]
+    for fault in together.parts:
+        (tmp_path / fault.file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / fault.file).write_text("")
+    together.inject(tmp_path)
+    for fault in together.parts:
+        assert fault.code in (tmp_path / fault.file).read_text()
+        assert set(fault.figures) <= set(together.figures)
+        assert set(fault.groups) <= set(together.groups)
+    assert len(together.parts) == 4

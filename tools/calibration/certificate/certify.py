@@ -78,7 +78,7 @@ def certify(
             if kind != "same"
         },
         "live": {
-            kind: describe_live([run for run in runs if run.kind == kind])
+            kind: describe_live(kind, [run for run in runs if run.kind == kind])
             for kind in sorted({run.kind for run in runs})
         },
         "stock_rules": describe_stock_rules(by_kind),

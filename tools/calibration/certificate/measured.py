@@ -10,8 +10,10 @@ import numpy as np
 
 from servegate.judging.estimators import paired_mean
 from servegate.judging.sequential import pool_cells
+from servegate.records import Status
 from tools.calibration.certificate.shares import interval_of
 from tools.calibration.certificate.stock_rules import red_runs
+from tools.calibration.injections.faults import FAULTS
 from tools.calibration.live import RunRecord
 from tools.calibration.pairs import PairRecord
 
@@ -67,16 +69,29 @@ def describe_effect(pairs: Sequence[PairRecord], cell: str) -> dict[str, float]:
     return {"change": round(float(np.expm1(np.mean(log_ratios))), 4), "pairs": len(log_ratios)}
 
 
-def describe_live(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """Count verdicts with exact 95 % intervals, and list the runs' first sentences."""
+def describe_live(kind: str, runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """Count verdicts with exact 95 % intervals, and list the first sentences of the runs of a kind.
+
+    A run has found a fault if a figure that the fault is meant to show in is REGRESSED, and several if each is found.
+    """
+    faults = FAULTS[kind].parts if kind in FAULTS else ()
+    found = [all(_regressed(run).intersection(fault.figures) for fault in faults) for run in runs]
     return {
         "runs": len(runs),
         "red": asdict(interval_of(sum(run.exit_status != 0 for run in runs), len(runs))),
         "regressed": asdict(interval_of(sum("REGRESSED" in run.verdicts.values() for run in runs), len(runs))),
+        **({"found": asdict(interval_of(sum(found), len(runs)))} if faults else {}),
         "verdicts": dict(Counter(verdict for run in runs for verdict in run.verdicts.values())),
         "median_minutes": round(median(run.minutes for run in runs), 1),
         "sentences": [run.sentence for run in runs],
     }
+
+
+def _regressed(run: RunRecord) -> set[str]:
+    """The figures that a run found worse, `throughput` of a group among them."""
+    groups = {cell.partition("[")[0] for cell, verdict in run.verdicts.items() if verdict == Status.REGRESSED}
+    figures = {figure for figure, verdict in run.figures.items() if verdict == Status.REGRESSED}
+    return {f"{group} throughput" for group in groups} | figures
 
 
 def describe_stock_rules(by_kind: Mapping[str, Sequence[PairRecord]]) -> dict[str, dict[str, Any]]:

@@ -77,6 +77,11 @@ class Fault:
     figures: tuple[str, ...]
 
     @property
+    def parts(self) -> "tuple[Fault, ...]":
+        """The one that it is; see `Together`."""
+        return (self,)
+
+    @property
     def digest(self) -> str:
         """See `Injection`."""
         return digest_of(f"{self.file}\n{self.code}")
@@ -85,6 +90,33 @@ class Fault:
         """Append it to its file in a copy of the project."""
         with (folder / self.file).open("a") as source:
             source.write(self.code)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several faults in one change, each of which is to be found."""
+
+    parts: tuple[Fault, ...]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """See `Fault`."""
+        return tuple(dict.fromkeys(group for part in self.parts for group in part.groups))
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """See `Fault`."""
+        return tuple(dict.fromkeys(figure for part in self.parts for figure in part.figures))
+
+    @property
+    def digest(self) -> str:
+        """See `Injection`."""
+        return digest_of("\n".join(part.digest for part in self.parts))
+
+    def inject(self, folder: Path) -> None:
+        """Append each to its file in a copy of the project."""
+        for part in self.parts:
+            part.inject(folder)
 
 
 def _around(file: str, name: str, disturb: str, groups: tuple[str, ...], figures: tuple[str, ...]) -> Fault:
@@ -96,8 +128,12 @@ def _late(every: int, disturb: str = _SLEEP) -> Fault:
     return _around(_READER, "ImageReader.read", disturb.format(every=every, seconds=0.25), _OF_SERVER, _LATE_ANSWERS)
 
 
+def _starts_later(seconds: int) -> Fault:
+    return Fault("service/app.py", f"\n\nimport time\n\ntime.sleep({seconds})\n", _OF_SERVER, ("api start",))
+
+
 # One request in a hundred is 1 %.
-FAULTS: dict[str, Fault] = {
+_FAULTS: dict[str, Fault] = {
     "late 1%": _late(100),
     "late 2%": _late(50),
     "late 1%, computing": _late(100, _COMPUTE),
@@ -110,7 +146,8 @@ FAULTS: dict[str, Fault] = {
     "200 MB more": Fault(
         _CLASSIFIER, '\n\n_ballast = b"ballast!" * 25_000_000\n', ("model", *_OF_SERVER), ("api memory", "model memory")
     ),
-    "starts 2 s later": Fault("service/app.py", "\n\nimport time\n\ntime.sleep(2)\n", _OF_SERVER, ("api start",)),
+    "starts 2 s later": _starts_later(2),
+    "starts 6 s later": _starts_later(6),
     "large photos +30%": _around(
         _READER,
         "ImageReader.read",
@@ -118,4 +155,13 @@ FAULTS: dict[str, Fault] = {
         ("photo",),
         ("photo throughput", "photo cost"),
     ),
+    "large photos in full": Fault(
+        _READER,
+        "\n\nfrom PIL.JpegImagePlugin import JpegImageFile\n\nJpegImageFile.draft = lambda *_: None\n",
+        ("photo",),
+        ("photo throughput", "photo cost"),
+    ),
 }
+# The change that a throughput of small photos, in bursts, once passed.
+UNSEEN = ("large photos in full", "late 1%", "keeps 20 KB", "starts 6 s later")
+FAULTS: dict[str, Fault | Together] = {**_FAULTS, "all four": Together(tuple(_FAULTS[kind] for kind in UNSEEN))}
