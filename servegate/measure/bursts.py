@@ -39,7 +39,7 @@ _WINDOW_S = 0.5
 SHORTEST_OPEN_TURN_S = 2.0
 # A turn has so many of them on average, unless it would last for too long: meanwhile the other server stands still.
 _ARRIVALS = 40
-_LONGEST_OPEN_TURN_S = 30.0
+_LONGEST_OPEN_TURN_S = 60.0
 # Seconds of the closed loop that measures what a server can answer.
 _CAPACITY_S = 2.0
 

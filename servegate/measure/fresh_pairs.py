@@ -196,7 +196,7 @@ class FreshPairs:
         if cell in plan.turns and all(load.takes_turns for load in loads.values()):
             turn_s = max(self.schedule.turn_s, *(load.shortest_turn_s for load in loads.values()))
             turns = TURNS_AT_GIVEN_RATE if cell in self.rates_per_s else TURNS_OF_AN_ARM
-            for checkout in itertools.islice(self._alternate(blocks=1), 2 * turns):
+            for checkout in itertools.islice(self._alternate(blocks=math.ceil(turns / 2)), 2 * turns):
                 with self._blaming(checkout):
                     loads[checkout.name].turn(turn_s)
         records = {}

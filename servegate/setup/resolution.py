@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from servegate.judging.decisions import Decision
 from servegate.judging.estimators import Floats
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
@@ -159,7 +158,7 @@ def simulate(
     Returns
     -------
     tuple
-        The minutes of each run, and whether no group was left open.
+        The minutes of each run, and whether it left nothing open.
     """
     cells = [cell for group in groups for cell in group.cells]
     shape = (_RUNS, policy.looks[-1])
@@ -172,7 +171,7 @@ def simulate(
         seconds += (look - before) * _pair_seconds(test, groups)
         test.look(log_ratios[:, :look], variances[:, :look])
         before = look
-    return seconds / 60, ~np.any(test.of_groups.decision == Decision.OPEN, axis=-1)
+    return seconds / 60, ~test.measured.any(axis=-1)
 
 
 def _draw(group: GroupPairs, scale: float, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Floats, Floats]:

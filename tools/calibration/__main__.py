@@ -10,10 +10,13 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from servegate.errors import ServegateError
+from servegate.options.settings import JudgingSettings
+from servegate.records import Cell
 from servegate.session.machine_claim import claim_machine
 from servegate.storage.commits import identify, require_clean
 from servegate.telemetry.machine import read_fingerprint
@@ -29,8 +32,8 @@ from tools.calibration.certificate.certify import certify
 from tools.calibration.certificate.page import write_page
 from tools.calibration.gate_settings import ask_gate
 from tools.calibration.injections.faults import UNSEEN
-from tools.calibration.live import RUNS, record_run, usable_runs
-from tools.calibration.pairs import PAIRS, append_pair, usable_pairs
+from tools.calibration.live import RUNS, RunRecord, record_run, usable_runs
+from tools.calibration.pairs import PAIRS, PairRecord, append_pair, usable_pairs
 from tools.calibration.record import KINDS, is_current, record_pair, seconds_of_turns
 from tools.calibration.simulation.conditions import CELLS, GROUPS, certify_conditions
 
@@ -85,9 +88,9 @@ def _record(folder: Path, kinds: list[str], budget_s: float) -> None:
     end_s, longest_s = time.monotonic() + budget_s, 0.0
     while time.monotonic() + longest_s < end_s:
         start_s = time.monotonic()
-        recorded = Counter(pair.kind for pair in usable_pairs(folder / PAIRS, judging.schedule, cells))
+        recorded = Counter(pair.kind for pair in _read_pairs(folder, judging, cells))
         recorded[ATTRIBUTION] = len(read_attributions(folder / ATTRIBUTIONS))
-        ran = Counter(run.kind for run in usable_runs(folder / RUNS, cells))
+        ran = Counter(run.kind for run in _read_runs(folder, cells))
         kind = min(kinds, key=lambda kind: recorded[kind])
         if recorded[kind] >= _PAIRS_OF_A_KIND:
             kind = next((name for name in kinds if ran[name] < _LIVE_RUNS.get(name, 0)), kind)
@@ -113,10 +116,7 @@ def _certify_conditions(records: Path) -> None:
 def _certify(folder: Path) -> None:
     settings, cells, at_given_rate = ask_gate(_ROOT)
     judging = settings.judging
-    pairs = [
-        pair for pair in usable_pairs(folder / PAIRS, judging.schedule, cells) if is_current(pair.kind, pair.digest)
-    ]
-    runs = [run for run in usable_runs(folder / RUNS, cells) if is_current(run.kind, run.digest)]
+    pairs, runs = _read_pairs(folder, judging, cells), _read_runs(folder, cells)
     if sum(pair.kind == "same" for pair in pairs) < _LEAST_PAIRS:
         _say(f"no certificate of {folder.name} yet: it needs {_LEAST_PAIRS} pairs of identical code at least")
         return
@@ -139,6 +139,18 @@ def _certify(folder: Path) -> None:
         folder / "certificate.html", certificate, json.loads(synthetic.read_text()) if synthetic.exists() else None
     )
     _say(f"certificate: {folder / 'certificate.html'}")
+
+
+def _read_pairs(folder: Path, judging: JudgingSettings, cells: Sequence[Cell]) -> list[PairRecord]:
+    """The recorded pairs that count, of what is injected today."""
+    return [
+        pair for pair in usable_pairs(folder / PAIRS, judging.schedule, cells) if is_current(pair.kind, pair.digest)
+    ]
+
+
+def _read_runs(folder: Path, cells: Sequence[Cell]) -> list[RunRecord]:
+    """The recorded runs that count, of what is injected today."""
+    return [run for run in usable_runs(folder / RUNS, cells) if is_current(run.kind, run.digest)]
 
 
 def _say(text: str) -> None:

@@ -47,6 +47,8 @@ class RunRecord:
         The verdict of each figure beside throughput, by the figure's name.
     digest:
         The digest of the injection; empty for identical code.
+    looks:
+        The looks of the run's rule; empty in older records.
     """
 
     kind: str
@@ -58,6 +60,7 @@ class RunRecord:
     sentence: str = ""
     figures: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
+    looks: Sequence[int] = ()
     schema: int = SCHEMA
 
     @property
@@ -124,7 +127,18 @@ def record_run(
     sentence = document.get("sentence", "")
     beside = {figure["figure"]: figure["status"] for figure in document["figures"]}
     digest = "" if injected is None else injected.digest
-    record = RunRecord(kind, tree, began, round(minutes, 1), result.returncode, verdicts, sentence, beside, digest)
+    record = RunRecord(
+        kind,
+        tree,
+        began,
+        round(minutes, 1),
+        result.returncode,
+        verdicts,
+        sentence,
+        beside,
+        digest,
+        document["rule"]["looks"],
+    )
     append_line(folder / RUNS, asdict(record))
     schedule = settings.judging.schedule
     values = first_values(document["figures"], settings.judging.looks[0])

@@ -75,7 +75,7 @@ def test_the_certificate_has_false_alarms_and_what_finds_each_fault() -> None:
         "keeps 20 KB": make_pairs("keeps 20 KB", 3),
         "decode+25%": make_pairs("decode+25%", 6),
     }
-    made = certify_figures(by_kind, POLICY, 100, np.random.default_rng(0))
+    made = certify_figures(by_kind, POLICY, {}, 100, np.random.default_rng(0))
     assert made is not None
     assert made["recorded_pairs"] == {"same": 20, "late 1%": 6, "decode+25%": 6}
     assert made["identical_code"]["regressed"]["share"] == 0
@@ -90,7 +90,7 @@ def test_figures_that_the_gate_does_not_judge_are_left_out() -> None:
     """A recorded pair may have them, which a live run's pairs lack."""
     off = FigurePolicy({**DEFAULT_MARGINS, "model.start": None})
     live = [replace(pair, figures={name: pair.figures[name] for name in NAMES[:2]}) for pair in make_pairs("same", 10)]
-    made = certify_figures({"same": [*make_pairs("same", 10), *live]}, off, 20, np.random.default_rng(0))
+    made = certify_figures({"same": [*make_pairs("same", 10), *live]}, off, {}, 20, np.random.default_rng(0))
     assert made is not None
     assert made["recorded_pairs"] == {"same": 20}
     assert set(made["identical_code"]["figures"]) == {"api tail", "api start"}
@@ -99,11 +99,33 @@ def test_figures_that_the_gate_does_not_judge_are_left_out() -> None:
 def test_figures_of_other_turns_are_left_out() -> None:
     """Late answers of two cells and of one aren't the same figure."""
     before, now = ([replace(pair, turns_s=turns_s) for pair in make_pairs("same", 10)] for turns_s in (TWO, ONE))
-    made = certify_figures({"same": [*before, *now]}, POLICY, 20, np.random.default_rng(0))
+    made = certify_figures({"same": [*before, *now]}, POLICY, ONE, 20, np.random.default_rng(0))
     assert made is not None
     assert made["recorded_pairs"] == {"same": 10}
 
 
+def test_of_several_faults_each_is_to_be_found() -> None:
+    """The pairs show that the answers are late; none of them starts later."""
+    late = make_pairs("all four", factor=3.0)
+    made = certify_figures({"same": make_pairs("same"), "all four": late}, POLICY, {}, 100, np.random.default_rng(0))
+    assert made is not None
+    assert made["faults"]["all four"]["meant"] == ["api tail", "api start"]
+    assert made["faults"]["all four"]["found"]["count"] == 0
+
+
+def test_a_fault_is_described_by_the_figures_that_it_can_reach() -> None:
+    """A live run has all of them; this fault is in the photos alone."""
+    photos = [
+        replace(pair, figures={**pair.figures, "photo cost": pair.figures["api tail"]})
+        for pair in make_pairs("large photos in full", factor=3.0)
+    ]
+    same = [replace(pair, figures={**pair.figures, "photo cost": (1.0, 1.0)}) for pair in make_pairs("same")]
+    made = certify_figures({"same": same, "large photos in full": photos}, POLICY, {}, 50, np.random.default_rng(0))
+    assert made is not None
+    fault = made["faults"]["large photos in full"]
+    assert (fault["meant"], fault["also"]) == (["photo cost"], {})
+
+
 def test_records_from_before_figures_make_no_such_part() -> None:
     old = [replace(pair, figures={}) for pair in make_pairs("same")]
-    assert certify_figures({"same": old}, POLICY, 10, np.random.default_rng(0)) is None
+    assert certify_figures({"same": old}, POLICY, {}, 10, np.random.default_rng(0)) is None

@@ -1,6 +1,5 @@
 """Faults that throughput hardly shows: each does what its name says, where the service calls it."""
 
-import io
 import time
 import tracemalloc
 from pathlib import Path
@@ -13,6 +12,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from perf_tests.photos import large_cat_jpeg
 from perf_tests.targets import API, LATENCY, MODEL, PHOTO
+from service.images import ImageReader
+from service.images.resizing import resize
 from tools.calibration.injections.faults import FAULTS, Fault
 from unit_tests.builders.repository import ROOT
 
@@ -113,15 +114,19 @@ def test_a_fault_reaches_what_the_service_has(kind: str) -> None:
     assert len({other.digest for other in FAULTS.values()}) == len(FAULTS)
 
 
-def test_a_photo_is_decoded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a decoder that draws a photo smaller would have an eighth of its pixels to each side."""
+def test_the_service_decodes_a_large_photo_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it has the decoder draw it smaller."""
+    sizes: list[tuple[int, int]] = []
+
+    def note_size(image: Image.Image, *box: Any) -> Image.Image:
+        sizes.append(image.size)
+        return resize(image, *box)
+
+    monkeypatch.setattr("service.images.reader.resize", note_size)
     monkeypatch.setattr(JpegImageFile, "draft", JpegImageFile.draft)  # the fault replaces it
-    sizes = []
     for code in ("", FAULTS["large photos in full"].parts[0].code):
         exec(code, {})
-        photo = Image.open(io.BytesIO(large_cat_jpeg()))
-        photo.draft("RGB", (256, 256))
-        sizes.append(photo.size)
+        ImageReader(size=224, crop_fraction=0.875).read(large_cat_jpeg())
     assert sizes == [(504, 336), (4032, 2688)]
 
 

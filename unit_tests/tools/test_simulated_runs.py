@@ -192,7 +192,12 @@ class TestRecordedNoise:
         calm = KnownNoise(np.zeros((1, POLICY.looks[-1], 4)), np.full((1, POLICY.looks[-1], 4), 1e-4))
         calm.cells, calm.times = (*JUDGED_CELLS, phone), noise.times
         run = simulate_runs(replace(POLICY, groups=3, cells=4), calm, {}, 1, np.random.default_rng(0))
-        assert run.minutes[0] == pytest.approx(POLICY.looks[0] * (10.0 + 20.0 + 4 * CELL_S) / 60)
+        first, others = POLICY.looks[0], POLICY.looks[-1] - POLICY.looks[0]
+        assert run.minutes[0] == pytest.approx(first * (10.0 + 20.0 + 4 * CELL_S) / 60)
+        calm.log_ratios[0, :, 3] = np.resize([0.4, -0.4], POLICY.looks[-1])  # photos stay open to the end
+        run = simulate_runs(replace(POLICY, groups=3, cells=4), calm, {}, 1, np.random.default_rng(0))
+        seconds = first * (10.0 + 20.0 + 4 * CELL_S) + others * (20.0 + CELL_S)
+        assert run.minutes[0] == pytest.approx(seconds / 60)
 
     def test_a_burst_of_the_model_that_is_left_out_took_one_batch_at_least(self) -> None:
         """Batches of 8 at 10 images a second take 0.8 s; a request doesn't have to end within a burst."""

@@ -82,7 +82,9 @@ def certify(
             for kind in sorted({run.kind for run in runs})
         },
         "stock_rules": describe_stock_rules(by_kind),
-        "figures": certify_figures(by_kind, figure_policy, runs_simulated, rng),
+        "figures": certify_figures(
+            by_kind, figure_policy, {str(cell): seconds for cell, seconds in turns_s.items()}, runs_simulated, rng
+        ),
     }
 
 

@@ -20,18 +20,26 @@ _LEAST_PAIRS = 4
 
 
 def certify_figures(
-    by_kind: Mapping[str, Sequence[PairRecord]], policy: FigurePolicy, runs: int, rng: np.random.Generator
+    by_kind: Mapping[str, Sequence[PairRecord]],
+    policy: FigurePolicy,
+    turns_s: Mapping[str, float],
+    runs: int,
+    rng: np.random.Generator,
 ) -> dict[str, Any] | None:
-    """Simulate runs on the recorded pairs of each kind; None where no pair of identical code has figures.
+    """Simulate runs on the recorded pairs of each kind; None where too few of identical code have figures.
 
     Parameters
     ----------
     by_kind:
         The recorded pairs; those from before figures were recorded are left out.
+    turns_s:
+        Seconds of turns in a pair of a run, by the cell's name. A group's figures from other turns are left out.
     runs:
         For each kind.
     """
-    usable = {kind: _with_figures([_only_judged(pair, policy) for pair in pairs]) for kind, pairs in by_kind.items()}
+    usable = {
+        kind: _with_figures([_only_judged(pair, policy, turns_s) for pair in pairs]) for kind, pairs in by_kind.items()
+    }
     usable = {kind: pairs for kind, pairs in usable.items() if len(pairs) >= _LEAST_PAIRS}
     if "same" not in usable:
         return None
@@ -57,25 +65,29 @@ def certify_figures(
     }
 
 
-def _only_judged(pair: PairRecord, policy: FigurePolicy) -> PairRecord:
-    """Leave out the figures that the gate doesn't judge: a record may have them, and a live run hasn't."""
-    return replace(
-        pair,
-        figures={
-            name: values
-            for name, values in pair.figures.items()
-            if policy.margin_of((figure := parse_figure(name)).kind, figure.group) is not None
-        },
-    )
+def _only_judged(pair: PairRecord, policy: FigurePolicy, turns_s: Mapping[str, float]) -> PairRecord:
+    """Leave out the figures that a run today doesn't judge, takes from other turns, or that a fault can't reach.
+
+    A live run of a fault has them of all groups, a pair alone only of those that the fault reaches.
+    """
+    figures = {}
+    for name, values in pair.figures.items():
+        figure = parse_figure(name)
+        is_judged = policy.margin_of(figure.kind, figure.group) is not None
+        is_reached = pair.kind not in FAULTS or figure.group in FAULTS[pair.kind].groups
+        if is_judged and is_reached and _of_group(pair.turns_s, figure.group) == _of_group(turns_s, figure.group):
+            figures[name] = values
+    return replace(pair, figures=figures)
+
+
+def _of_group(turns_s: Mapping[str, float], group: str) -> dict[str, float]:
+    return {cell: seconds for cell, seconds in turns_s.items() if cell.startswith(f"{group}[")}
 
 
 def _with_figures(pairs: Sequence[PairRecord]) -> list[PairRecord]:
-    """The newest pairs that have the same figures, of the same turns."""
-    newest = next((pair for pair in reversed(pairs) if pair.figures), None)
-    if newest is None:
-        return []
-    wanted = newest.figures.keys(), newest.turns_s
-    return [pair for pair in pairs if (pair.figures.keys(), pair.turns_s) == wanted]
+    """The newest pairs that have the same figures."""
+    names = next((pair.figures.keys() for pair in reversed(pairs) if pair.figures), None)
+    return [pair for pair in pairs if names is not None and pair.figures.keys() == names]
 
 
 def _median_change(kind: FigureKind, pairs: Sequence[PairRecord], name: str) -> float:
@@ -93,7 +105,11 @@ def _describe(pairs: Sequence[PairRecord], name: str, outcomes: FigureOutcomes) 
 
 def _describe_fault(kind: str, pairs: Sequence[PairRecord], outcomes: FigureOutcomes) -> dict[str, Any]:
     meant = [name for name in FAULTS[kind].figures if name in pairs[0].figures]
-    found = np.array([any(run[name] is Status.REGRESSED for name in meant) for run in outcomes.statuses])
+    # Of several faults each is to be found; one that throughput alone shows has no figure here.
+    parts = [names for part in FAULTS[kind].parts if (names := set(meant).intersection(part.figures))]
+    found = np.array(
+        [all(any(run[name] is Status.REGRESSED for name in names) for names in parts) for run in outcomes.statuses]
+    )
     return {
         "meant": meant,
         "found": asdict(limit_share(found)),

@@ -82,6 +82,7 @@ def describe_live(kind: str, runs: Sequence[RunRecord]) -> dict[str, Any]:
         "regressed": asdict(interval_of(sum("REGRESSED" in run.verdicts.values() for run in runs), len(runs))),
         **({"found": asdict(interval_of(sum(found), len(runs)))} if faults else {}),
         "verdicts": dict(Counter(verdict for run in runs for verdict in run.verdicts.values())),
+        "looks": dict(Counter(" ".join(map(str, run.looks)) or "not recorded" for run in runs)),
         "median_minutes": round(median(run.minutes for run in runs), 1),
         "sentences": [run.sentence for run in runs],
     }

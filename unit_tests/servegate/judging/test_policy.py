@@ -29,6 +29,13 @@ def test_a_group_and_a_cell_may_have_a_margin_of_their_own() -> None:
     assert (policy.margin_of("model"), policy.margin_of("api")) == (0.02, 0.04)
 
 
+def test_a_cell_may_have_a_smaller_margin_than_its_group_also_by_a_name() -> None:
+    policy = Policy(margins={"photo": 0.04, "photo[phone]": 0.02})
+    assert policy.of_cell(Cell("photo", "kind", "phone")) == near(0.03, 0.10)
+    assert policy.of_cell(Cell("photo", "kind", "small")) == near(0.06, 0.20)
+    assert policy.of_group("photo") == near(0.02, 0.06)
+
+
 def test_no_threshold_is_more_than_all() -> None:
     """A margin so wide that nothing fails, as to try the way through a run."""
     policy = Policy(margin=0.9)

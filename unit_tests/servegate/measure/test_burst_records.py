@@ -17,7 +17,15 @@ from servegate.load.requests import Completion
 from servegate.load.results import ClientRecord, MeasuredClient
 from servegate.load.server_timing import StageSpan
 from servegate.load.workload import Workload
-from servegate.measure.bursts import ApiBurstLoad, PausableServer, cut_turns, running_time, share_out, without_pauses
+from servegate.measure.bursts import (
+    ApiBurstLoad,
+    PausableServer,
+    cut_turns,
+    open_turn_s,
+    running_time,
+    share_out,
+    without_pauses,
+)
 from servegate.measure.cell_load import CellLoad
 from servegate.measure.samples import burst_record
 from servegate.processes.managed import ManagedProcess
@@ -383,3 +391,8 @@ def test_failures_of_the_client_are_those_of_the_record(monkeypatch: pytest.Monk
     script = Script([completion(1010.0, 1010.5)], failures=["status 500: no"])
     sample = script.play(monkeypatch).sample
     assert (sample.failures, sample.answers, sample.rounds_s) == (("status 500: no",), 2, ())
+
+
+@pytest.mark.parametrize(("rate_per_s", "turn_s"), [(100.0, 2.0), (20.0, 2.0), (10.0, 4.0), (0.5, 60.0)])
+def test_a_turn_has_forty_arrivals_unless_it_would_last_too_long(rate_per_s: float, turn_s: float) -> None:
+    assert open_turn_s(rate_per_s) == turn_s

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from servegate.errors import SettingsError
+from servegate.findings.doubts import ADVICE
 from servegate.judging.figures.kinds import COST, TAIL
 from servegate.judging.policy import Policy
-from servegate.options.catalogue import MIN_ACCEPTED_PROCESSES
+from servegate.options.catalogue import MIN_ACCEPTED_PROCESSES, OPTIONS
 from servegate.storage.environments import EnvironmentRecipe
 from unit_tests.builders.gate_settings import INI, read_settings
 from unit_tests.builders.tiny_project import TinyProject
@@ -331,3 +332,11 @@ class TestUsage:
         result = tiny_project.run("unit_tests", *options.split())
         result.assert_outcomes(passed=1)
         assert "servegate: " not in result.stdout.str()
+
+
+def test_the_looks_are_the_same_wherever_they_are_written() -> None:
+    """The option's default, the policy's and what an INCONCLUSIVE run is advised to plan more of."""
+    looks = Policy().looks
+    (option,) = [option for option in OPTIONS if option.name == "perf_pairs"]
+    assert option.parse(option.default) == looks
+    assert f"'{' '.join(map(str, looks))} " in ADVICE
