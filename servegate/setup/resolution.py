@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
+from servegate.judging.decisions import Bools
 from servegate.judging.estimators import Floats
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
@@ -147,7 +148,7 @@ def coarser(policy: Policy, excluded: float) -> Policy:
 
 def simulate(
     policy: Policy, groups: Sequence[GroupPairs], scale: float, rng: np.random.Generator
-) -> tuple[Floats, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+) -> tuple[Floats, Bools]:
     """Simulate runs of identical code by the very test that judges a live one.
 
     Parameters
@@ -171,7 +172,8 @@ def simulate(
         seconds += (look - before) * _pair_seconds(test, groups)
         test.look(log_ratios[:, :look], variances[:, :look])
         before = look
-    return seconds / 60, ~test.measured.any(axis=-1)
+    is_over: Bools = ~np.any(test.measured, axis=-1)
+    return seconds / 60, is_over
 
 
 def _draw(group: GroupPairs, scale: float, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Floats, Floats]:

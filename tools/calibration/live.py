@@ -60,7 +60,7 @@ class RunRecord:
     sentence: str = ""
     figures: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
-    looks: Sequence[int] = ()
+    looks: tuple[int, ...] = ()
     schema: int = SCHEMA
 
     @property
@@ -71,7 +71,9 @@ class RunRecord:
 
 def read_runs(path: Path) -> list[RunRecord]:
     """Read all recorded runs, as `read_lines` reads them."""
-    return [RunRecord(**{"schema": 1, **record}) for record in read_lines(path)]
+    return [
+        RunRecord(**{"schema": 1, **record, "looks": tuple(record.get("looks", ()))}) for record in read_lines(path)
+    ]
 
 
 def usable_runs(path: Path, cells: Sequence[Cell]) -> list[RunRecord]:
@@ -137,7 +139,7 @@ def record_run(
         sentence,
         beside,
         digest,
-        document["rule"]["looks"],
+        tuple(document["rule"]["looks"]),
     )
     append_line(folder / RUNS, asdict(record))
     schedule = settings.judging.schedule

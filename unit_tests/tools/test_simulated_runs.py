@@ -194,7 +194,7 @@ class TestRecordedNoise:
         run = simulate_runs(replace(POLICY, groups=3, cells=4), calm, {}, 1, np.random.default_rng(0))
         first, others = POLICY.looks[0], POLICY.looks[-1] - POLICY.looks[0]
         assert run.minutes[0] == pytest.approx(first * (10.0 + 20.0 + 4 * CELL_S) / 60)
-        calm.log_ratios[0, :, 3] = np.resize([0.4, -0.4], POLICY.looks[-1])  # photos stay open to the end
+        calm.variances[0, :, 3] = 1.0  # photos stay open to the end
         run = simulate_runs(replace(POLICY, groups=3, cells=4), calm, {}, 1, np.random.default_rng(0))
         seconds = first * (10.0 + 20.0 + 4 * CELL_S) + others * (20.0 + CELL_S)
         assert run.minutes[0] == pytest.approx(seconds / 60)
