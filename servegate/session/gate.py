@@ -10,20 +10,17 @@ from servegate.errors import CheckoutError, NothingToCompareError, ReferenceChec
 from servegate.findings.sentence import describe_findings
 from servegate.judging.arms import PairReport, collect_details, find_fallback
 from servegate.judging.cell_result import CellResult
-from servegate.judging.figures.kinds import LATENESS, GroupFigure
-from servegate.judging.figures.policy import FigurePolicy
+from servegate.judging.figures.kinds import GroupFigure
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
-from servegate.judging.policy import Policy
 from servegate.judging.screen import screen_group
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import Compared
 from servegate.measure.targets import Conditions, MeasurementTarget, SessionServers
-from servegate.options.allowance import Allowance
 from servegate.options.settings import Settings
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
-from servegate.session.allowances import allow_cells, allow_cost, allow_figures, allow_groups
+from servegate.session.allowances import allow_cells, allow_figures, allow_groups
 from servegate.session.outcomes import (
     confirm,
     excuse_base,
@@ -34,6 +31,7 @@ from servegate.session.outcomes import (
     tell_slowing,
 )
 from servegate.session.put_beside import put_beside
+from servegate.session.selection import Selection
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import find_equivalent
 from servegate.telemetry.outside_load import OutsideLoad
@@ -71,10 +69,8 @@ class Gate:
         the stored baseline screens.
     progress:
         Called with a line of text whenever something new begins.
-    targets:
-        The targets of the collected tests, in the order of their groups.
-    selected, selected_figures:
-        The cells and the figures whose tests were collected.
+    selection:
+        What this run measures and judges.
     results:
         The result of each cell that was measured.
     groups:
@@ -87,27 +83,26 @@ class Gate:
         The report of what the two arms ran, for each pair; empty if nothing was compared side by side.
     outside:
         The measurement of the CPU time that other programs use.
-    allowances:
-        Changes for the worse that are accepted on purpose, by group, cell or figure.
     """
 
-    settings: Settings
+    selection: Selection
     baseline: Baseline | None
     progress: Callable[[str], None]
     reference: str | None = None
-    targets: Sequence[MeasurementTarget] = ()
-    selected: Sequence[Cell] = ()
-    selected_figures: Sequence[GroupFigure] = ()
     results: dict[Cell, CellResult] = field(default_factory=dict)
     groups: list[GroupResult] = field(default_factory=list)
     figures: dict[GroupFigure, FigureResult] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     reports: Sequence[PairReport] = ()
     outside: OutsideLoad = field(default_factory=OutsideLoad)
-    allowances: Mapping[str, Allowance] = field(default_factory=dict)
     _errors: dict[str, BaseException] = field(default_factory=dict)
     _servers: SessionServers = field(default_factory=SessionServers)
     _start_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this run."""
+        return self.selection.settings
 
     def measure(self, target: MeasurementTarget, cell: Cell, get_fixture: GetFixture) -> CellResult:
         """The cell's result; the first call for a judged target measures and judges them all.
@@ -146,7 +141,7 @@ class Gate:
 
     def _require(self, target: MeasurementTarget, get_fixture: GetFixture, *, is_measured: bool) -> None:
         if not is_measured and target.name not in self._errors:
-            if self._is_judged(target):
+            if self.selection.is_judged(target):
                 self._measure_judged(get_fixture)
             else:
                 self._measure([target], get_fixture)
@@ -170,50 +165,8 @@ class Gate:
             load=self.outside.found,
         )
 
-    @property
-    def policy(self) -> Policy:
-        """The judge's policy for the throughput of what this run judges."""
-        cells = [cell for _, cells in self.judged_throughput for cell in cells]
-        return self.settings.judging.policy(groups=max(1, len(self.judged_throughput)), cells=max(1, len(cells)))
-
-    @property
-    def _figure_policy(self) -> FigurePolicy:
-        """The judge's policy for the figures that have a test in this run; no other one is judged."""
-        policy = self.settings.judging.figure_policy
-        without = {
-            f"{target.name}.{kind.name}": None
-            for target in self.targets
-            for kind in target.figures
-            if GroupFigure(target.name, kind) not in self.selected_figures
-        }
-        selected = replace(policy, margins={**policy.margins, **without})
-        return allow_cost(self.allowances, selected, {target.name for target in self.targets})
-
-    @property
-    def judged_throughput(self) -> list[tuple[MeasurementTarget, Sequence[Cell]]]:
-        """The targets whose throughput is judged, each with its cells."""
-        judged = [target for target in self.targets if self._is_judged(target) and not target.rate_is_given]
-        return [(target, self._cells_of(target)) for target in judged]
-
-    @property
-    def at_given_rate(self) -> list[tuple[MeasurementTarget, Sequence[Cell]]]:
-        """The targets whose load sets the rate, each with its cells: a comparison judges nothing but their lateness."""
-        cells_of = self.settings.judging.figure_policy.cells_of
-        return [
-            (target, cells)
-            for target in self.targets
-            if target.rate_is_given and target.name not in self.settings.informing
-            if cells_of(LATENESS, cells := self._cells_of(target))
-        ]
-
-    def _is_judged(self, target: MeasurementTarget) -> bool:
-        """Whether the run judges anything of a target: where the load sets the rate, that can only be a figure."""
-        if target.name in self.settings.informing:
-            return False
-        return not target.rate_is_given or any(figure.group == target.name for figure in self.selected_figures)
-
     def _measure_judged(self, get_fixture: GetFixture) -> None:
-        targets = [target for target in self.targets if self._is_judged(target)]
+        targets = self.selection.judged
         try:
             if self.reference is not None:
                 self._compare(targets, self.reference, get_fixture)
@@ -225,10 +178,14 @@ class Gate:
         # A comparison that failed as a whole would fail again, whatever it was, pytest.fail and its like among it.
         except BaseException as error:
             self._errors.update({target.name: error for target in targets if target.name not in self._errors})
-        self.groups = allow_groups(self.allowances, self.groups)
-        self.figures = {result.figure: result for result in allow_figures(self.allowances, self.figures.values())}
+        self.groups = allow_groups(self.selection.allowances, self.groups)
+        self.figures = {
+            result.figure: result for result in allow_figures(self.selection.allowances, self.figures.values())
+        }
         judged = [tell_slowing(result) for target in targets for result in self._results_of(target)]
-        self.results.update({result.cell: result for result in allow_cells(self.allowances, self.groups, judged)})
+        self.results.update(
+            {result.cell: result for result in allow_cells(self.selection.allowances, self.groups, judged)}
+        )
 
     def _measure(self, targets: Sequence[MeasurementTarget], get_fixture: GetFixture) -> None:
         """Measure targets process by process, and judge them by the stored baseline."""
@@ -252,7 +209,7 @@ class Gate:
         )
         measurement = measure_group(
             target,
-            self._cells_of(target),
+            self.selection.cells_of(target),
             conditions,
             processes=1 if self.settings.judging.versus is not None else measuring.processes,
             seconds=measuring.seconds,
@@ -268,7 +225,7 @@ class Gate:
 
     def _screen(self, target: MeasurementTarget, samples: Mapping[Cell, Sequence[Sample]]) -> dict[Cell, Verdict]:
         stored: Mapping[str, Sequence[float]] = self.baseline.throughput_per_s if self.baseline else {}
-        verdicts = screen_group(self.policy, stored, samples)
+        verdicts = screen_group(self.selection.policy, stored, samples)
         if target.name in self.settings.informing or target.rate_is_given:
             wrong = {cell for cell in samples if any(sample.failures for sample in samples[cell])}
             return {cell: inform(verdict, is_wrong=cell in wrong) for cell, verdict in verdicts.items()}
@@ -302,7 +259,7 @@ class Gate:
 
     def _compare(self, targets: Sequence[MeasurementTarget], reference: str, get_fixture: GetFixture) -> None:
         """Judge targets side by side with another commit, and by nothing else."""
-        compared = self._put_beside(targets, self.selected, reference)
+        compared = self._put_beside(targets, self.selection.cells, reference)
         for target in targets:
             failure = compared.errors.get(target.name)
             if isinstance(failure, ReferenceCheckoutError):
@@ -319,7 +276,7 @@ class Gate:
         is_first = isinstance(failure, NothingToCompareError)
         if is_first or self.settings.judging.versus is not None:
             verdict = Verdict(Status.NOT_JUDGED if is_first else Status.BASE_FAILED, str(failure))
-            for cell in self._cells_of(target):
+            for cell in self.selection.cells_of(target):
                 self._keep(target, cell, (), verdict)
             return
         self._measure([target], get_fixture)
@@ -336,7 +293,7 @@ class Gate:
                 self.settings,
                 reference,
                 chosen,
-                (self.policy, self._figure_policy),
+                (self.selection.policy, self.selection.figure_policy),
                 end_s,
                 self.progress,
                 self.outside.watch,
@@ -368,14 +325,11 @@ class Gate:
             verdict,
             ceiling=None if target.ceiling is None else target.ceiling.name,
             rate_is_given=target.rate_is_given,
-            excludes=self.policy.of_cell(cell).excluded if verdict.change is not None else None,
+            excludes=self.selection.policy.of_cell(cell).excluded if verdict.change is not None else None,
         )
 
-    def _cells_of(self, target: MeasurementTarget) -> list[Cell]:
-        return [cell for cell in self.selected if cell.group == target.name]
-
     def _results_of(self, target: MeasurementTarget) -> list[CellResult]:
-        return [self.results[cell] for cell in self._cells_of(target) if cell in self.results]
+        return [self.results[cell] for cell in self.selection.cells_of(target) if cell in self.results]
 
 
 def _nothing_compared(targets: Sequence[MeasurementTarget], error: ReferenceCheckoutError) -> Compared:

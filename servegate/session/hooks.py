@@ -155,13 +155,14 @@ class SessionHooks:
                     f"{owners[item.stash[_CELL]]} and {item.nodeid} both report {item.stash[_CELL]}; one test is enough"
                 )
         groups = dict.fromkeys(cell.group for cell in owners)
-        selected = [cell for cell in owners if isinstance(cell, Cell)]
+        cells = [cell for cell in owners if isinstance(cell, Cell)]
         # A figure is of all cells of its group, also where its test stands alone.
-        alone = groups.keys() - {cell.group for cell in selected}
-        selected += [cell for cell in self._cells.values() if isinstance(cell, Cell) and cell.group in alone]
-        self.session.gate.selected = selected
-        self.session.gate.selected_figures = [figure for figure in owners if isinstance(figure, GroupFigure)]
-        self.session.gate.targets = [self._targets[group] for group in groups]
+        alone = groups.keys() - {cell.group for cell in cells}
+        cells += [cell for cell in self._cells.values() if isinstance(cell, Cell) and cell.group in alone]
+        selection = self.session.gate.selection
+        selection.cells = cells
+        selection.figures = [figure for figure in owners if isinstance(figure, GroupFigure)]
+        selection.targets = [self._targets[group] for group in groups]
         if owners and not session.config.option.collectonly:
             try:
                 self.session.claim_machine()

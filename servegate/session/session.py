@@ -20,6 +20,7 @@ from servegate.session.gate import Gate
 from servegate.session.machine_claim import claim_machine
 from servegate.session.reference import describe_reference
 from servegate.session.requests import list_requests
+from servegate.session.selection import Selection
 from servegate.storage.accepted import find_accepted
 from servegate.storage.baselines import Baseline, StoredFile, baseline_path, read_baseline, write_baseline
 from servegate.storage.commits import identify, list_differing_files, read_head, require_clean, resolve_commit
@@ -51,13 +52,13 @@ class GateSession:
         self._why_no_baseline = ""
         self._baseline_path = baseline_path(settings.files.baselines, self.fingerprint.machine_class)
         self._stored = StoredFile.at(self._baseline_path)
-        self.gate = Gate(settings, self._find_baseline(), progress)
+        self.gate = Gate(Selection(settings), self._find_baseline(), progress)
         versus = settings.judging.versus
         # Resolved once: HEAD or a branch may be another commit when the run ends.
         self.gate.reference = resolve_commit(settings.root, versus) if versus is not None else self._find_accepted()
         self._base = self.gate.reference or (self.gate.baseline.checkout.commit if self.gate.baseline else None)
         if settings.judging.is_judged:
-            self.gate.allowances, notes = find_allowances(settings, self._base)
+            self.gate.selection.allowances, notes = find_allowances(settings, self._base)
             self.notes += notes
         self._config = config
         self._began = datetime.now(UTC)
@@ -180,12 +181,12 @@ class GateSession:
             rule=self.settings.judging.rule,
             fingerprint=self.complete_fingerprint,
             differences=self.gate.baseline.differences(self.complete_fingerprint.details) if self.gate.baseline else (),
-            selected=self.gate.selected,
+            selected=self.gate.selection.cells,
             failing=self.gate.failing,
             arms=collect_details(self.gate.reports),
             load=self.gate.outside.found,
             changed_files=None if self._base is None else list_differing_files(self.settings.root, self._base),
-            requests=list_requests(self.gate.targets),
+            requests=list_requests(self.gate.selection.targets),
             notes=tuple(self.notes),
         )
         gate = self.gate

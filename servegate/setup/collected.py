@@ -73,12 +73,12 @@ def collect(paths: Sequence[str]) -> Collected:
             "`servegate init` writes performance tests where there are none"
         )
     session = collector.hooks.session
-    gate, settings = session.gate, session.settings
+    selection, settings = session.gate.selection, session.settings
     return Collected(
         settings=settings,
         machine=session.fingerprint,
-        targets=gate.judged_throughput,
-        at_given_rate=gate.at_given_rate,
-        policy=gate.policy,
+        targets=selection.judged_throughput,
+        at_given_rate=selection.at_given_rate,
+        policy=selection.policy,
         figure_pairs=settings.judging.figure_policy.looks[0],
     )

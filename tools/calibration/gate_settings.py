@@ -24,9 +24,10 @@ class _Listener:
         hooks = session.config.pluginmanager.get_plugin(NAME)
         assert isinstance(hooks, SessionHooks), "performance tests stand on the command line"
         self.settings = hooks.session.settings
-        gate = hooks.session.gate
+        selection = hooks.session.gate.selection
         self.cells, self.at_given_rate = (
-            [cell for _, cells in targets for cell in cells] for targets in (gate.judged_throughput, gate.at_given_rate)
+            [cell for _, cells in targets for cell in cells]
+            for targets in (selection.judged_throughput, selection.at_given_rate)
         )
 
 

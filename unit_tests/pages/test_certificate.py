@@ -64,8 +64,8 @@ class TestFigures:
 
     def test_one_cell_is_the_worst(self, machine: str, page: str) -> None:
         slower = simulated(machine)["slower_code"]
-        cells = [found for name, found in slower.items() if re.fullmatch(r"(model|api)\[.*\] 10% slower", name)]
-        assert len(cells) == 8
+        cells = [found for name, found in slower.items() if name.endswith("] 10% slower")]
+        assert len(cells) == (11 if machine == "AMX" else 8)
         worst = min(cells, key=lambda found: float(found["regressed"]["share"]))
         self.check(worst, cell(page, ONE_CELL, machine))
 

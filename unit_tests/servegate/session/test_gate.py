@@ -15,6 +15,7 @@ from servegate.measure.targets import Conditions, MeasurementTarget
 from servegate.options.settings import Settings
 from servegate.records import Cell, Sample, Status, Verdict
 from servegate.session.gate import CellFailedError, Gate
+from servegate.session.selection import Selection
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import CommitIdentity
 from unit_tests.builders.gate_settings import API_1, API_8, MODEL_8, SETTINGS, judging
@@ -52,14 +53,12 @@ class CountingTarget(FakeTarget):
 
 def make_gate(selected: Sequence[Cell], stored: Baseline | None = None, settings: Settings = SETTINGS) -> Gate:
     shown: list[str] = []
-    gate = Gate(settings, stored, progress=shown.append)
-    gate.selected = selected
-    return gate
+    return Gate(Selection(settings, cells=selected), stored, progress=shown.append)
 
 
 def measure(gate: Gate, target: MeasurementTarget, cell: Cell) -> CellResult:
     """The cell's result, of a target that may be the run's only one."""
-    gate.targets = gate.targets or [target]
+    gate.selection.targets = gate.selection.targets or [target]
     return gate.measure(target, cell, no_session_server)
 
 
@@ -68,7 +67,7 @@ def test_all_judged_targets_are_measured_when_the_first_cell_is_asked_for_and_on
     latency = Cell("latency", "load", 70)
     settings = replace(SETTINGS, informing=frozenset({"latency"}))
     gate = make_gate([API_1, MODEL_8, API_8, latency], baseline(API_1, API_8, MODEL_8), settings)
-    gate.targets = api, model, informing = [CountingTarget(name) for name in ("api", "model", "latency")]
+    gate.selection.targets = api, model, informing = [CountingTarget(name) for name in ("api", "model", "latency")]
     assert measure(gate, api, API_8).cell == API_8
     assert list(gate.results) == [API_1, API_8, MODEL_8]
     assert measure(gate, api, API_1).cell == API_1
@@ -95,7 +94,7 @@ def test_cells_that_were_not_selected_are_not_measured() -> None:
 def test_an_error_of_a_group_is_each_of_its_cells_error_and_it_is_not_measured_again(error: Any) -> None:
     """Also what pytest.fail and its like raise in a target, and a task that was cancelled: no Exception, either."""
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1, API_8, MODEL_8))
-    gate.targets = api, model = [CountingTarget("api", error=error), CountingTarget("model")]
+    gate.selection.targets = api, model = [CountingTarget("api", error=error), CountingTarget("model")]
     for cell in (API_1, API_8):
         with pytest.raises(type(error), match="was not ready"):
             measure(gate, api, cell)
@@ -106,7 +105,7 @@ def test_an_error_of_a_group_is_each_of_its_cells_error_and_it_is_not_measured_a
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), pytest.exit.Exception("enough")])
 def test_what_ends_the_run_ends_it_at_once(error: Any) -> None:
     gate = make_gate([API_8, MODEL_8], baseline(API_8, MODEL_8))
-    gate.targets = api, model = [CountingTarget("api", error=error), CountingTarget("model")]
+    gate.selection.targets = api, model = [CountingTarget("api", error=error), CountingTarget("model")]
     with pytest.raises(type(error)):
         measure(gate, api, API_8)
     assert model.started == 0
@@ -133,8 +132,8 @@ def test_a_regression_by_slowing_down_halfway_says_so(faster: int, *, slows_down
 
 def test_the_error_level_is_shared_over_the_selected_cells() -> None:
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1))
-    gate.targets = api, _ = [CountingTarget("api"), CountingTarget("model")]
-    assert (gate.policy.groups, gate.policy.cells) == (2, 3)
+    gate.selection.targets = api, _ = [CountingTarget("api"), CountingTarget("model")]
+    assert (gate.selection.policy.groups, gate.selection.policy.cells) == (2, 3)
     # A fifth of half of 1 % over three cells, and four fifths of it over two groups.
     evidence = "\n".join(measure(gate, api, API_1).verdict.evidence)
     assert "accused below 0.00033\n" in evidence
@@ -208,8 +207,8 @@ def test_a_client_at_its_ceiling_fails_no_informing_cell() -> None:
 
 def test_informing_cells_take_nothing_of_the_error_level() -> None:
     gate = make_gate([API_1, API_8, MODEL_8], baseline(API_1), INFORMING)
-    gate.targets = [CountingTarget("api"), CountingTarget("model")]
-    assert (gate.policy.groups, gate.policy.cells) == (1, 2)
+    gate.selection.targets = [CountingTarget("api"), CountingTarget("model")]
+    assert (gate.selection.policy.groups, gate.selection.policy.cells) == (1, 2)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from servegate.judging.figures.kinds import LATENESS, GroupFigure
 from servegate.measure.targets import Conditions, Instrument, LaunchedProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
 from servegate.session.gate import Gate
+from servegate.session.selection import Selection
 from unit_tests.builders.fake_arms import CELL, FakeArms
 from unit_tests.builders.gate_settings import SETTINGS, judging
 from unit_tests.builders.runs.samples import make_sample
@@ -50,13 +51,10 @@ class _Alone:
 
 def make_gate(target: TargetAtGivenRate, root: Path, *, figures: tuple[GroupFigure, ...]) -> Gate:
     return Gate(
-        judging(replace(SETTINGS, root=root), versus="HEAD"),
+        Selection(judging(replace(SETTINGS, root=root), versus="HEAD"), [target], [CELL], figures),
         None,
         progress=lambda _: None,
         reference="HEAD",
-        targets=[target],
-        selected=[CELL],
-        selected_figures=figures,
     )
 
 
@@ -71,7 +69,7 @@ def test_its_lateness_is_judged_and_its_cell_informs(project: Path, head_ms: flo
         assert "answers requests that come at random 100 % later" in gate.sentence
     else:
         assert gate.sentence == "No change found in `model lateness`."
-    assert (target.measured_alone, gate.groups, gate.judged_throughput) == (0, [], [])
+    assert (target.measured_alone, gate.groups, gate.selection.judged_throughput) == (0, [], [])
 
 
 def test_wrong_answers_fail_its_cell_and_its_figure(project: Path) -> None:
@@ -101,10 +99,10 @@ def test_without_a_test_of_its_lateness_it_is_measured_alone_and_informs(project
 def test_a_budget_that_has_ended_leaves_it_undecided(project: Path) -> None:
     target = TargetAtGivenRate({})
     gate = make_gate(target, project, figures=(FIGURE,))
-    gate.settings = replace(gate.settings, judging=replace(gate.settings.judging, budget_s=0.0))
+    gate.selection.settings = replace(gate.settings, judging=replace(gate.settings.judging, budget_s=0.0))
     assert gate.measure(target, CELL, no_session_server).verdict.status is Status.INCONCLUSIVE
     assert gate.judge(target, FIGURE, no_session_server).verdict.status is Status.NOT_JUDGED
     strict = replace(gate.settings, judging=replace(gate.settings.judging, is_strict=True))
-    gate.settings = strict
+    gate.selection.settings = strict
     assert gate.judge(target, FIGURE, no_session_server).verdict.status is Status.INCONCLUSIVE
     assert target.arms.log == []

@@ -14,6 +14,7 @@ from servegate.load.engines import LoadEngine
 from servegate.measure.targets import Conditions, PausableTarget
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample, Status, Verdict
 from servegate.session.gate import Gate
+from servegate.session.selection import Selection
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import identify
 from unit_tests.builders.folders import Tree, read_tree
@@ -161,12 +162,7 @@ def run(
         stored = Baseline(Path("baseline.json"), {str(API_1): STORED, str(API_8): STORED}, checkout, {})
     settings = judging(replace(SETTINGS, root=root), versus=versus, confirm=True)
     gate = Gate(
-        settings,
-        stored,
-        progress=lambda _: None,
-        reference=versus or accepted,
-        targets=[service],
-        selected=[API_1, API_8],
+        Selection(settings, [service], [API_1, API_8]), stored, progress=lambda _: None, reference=versus or accepted
     )
     server: Any = SessionServer(service.events)
     return {cell: gate.measure(service, cell, lambda _: server).verdict for cell in (API_1, API_8)}
@@ -267,7 +263,7 @@ def test_what_no_one_foresaw_ends_the_comparison_once_for_all_cells(project: Pat
     settings = judging(replace(SETTINGS, root=project), versus=versus, confirm=True)
     checkout = identify(project, "service", "requirements.lock")
     stored = Baseline(Path("baseline.json"), {str(API_1): STORED, str(API_8): STORED}, checkout, {})
-    gate = Gate(settings, stored, progress=lambda _: None, reference=versus, targets=[service], selected=[API_1, API_8])
+    gate = Gate(Selection(settings, [service], [API_1, API_8]), stored, progress=lambda _: None, reference=versus)
     server: Any = SessionServer(service.events)
     for cell in (API_1, API_8):
         with pytest.raises(KeyError, match="head"):
@@ -301,7 +297,7 @@ def test_what_perf_carry_names_is_in_both_arms(project: Path) -> None:
     service = Service({}, {"base": 100.0, "head": 50.0})
     carried = replace(SETTINGS.project, carried=("weights.npz",))
     settings = judging(replace(SETTINGS, root=project, project=carried), versus="HEAD")
-    gate = Gate(settings, None, progress=lambda _: None, reference="HEAD", targets=[service], selected=[API_1])
+    gate = Gate(Selection(settings, [service], [API_1]), None, progress=lambda _: None, reference="HEAD")
     gate.measure(service, API_1, no_session_server)
     assert [files["weights.npz"].content for files in service.files.values()] == [b"weights", b"weights"]
 
@@ -311,7 +307,7 @@ def test_both_arms_are_loaded_by_as_many_client_processes_as_the_run_is_set_to(p
     service = Service({}, {"base": 100.0, "head": 50.0})
     measuring = replace(SETTINGS.measuring, engine=LoadEngine("locust", workers=2, processes=3))
     settings = judging(replace(SETTINGS, root=project, measuring=measuring), versus="HEAD")
-    gate = Gate(settings, None, progress=lambda _: None, reference="HEAD", targets=[service], selected=[API_1])
+    gate = Gate(Selection(settings, [service], [API_1]), None, progress=lambda _: None, reference="HEAD")
     gate.measure(service, API_1, no_session_server)
     assert service.engines == {LoadEngine(processes=3)}
 
@@ -326,7 +322,7 @@ def test_the_time_budget_bounds_the_whole_run_and_not_each_target(project: Path)
         identify(project, "service", "requirements.lock"),
         {},
     )
-    gate = Gate(settings, stored, progress=lambda _: None, targets=[slow], selected=[API_1, API_8])
+    gate = Gate(Selection(settings, [slow], [API_1, API_8]), stored, progress=lambda _: None)
     server: Any = SessionServer(slow.events)
     result = gate.measure(slow, API_8, lambda _: server)
     assert result.verdict.status is Status.INCONCLUSIVE
@@ -343,13 +339,15 @@ def test_a_figure_is_judged_beside_throughput_and_keeps_the_run_going_alone(
     service = Service({}, {"base": 100.0, "head": 100.0})
     service.figures, service.start_s = (START,), {"base": 6.0, "head": head_s}
     gate = Gate(
-        judging(replace(SETTINGS, root=project), versus="HEAD"),
+        Selection(
+            judging(replace(SETTINGS, root=project), versus="HEAD"),
+            [service],
+            [API_1, API_8],
+            [GroupFigure("api", START)],
+        ),
         None,
         progress=lambda _: None,
         reference="HEAD",
-        targets=[service],
-        selected=[API_1, API_8],
-        selected_figures=[GroupFigure("api", START)],
     )
     server: Any = SessionServer(service.events)
     figure = GroupFigure("api", START)
@@ -366,20 +364,17 @@ def test_without_a_comparison_a_figure_has_no_verdict(project: Path) -> None:
     service.figures = (START,)
     elsewhere = replace(SETTINGS.project, service="nowhere")
     settings = judging(replace(SETTINGS, root=project, project=elsewhere), versus="HEAD")
-    gate = Gate(settings, None, progress=lambda _: None, reference="HEAD", targets=[service], selected=[API_1])
+    gate = Gate(Selection(settings, [service], [API_1]), None, progress=lambda _: None, reference="HEAD")
     server: Any = SessionServer(service.events)
     assert gate.judge(service, GroupFigure("api", START), lambda _: server).verdict.status is Status.NOT_JUDGED
 
 
 def make_gate_of(service: Service, root: Path, figures: Sequence[GroupFigure]) -> Gate:
     return Gate(
-        judging(replace(SETTINGS, root=root), versus="HEAD"),
+        Selection(judging(replace(SETTINGS, root=root), versus="HEAD"), [service], [API_1], figures),
         None,
         progress=lambda _: None,
         reference="HEAD",
-        targets=[service],
-        selected=[API_1],
-        selected_figures=figures,
     )
 
 
