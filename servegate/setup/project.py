@@ -157,7 +157,8 @@ def find_carried(root: Path, trees: Sequence[ast.Module]) -> tuple[str, ...]:
     found = []
     for entry in filter(None, listed.split("\0")):
         path = PurePosixPath(entry)
-        if path.parts[0] in _OF_TOOLS or path.parts[0].startswith(".") or path.suffix in (".pyc", ".egg-info"):
+        is_of_tool = path.parts[0] in _OF_TOOLS or path.parts[0].startswith(".") or "__pycache__" in path.parts
+        if is_of_tool or path.suffix in (".pyc", ".egg-info"):
             continue
         if path in named or PurePosixPath(path.name) in named or any(path in text.parents for text in named):
             found.append(entry)

@@ -87,11 +87,16 @@ def test_what_pins_the_packages(root: Path, files: tuple[str, ...], lock: str | 
 
 
 def test_what_git_ignores_and_the_code_names_is_carried(root: Path) -> None:
-    ignored = ("weights.npz", "models/best.pt", "models/old.pt", "other.bin", ".venv/weights.npz", "build/x")
+    """What tools make is not, wherever it lies, also if the code names it."""
+    of_tools = (".venv/weights.npz", "build/x", "app/__pycache__/y.pyc")
+    ignored = ("weights.npz", "models/best.pt", "models/old.pt", "other.bin", *of_tools)
     write(
         root,
-        **{"server.py": SERVER + 'np.load("weights.npz")\ntorch.load("models/best.pt")\nopen("build/x")\n'},
-        **{".gitignore": "*.npz\n*.bin\nmodels/\n.venv/\nbuild/\n"},
+        **{
+            "server.py": SERVER
+            + 'np.load("weights.npz")\ntorch.load("models/best.pt")\nopen("build/x")\nclean("__pycache__")\n'
+        },
+        **{".gitignore": "*.npz\n*.bin\nmodels/\n.venv/\nbuild/\n__pycache__/\n"},
         **dict.fromkeys(ignored, ""),
     )
     assert set(read_project(root, PurePosixPath("server.py")).carried) == {"weights.npz", "models/"}
