@@ -70,7 +70,7 @@ class Gate:
     progress:
         Called with a line of text whenever something new begins.
     selection:
-        What this run measures and judges.
+        The targets, cells and figures that this run measures, and the policies by which it judges them.
     results:
         The result of each cell that was measured.
     groups:
@@ -178,14 +178,11 @@ class Gate:
         # A comparison that failed as a whole would fail again, whatever it was, pytest.fail and its like among it.
         except BaseException as error:
             self._errors.update({target.name: error for target in targets if target.name not in self._errors})
-        self.groups = allow_groups(self.selection.allowances, self.groups)
-        self.figures = {
-            result.figure: result for result in allow_figures(self.selection.allowances, self.figures.values())
-        }
+        allowances = self.selection.allowances
+        self.groups = allow_groups(allowances, self.groups)
+        self.figures = {result.figure: result for result in allow_figures(allowances, self.figures.values())}
         judged = [tell_slowing(result) for target in targets for result in self._results_of(target)]
-        self.results.update(
-            {result.cell: result for result in allow_cells(self.selection.allowances, self.groups, judged)}
-        )
+        self.results.update({result.cell: result for result in allow_cells(allowances, self.groups, judged)})
 
     def _measure(self, targets: Sequence[MeasurementTarget], get_fixture: GetFixture) -> None:
         """Measure targets process by process, and judge them by the stored baseline."""

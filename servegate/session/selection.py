@@ -1,4 +1,4 @@
-"""What this run measures and judges: the targets, cells and figures whose tests were collected."""
+"""A run measures and judges the targets, cells and figures whose tests pytest has collected."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -133,7 +133,10 @@ def _identical(
         for _ in range(bootstraps)
     ]
     intervals = {
-        name: [round(float(np.quantile(values, end)), 4) for end in (0.05, 0.95)]
+        name: [
+            round(float(np.quantile(values, 0.05, method="lower")), 4),
+            round(float(np.quantile(values, 0.95, method="higher")), 4),
+        ]
         for name, values in (
             *((name, [figures[name]["share"] for figures in resampled]) for name in ("regressed", "improved", "red")),
             ("median minutes", [figures["minutes"]["median"] for figures in resampled]),

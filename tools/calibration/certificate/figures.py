@@ -105,7 +105,7 @@ def _describe(pairs: Sequence[PairRecord], name: str, outcomes: FigureOutcomes) 
 
 def _describe_fault(kind: str, pairs: Sequence[PairRecord], outcomes: FigureOutcomes) -> dict[str, Any]:
     meant = [name for name in FAULTS[kind].figures if name in pairs[0].figures]
-    # Of several faults each is to be found; one that throughput alone shows has no figure here.
+    # A run must find each of several faults; throughput alone shows some of them, which have no figure here.
     parts = [names for part in FAULTS[kind].parts if (names := set(meant).intersection(part.figures))]
     found = np.array(
         [all(any(run[name] is Status.REGRESSED for name in names) for names in parts) for run in outcomes.statuses]

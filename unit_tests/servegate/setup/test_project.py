@@ -87,7 +87,7 @@ def test_what_pins_the_packages(root: Path, files: tuple[str, ...], lock: str | 
 
 
 def test_what_git_ignores_and_the_code_names_is_carried(root: Path) -> None:
-    """What tools make is not, wherever it lies, also if the code names it."""
+    """The service needs nothing that tools make, wherever it lies, even if the code names it."""
     of_tools = (".venv/weights.npz", "build/x", "app/__pycache__/y.pyc")
     ignored = ("weights.npz", "models/best.pt", "models/old.pt", "other.bin", *of_tools)
     write(
