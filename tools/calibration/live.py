@@ -86,7 +86,7 @@ def record_run(
     root: Path,
     kind: str,
     settings: Settings,
-    turns_s: Mapping[Cell, float],
+    turns_s: Mapping[str, float],
     progress: Callable[[str], None],
 ) -> RunRecord:
     """Compare a clone with its own last commit side by side, as a user would, and record the run.
@@ -97,7 +97,7 @@ def record_run(
     Parameters
     ----------
     turns_s:
-        Seconds of turns in a pair, by the cells that take them.
+        Seconds of turns in a pair, by the names of the cells that take them.
 
     Raises
     ------
@@ -146,8 +146,7 @@ def record_run(
     values = first_values(document["figures"], settings.judging.looks[0])
     for number, cells in enumerate(first_pairs(figures, settings.judging.looks[0])):
         at_pair = {name: pairs[number] for name, pairs in values.items()}
-        of_turns = {str(cell): seconds for cell, seconds in turns_s.items()}
-        pair = PairRecord(kind, tree, began, schedule.burst_s, schedule.blocks, cells, at_pair, of_turns, digest)
+        pair = PairRecord(kind, tree, began, schedule.burst_s, schedule.blocks, cells, at_pair, turns_s, digest)
         append_pair(folder / PAIRS, pair)
     progress(
         f"{kind}: exit status {record.exit_status} after {minutes:.1f} min, {record.verdicts}, {beside}; {sentence}"

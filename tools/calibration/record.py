@@ -72,6 +72,7 @@ def record_pair(
     injected, schedule = KINDS[kind], judging.schedule
     if injected is not None:
         cells = [cell for cell in cells if cell.group in injected.groups]
+    turns_s = seconds_of_turns(cells, judging)
     by_group = [
         (TARGETS[group], [cell for cell in cells if cell.group == group])
         for group in dict.fromkeys(cell.group for cell in cells)
@@ -83,7 +84,7 @@ def record_pair(
         for target, groups in share_processes(by_group):
             loaded = [cell for of_group in groups.values() for cell in of_group]
             in_bursts = [cell for cell in loaded if not TARGETS[cell.group].rate_is_given]
-            in_turns = [*seconds_of_turns(loaded, judging)]
+            in_turns = [cell for cell in loaded if str(cell) in turns_s]
             measured = fresh_pairs.measure(target, PairPlan(in_bursts, in_turns))
             pairs |= {str(cell): CellPair.from_json(figure.to_json()) for cell, figure in measured.figures.items()}
             for group, of_group in groups.items():
@@ -96,20 +97,20 @@ def record_pair(
         schedule.blocks,
         pairs,
         figures,
-        {str(cell): seconds for cell, seconds in seconds_of_turns(cells, judging).items()},
+        turns_s,
         "" if injected is None else injected.digest,
     )
 
 
-def seconds_of_turns(cells: Sequence[Cell], judging: JudgingSettings) -> dict[Cell, float]:
-    """Seconds of both arms' turns in a pair, by the cells that a run of the gate loads in turns."""
+def seconds_of_turns(cells: Sequence[Cell], judging: JudgingSettings) -> dict[str, float]:
+    """Seconds of both arms' turns in a pair, by the names of the cells that a run of the gate loads in turns."""
     turn_s, policy = judging.schedule.turn_s, judging.figure_policy
     seconds = {
         LATENESS: 2 * TURNS_AT_GIVEN_RATE * max(turn_s, SHORTEST_OPEN_TURN_S),
         TAIL: 2 * TURNS_OF_AN_ARM * turn_s,
     }
     return {
-        cell: seconds[kind]
+        str(cell): seconds[kind]
         for cell in cells
         for kind in seconds
         if kind in TARGETS[cell.group].figures and policy.cells_of(kind, [cell])

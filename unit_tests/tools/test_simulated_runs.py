@@ -213,7 +213,7 @@ class TestRecordedNoise:
         """A record may have other turns than a run today; in a run a cell whose load sets the rate has some, too."""
         (recorded,) = make_pairs(1)
         taken = replace(recorded, turns_s={str(API_8): 3.0, str(API_64): 4.0})
-        turns_s = {API_8: 7.0, Cell("latency", "load", 70): 8.0}
+        turns_s = {str(API_8): 7.0, "latency[load=70]": 8.0}
         for pair, (at_8_s, at_64_s) in ((recorded, (0.0, 0.0)), (taken, (3.0, 4.0))):
             noise = RecordedNoise.from_pairs([pair], JUDGED_CELLS, SCHEDULE, turns_s)
             assert noise.times.cell_s == pytest.approx([CELL_S, CELL_S - at_8_s, CELL_S - at_64_s])

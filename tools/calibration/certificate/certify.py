@@ -36,7 +36,7 @@ def certify(
     policy: Policy,
     figure_policy: FigurePolicy,
     schedule: Schedule,
-    turns_s: Mapping[Cell, float],
+    turns_s: Mapping[str, float],
     *,
     runs_simulated: int = 10_000,
     bootstraps: int = 40,
@@ -82,9 +82,7 @@ def certify(
             for kind in sorted({run.kind for run in runs})
         },
         "stock_rules": describe_stock_rules(by_kind),
-        "figures": certify_figures(
-            by_kind, figure_policy, {str(cell): seconds for cell, seconds in turns_s.items()}, runs_simulated, rng
-        ),
+        "figures": certify_figures(by_kind, figure_policy, turns_s, runs_simulated, rng),
     }
 
 

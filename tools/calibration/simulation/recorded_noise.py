@@ -42,7 +42,7 @@ class RecordedNoise:
 
     @classmethod
     def from_pairs(
-        cls, pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Schedule, turns_s: Mapping[Cell, float]
+        cls, pairs: Sequence[PairRecord], cells: Sequence[Cell], schedule: Schedule, turns_s: Mapping[str, float]
     ) -> "RecordedNoise":
         """Choose the blocks of recorded pairs, each of which has as many blocks as the schedule or more.
 
@@ -51,7 +51,7 @@ class RecordedNoise:
         Parameters
         ----------
         turns_s:
-            Seconds of turns in a pair of a run, by the cells that take them, also by those whose load sets the rate.
+            Seconds of turns in a pair of a run, by the names of the cells that take them, also at a given rate.
         """
         blocks = [[pair.cells[str(cell)].blocks for cell in cells] for pair in pairs]
         choices = max(comb(len(part), schedule.blocks) for pair in blocks for part in pair)
