@@ -110,9 +110,9 @@ def _run_trend(options: argparse.Namespace) -> int:
     if find_spec("ruptures") is None:
         raise MissingExtraError("servegate trend needs ruptures: pip install 'servegate[trend]'")
     # Imported here: ruptures is an extra, and with scipy below it takes a second to import.
-    from servegate.report.trend import count_slowdowns, describe_trend, find_all_shifts, write_csv
-    from servegate.report.trend_page import render_trend
     from servegate.storage.history import read_history
+    from servegate.trend.page import render_trend
+    from servegate.trend.shifts import count_slowdowns, describe_trend, find_all_shifts, write_csv
 
     series = read_history(options.folder)
     shifts = find_all_shifts(series, options.least_percent / 100)

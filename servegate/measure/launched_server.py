@@ -1,18 +1,21 @@
 """A fresh server of a checkout, from its start until it is paused and waits for bursts of load."""
 
+import http.client
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from servegate.errors import MeasurementError
 from servegate.load.engines import LoadEngine
+from servegate.load.requests import wrong_answer
 from servegate.load.workload import Workload
 from servegate.measure.bursts import PausableServer, open_pausable_server
 from servegate.measure.cell_load import LoadOf
 from servegate.measure.code_path import names_python
-from servegate.measure.first_answer import is_answered_rightly
 from servegate.measure.http_service import HttpService
+from servegate.processes.local_http import open_local
 from servegate.processes.pausing import ON_CPU, ON_GPU, Pausing
 from servegate.processes.server import ServerProcess
 from servegate.records import Checkout, ProcessRecord
@@ -21,6 +24,7 @@ from servegate.telemetry.missed_gpu import tell_missed_gpu
 
 # The warm-up of a cell on a checkout, before its first burst.
 _WARMUP_BEFORE_BURSTS_S = 0.5
+_FIRST_ANSWER_S = 60.0
 
 
 @contextmanager
@@ -117,3 +121,15 @@ def choose_pausing(details: Mapping[str, str], *, has_gpu: bool) -> Pausing:
     """
     is_on_gpu = reports_gpu(details)
     return ON_GPU if (has_gpu if is_on_gpu is None else is_on_gpu) else ON_CPU
+
+
+def is_answered_rightly(url: str, workload: Workload) -> bool:
+    """Send a request once. An error raises nothing here: the measurement meets it again and reports it."""
+    # As the load client sends it; urllib would say that the body is a form.
+    headers = {"Content-Type": "application/octet-stream", **workload.headers}
+    request = urllib.request.Request(url + workload.path, workload.body, headers, method=workload.method)
+    try:
+        with open_local(request, timeout=_FIRST_ANSWER_S) as response:
+            return wrong_answer(workload, response.status, response.read()) is None
+    except (OSError, http.client.HTTPException):
+        return False

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from servegate.errors import HistoryError
-from servegate.judging.changepoints import LEAST_RUNS, Shift, find_shifts
 from servegate.storage.history import Point, Series
+from servegate.trend.changepoints import LEAST_RUNS, Shift, find_shifts
 
 # Keyed as Series is: by class of machine, and cell or figure.
 Shifts = Mapping[tuple[str, str], Sequence[Shift]]

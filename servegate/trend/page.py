@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from servegate.judging.changepoints import Shift
 from servegate.report.html import render_html
 from servegate.report.svg import BLUE, GREEN, HEIGHT_IN, ORANGE, Plot, draw_svgs
-from servegate.report.trend import Shifts, count_slowdowns, describe_trend, is_worse
 from servegate.storage.history import Point, Series
+from servegate.trend.changepoints import Shift
+from servegate.trend.shifts import Shifts, count_slowdowns, describe_trend, is_worse
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

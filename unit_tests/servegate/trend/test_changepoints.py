@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from servegate.judging.changepoints import LEAST_RUNS, find_shifts, noise_variance
+from servegate.trend.changepoints import LEAST_RUNS, find_shifts, noise_variance
 
 HISTORIES = 200
 RUNS = 60

@@ -1,0 +1,1 @@
+"""Changes that last, over the results of many runs: `servegate trend`."""
