@@ -7,37 +7,39 @@ from servegate.findings.wording import enumerate_names, first_line, quote, write
 from servegate.judging.cell_result import CellResult
 from servegate.records import MachineLoad
 
-ADVICE = "Repeat the run while the machine is less busy, or plan more pairs: `--perf-pairs '4 5 7 10 15 22 34'`."
+_REPEAT = "Repeat the run while the machine is less busy"
+ADVICE = f"{_REPEAT}, or plan more pairs: `--perf-pairs '4 5 7 10 15 22 34'`."
 # A process that uses this share of the cores, and more than one core, has threads that compete with all others.
 _GREEDY_SHARE = 0.75
 _ONE_THREAD = 1.2
 
 
-def give_advice(results: Iterable[CellResult], load: MachineLoad | None) -> str:
+def give_advice(unclear: Sequence[Subject], load: MachineLoad | None) -> str:
     """Say what helps: the machine's other load goes first, then threads of one process that want every core.
 
     Parameters
     ----------
-    results:
-        The cells of the run.
+    unclear:
+        The groups and cells whose throughput is INCONCLUSIVE; without any, a figure is. More pairs don't help that one.
     load:
         CPU that other programs used on the machine; None where that isn't known.
     """
+    usual = ADVICE if unclear else f"{_REPEAT}."
     if load is None:
-        return ADVICE
+        return usual
     if load.is_busy:
         return (
             f"The machine was busy: other programs used {load.during_cores:.1f} of its {load.cores} cores. "
             "Repeat the run without them."
         )
-    greedy = _find_greedy(results, load.cores)
+    greedy = _find_greedy([cell for subject in unclear for cell in subject.cells], load.cores)
     if greedy is not None:
         name, cores = greedy
         return (
             f"{quote(name)} alone uses {cores:.1f} of the {load.cores} cores. Where those are threads of numpy's BLAS, "
             "limit them for the service by `OPENBLAS_NUM_THREADS`; else plan more pairs: `--perf-pairs`."
         )
-    return ADVICE
+    return usual
 
 
 def _find_greedy(results: Iterable[CellResult], cores: int) -> tuple[str, float] | None:

@@ -82,7 +82,7 @@ def describe_findings(
     ]
     said = "; ".join(filter(None, clauses)) or _describe_rest(cells, figures)
     sentence = f"{said[0].upper()}{said[1:].removesuffix('.')}."
-    return f"{sentence} {give_advice(cells, load)}" if unclear or perhaps_more else sentence
+    return f"{sentence} {give_advice(unclear, load)}" if unclear or perhaps_more else sentence
 
 
 def _explain(subjects: Sequence[Subject], cells: Sequence[CellResult], *, slower: bool) -> str:

@@ -79,12 +79,15 @@ class MeasuredPair:
         The records of the base and of the head.
     report:
         The report of what the arms ran.
+    turns_s:
+        Seconds that each cell's turns took; of a cell that had no bursts, all its seconds.
     """
 
     figures: Mapping[Cell, PairFigure]
     samples: Mapping[Cell, tuple[Sample, Sample]]
     processes: tuple[ProcessRecord, ProcessRecord]
     report: PairReport
+    turns_s: Mapping[Cell, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class FreshPairs:
     Attributes
     ----------
     order:
-        Decides which checkout starts first, the order of the cells and of the blocks.
+        Decides which checkout starts first, the order of a group's cells and of the blocks.
     progress:
         Called with a line of text whenever something new begins.
     watch:
@@ -153,22 +156,33 @@ class FreshPairs:
             ready = {self.base.name: of_base.adapt_to(of_head), self.head.name: of_head.adapt_to(of_base)}
             start_seconds = time.monotonic() - start_s
             self._report(watch, ready)  # wrong code ends the run before it is measured
-            figures, samples = {}, {}
-            for cell in self.order.sample(plan.cells, len(plan.cells)):
+            figures, samples, turns_s = {}, {}, {}
+            for cell in self._draw_order(plan.cells):
                 self.progress(f"{here}: {cell}")
                 cell_start_s = time.monotonic()
                 with self.watch():
-                    base, head = self._load_cell(ready, cell, plan)
+                    base, head, turns_s[cell] = self._load_cell(ready, cell, plan)
                 samples[cell] = base.sample, head.sample
                 if cell in plan.bursts:
                     figure = pair_figure(cell, base, head, seconds=time.monotonic() - cell_start_s)
                     figures[cell] = replace(figure, start_seconds=start_seconds)
+                else:
+                    turns_s[cell] = time.monotonic() - cell_start_s
             # By now the processes have loaded the files that they load at their first request.
             records = ready[self.base.name].record, ready[self.head.name].record
             report = self._report(watch, ready)
             for process in launched.values():
                 process.ask_to_end()
-            return MeasuredPair(figures, samples, records, report)
+            return MeasuredPair(figures, samples, records, report, turns_s)
+
+    def _draw_order(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Order the cells by chance within each group, and the groups as they come.
+
+        A request for a large photo frees memory, in which a leak of later requests hides. So groups don't mix.
+        """
+        drawn = self.order.sample(cells, len(cells))
+        groups = list(dict.fromkeys(cell.group for cell in cells))
+        return sorted(drawn, key=lambda cell: groups.index(cell.group))
 
     def _report(self, watch: LoadWatch, ready: Mapping[str, PausableTarget]) -> PairReport:
         base, head = (
@@ -179,11 +193,17 @@ class FreshPairs:
 
     def _load_cell(
         self, ready: Mapping[str, PausableTarget], cell: Cell, plan: PairPlan
-    ) -> tuple[BurstRecord, BurstRecord]:
-        """Load both arms in turn, in the bursts and turns that the plan has for the cell; the base's record first."""
+    ) -> tuple[BurstRecord, BurstRecord, float]:
+        """Load both arms in turn, in the bursts and turns that the plan has for the cell.
+
+        Returns
+        -------
+        tuple
+            The records of the base and of the head, and the seconds that the turns took.
+        """
         failed = self._measure_rate(ready, cell)
         if failed is not None:
-            return failed
+            return *failed, 0.0
         loads: dict[str, BurstLoad] = {}
         for checkout in (self.base, self.head):
             with self._blaming(checkout):
@@ -193,19 +213,21 @@ class FreshPairs:
             for checkout in self._alternate(self.schedule.blocks):
                 with self._blaming(checkout):
                     loads[checkout.name].burst(burst_s)
+        turns_start_s = time.monotonic()
         if cell in plan.turns and all(load.takes_turns for load in loads.values()):
             turn_s = max(self.schedule.turn_s, *(load.shortest_turn_s for load in loads.values()))
             turns = TURNS_AT_GIVEN_RATE if cell in self.rates_per_s else TURNS_OF_AN_ARM
             for checkout in itertools.islice(self._alternate(blocks=math.ceil(turns / 2)), 2 * turns):
                 with self._blaming(checkout):
                     loads[checkout.name].turn(turn_s)
+        turns_s = time.monotonic() - turns_start_s
         records = {}
         # The head first, which is seldom far slower: while one drains the other stands still, and a server that wakes
         # up after some 5 s may close connections that it takes for idle.
         for checkout in (self.head, self.base):
             with self._blaming(checkout):
                 records[checkout.name] = loads[checkout.name].finish()
-        return records[self.base.name], records[self.head.name]
+        return records[self.base.name], records[self.head.name], turns_s
 
     def _measure_rate(self, ready: Mapping[str, PausableTarget], cell: Cell) -> tuple[BurstRecord, BurstRecord] | None:
         """Measure the base's rate for a cell whose load sets it, unless an earlier pair has.

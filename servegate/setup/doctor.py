@@ -52,7 +52,9 @@ def run_doctor(paths: Sequence[str], tell: Callable[[str], None]) -> None:
             f"{group.cells[0].group}: fresh processes of identical code differ by {100 * group.spread:.1f} % "
             f"(standard deviation; {len(group.figures)} pairs)"
         )
-    tell(f"a pair takes {sum(group.pair_s for group in groups):.0f} s")
+    pair_s = sum(group.pair_s for group in groups)
+    first_s = pair_s + sum(group.turns_s for group in groups)
+    tell(f"a pair takes {first_s:.0f} s, and {pair_s:.0f} s after the first look")
     if outside.found is not None:
         tell(f"{describe_load(asdict(outside.found))}; the promise holds where it is as quiet")
     for policy in (collected.policy, coarser(collected.policy, _COARSE)):

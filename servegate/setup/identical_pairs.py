@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from statistics import median
 
 from servegate.errors import ServegateError, SetupError
 from servegate.judging.figures.kinds import TAIL
@@ -41,7 +43,8 @@ def measure_identical(
     settings = collected.settings
     policy = settings.judging.figure_policy
     figures: dict[str, list[list[PairFigure]]] = {target.name: [] for target, _ in collected.targets}
-    overhead_s = 0.0
+    overhead_s: list[float] = []
+    turns_s: list[float] = []
     start_s = time.monotonic()
     with open_twins(settings.root, carried=settings.project.carried) as arms:
         engine = settings.measuring.engine.builtin
@@ -49,6 +52,8 @@ def measure_identical(
         number = 0
         while number < _LEAST_PAIRS or (number < _MOST_PAIRS and time.monotonic() - start_s < _ENOUGH_S):
             number += 1
+            overhead_s.append(0.0)
+            turns_s.append(0.0)
             for target, groups in share_processes([*collected.targets, *collected.at_given_rate]):
                 tell(f"{', '.join(groups)}: pair {number} of identical code …")
                 plans = [
@@ -63,12 +68,19 @@ def measure_identical(
                 except ServegateError as error:
                     raise advise_to_carry(error) from None
                 _require_right(measured.samples)
-                overhead_s += time.monotonic() - pair_start_s
-                overhead_s -= sum(part.seconds for part in measured.figures.values())
+                in_bursts = {
+                    cell: replace(figure, seconds=figure.seconds - measured.turns_s[cell])
+                    for cell, figure in measured.figures.items()
+                }
                 for name in figures.keys() & groups.keys():
-                    figures[name].append([measured.figures[cell] for cell in groups[name]])
-    share_s = max(0.0, overhead_s) / number / len(figures)
-    return [GroupPairs(cells, figures[target.name], share_s) for target, cells in collected.targets]
+                    figures[name].append([in_bursts[cell] for cell in groups[name]])
+                of_turns_s = sum(measured.turns_s.values())
+                of_bursts_s = sum(figure.seconds for figure in in_bursts.values())
+                turns_s[-1] += of_turns_s
+                overhead_s[-1] += time.monotonic() - pair_start_s - of_turns_s - of_bursts_s
+    # The median: the first pair also measures the rate at which the later ones load the service.
+    shares_s = (max(0.0, median(overhead_s)) / len(figures), median(turns_s) / len(figures))
+    return [GroupPairs(cells, figures[target.name], *shares_s) for target, cells in collected.targets]
 
 
 def _require_right(samples: Mapping[Cell, tuple[Sample, Sample]]) -> None:

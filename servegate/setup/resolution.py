@@ -30,12 +30,15 @@ class GroupPairs:
     figures:
         One sequence a pair: the figures of the group's cells, in their order.
     overhead_s:
-        This group's share of the seconds that a pair takes besides its cells, as to start and stop.
+        This group's share of the seconds that a pair takes besides its bursts, as to start and stop.
+    turns_s:
+        This group's share of the seconds of turns, which only the pairs up to the first look take.
     """
 
     cells: Sequence[Cell]
     figures: Sequence[Sequence[PairFigure]]
     overhead_s: float
+    turns_s: float = 0.0
 
     @property
     def log_ratios(self) -> Floats:
@@ -56,13 +59,13 @@ class GroupPairs:
 
     @property
     def cell_s(self) -> Floats:
-        """Seconds that each cell takes in a pair."""
+        """Seconds of each cell's bursts in a pair."""
         seconds: Floats = np.mean([[figure.seconds for figure in pair] for pair in self.figures], axis=0)
         return seconds
 
     @property
     def pair_s(self) -> float:
-        """Seconds that a pair takes."""
+        """Seconds that a pair takes after the first look."""
         return self.overhead_s + float(self.cell_s.sum())
 
     @property
@@ -129,7 +132,7 @@ def promise(policy: Policy, groups: Sequence[GroupPairs], *, least_pairs: int, b
     rng = np.random.default_rng(_SEED)
     quick, calm_passed = simulate(policy, groups, calm, rng)
     slow, noisy_passed = simulate(policy, groups, noisy, rng)
-    least = least_pairs * sum(group.pair_s for group in groups) / 60
+    least = (least_pairs * sum(group.pair_s for group in groups) + _turns_s(policy, groups)) / 60
     budget = budget_s / 60
     return Promise(
         excluded=max(policy.of_group(group.cells[0].group).excluded for group in groups),
@@ -167,7 +170,7 @@ def simulate(
     log_ratios = np.concatenate([means for means, _ in drawn], axis=-1)
     variances = np.concatenate([variances for _, variances in drawn], axis=-1)
     test = SequentialTest(policy, cells, runs=(_RUNS,))
-    seconds, before = np.zeros(_RUNS), 0
+    seconds, before = np.full(_RUNS, _turns_s(policy, groups)), 0
     for look in policy.looks:
         seconds += (look - before) * _pair_seconds(test, groups)
         test.look(log_ratios[:, :look], variances[:, :look])
@@ -182,6 +185,11 @@ def _draw(group: GroupPairs, scale: float, shape: tuple[int, int], rng: np.rando
     blocks = rng.normal(0.0, 1.0, (*shape, len(group.cells), group.blocks)) * block_spread[:, None]
     common = rng.normal(0.0, scale * group.process_spread, (*shape, 1))
     return blocks.mean(axis=-1) + common, blocks.var(axis=-1, ddof=1) / group.blocks
+
+
+def _turns_s(policy: Policy, groups: Sequence[GroupPairs]) -> float:
+    """Seconds that a run takes for turns."""
+    return policy.looks[0] * sum(group.turns_s for group in groups)
 
 
 def _pair_seconds(test: SequentialTest, groups: Sequence[GroupPairs]) -> Floats:

@@ -42,6 +42,7 @@ class FakeArms:
     burst_s: set[float] = field(default_factory=set)
     turn_s: set[float] = field(default_factory=set)
     loaded_per_s: list[tuple[str, float | None]] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
     engines: dict[str, LoadEngine] = field(default_factory=dict)
 
     @contextmanager
@@ -109,7 +110,7 @@ class _Paused:
         return MeasuredRate(rate_per_s, 500, ("wrong",) if self.name == self.arms.wrong_at_capacity else ())
 
     def start_load(self, cell: Cell, rate_per_s: float | None = None) -> "_Load":
-        assert cell == CELL
+        self.arms.cells.append(cell)
         self.arms.loaded_per_s.append((self.name, rate_per_s))
         return _Load(self.name, self.arms, self.arms.shortest_burst_s.get(self.name, 0.0))
 

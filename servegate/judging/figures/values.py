@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
+from statistics import median_low
 
 from servegate.judging.estimators import geometric_mean, trimmed_mean
 from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
@@ -30,7 +30,8 @@ def read_value(kind: FigureKind, process: ProcessRecord, samples: Sequence[Sampl
     # The figure is of all its cells together: without one of them it would be another figure.
     if not values or len(values) < len(samples):
         return None
-    return median(values) if kind is GROWTH else geometric_mean(values)
+    # A leak shows in every cell. Memory that only a cell with more in flight needs shows in that one.
+    return median_low(values) if kind is GROWTH else geometric_mean(values)
 
 
 def slowest_ms(windows_ms: Sequence[Sequence[float]]) -> float | None:

@@ -161,6 +161,8 @@ def test_an_inconclusive_run_names_a_process_whose_threads_take_nearly_all_cores
         "`server.py 2` alone uses 1.9 of the 2 cores. Where those are threads of numpy's BLAS, limit them" in sentence
     )
     assert describe([NOISY], [use(1.9, client_cores=())], load=QUIET).endswith(ADVICE)  # a model alone
+    other = replace(use(1.9), cell=make_cell("photo").cell, verdict=make_cell("photo").verdict)
+    assert describe([NOISY], [use(1.4), other], load=QUIET).endswith(ADVICE)  # of a cell that is clear
     assert "The machine was busy" in describe([NOISY], [use(1.9)], load=BUSY)
     # On a machine with one core, a process that keeps it busy is no reason for advice.
     assert describe([NOISY], [use(1.0)], load=MachineLoad(1, 0.0, 0.0, 0.0)).endswith(ADVICE)
@@ -293,7 +295,8 @@ def test_a_figure_that_may_have_grown_says_why_it_is_not_known_and_what_helps() 
     figures = [make_figure(TAIL, INCONCLUSIVE, (0.3, -0.2, 0.9), reason="12 pairs can't tell it from chance")]
     said = describe([make_group("api")], [make_cell("api")], figures=figures, failing=STRICT)
     assert said.startswith("`api tail` may have grown: 12 pairs can't tell it from chance; in `api` a slowdown")
-    assert said.endswith("or plan more pairs: `--perf-pairs '4 5 7 10 15 22 34'`.")
+    # Neither more pairs nor fewer threads help: figures have looks of their own.
+    assert said.endswith(" is excluded, in each cell one of 10 %. Repeat the run while the machine is less busy.")
 
 
 def test_where_every_figure_passes_no_change_was_found() -> None:

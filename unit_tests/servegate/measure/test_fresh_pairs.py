@@ -2,6 +2,7 @@
 
 import math
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from servegate.errors import MeasurementError, ProcessError, ReferenceCheckoutEr
 from servegate.judging.pairs import pair_figure
 from servegate.load.engines import LoadEngine
 from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule, balanced_blocks
-from servegate.records import BurstRecord, ProcessRecord
+from servegate.records import BurstRecord, Cell, ProcessRecord
 from unit_tests.builders.fake_arms import BASE, CELL, HEAD, FakeArms
 from unit_tests.builders.runs.samples import make_sample
 
@@ -68,6 +69,18 @@ def test_both_arms_start_at_a_time() -> None:
     arms = FakeArms({"base": 100.0, "head": 100.0})
     compare(arms)
     assert [what for _, what in arms.log[:4]] == ["start", "start", "ready", "ready"]
+
+
+def test_the_cells_of_a_group_are_loaded_in_random_order_and_its_cells_do_not_mix_with_anothers() -> None:
+    groups = [[Cell(name, "load", value) for value in range(3)] for name in ("model", "api")]
+    orders = set()
+    for seed in range(20):
+        arms = FakeArms({"base": 100.0, "head": 100.0})
+        fresh_pairs(seed=seed).measure(arms, PairPlan([*groups[0], *groups[1]], groups[0]))
+        loaded = arms.cells[::2]
+        assert [cell.group for cell in loaded] == ["model"] * 3 + ["api"] * 3
+        orders.add(tuple(cell.value for cell in loaded))
+    assert len(orders) > 10
 
 
 def test_a_cells_measurement_is_watched_and_no_start_or_end_of_a_process() -> None:
@@ -192,6 +205,16 @@ def test_a_pair_without_bursts_has_no_throughput() -> None:
     measured = fresh_pairs().measure(arms, PairPlan((), [CELL]))
     assert (arms.bursts, len(arms.turns)) == ("", 4)
     assert (list(measured.samples), measured.figures) == ([CELL], {})
+
+
+@pytest.mark.parametrize(("bursts", "turns_s"), [([CELL], 4.0), ([], 6.0)])
+def test_the_seconds_of_turns_are_told(bursts: list[Cell], turns_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each burst, turn and end of a load takes a second of this clock. Without bursts the load is all for the turns."""
+    arms = FakeArms({"base": 100.0, "head": 100.0})
+    monkeypatch.setattr(time, "monotonic", lambda: float(len(arms.log)))
+    measured = fresh_pairs().measure(arms, PairPlan(bursts, [CELL]))
+    assert measured.turns_s == {CELL: turns_s}
+    assert [figure.seconds for figure in measured.figures.values()] == [22.0] * len(bursts)
 
 
 def test_no_turns_are_taken_where_nothing_waits() -> None:

@@ -1,5 +1,7 @@
 """Tests of the minutes that are promised for a machine, on pairs whose noise is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,13 @@ def test_a_calm_machine_passes_at_the_first_look() -> None:
     assert made.high == pytest.approx(8 * PAIR_MINUTES)  # figures may keep a run going
     assert (made.calm_share, made.noisy_share) == (1.0, 1.0)
     assert str(made) == "a slowdown of 3 % is excluded in 1.6 to 3.2 minutes"
+
+
+def test_turns_take_time_until_the_first_look() -> None:
+    groups = [replace(draw(np.random.default_rng(0), 3, block_spread=0.002), turns_s=3.0)]
+    made = promise(POLICY, groups, least_pairs=8, budget_s=2700)
+    assert made.low == pytest.approx(4 * (PAIR_MINUTES + 3.0 / 60))
+    assert made.high == pytest.approx(8 * PAIR_MINUTES + 4 * 3.0 / 60)
 
 
 def test_where_processes_differ_too_much_nothing_is_promised() -> None:
