@@ -44,7 +44,8 @@ def build_server(settings: Settings) -> ClassifierServer:
     """
     api_processes = settings.resolved_api_processes
     most, labels = settings.resolved_max_requests, len(settings.reported_labels)
-    table = RequestTable(settings.image_size, most, api_processes, labels)
+    workers = settings.device_count * settings.resolved_workers_per_device
+    table = RequestTable(settings.image_size, most, api_processes, labels, workers)
     details = WorkerDetails()
     api = ImageClassifierAPI(settings, table, details)
     capacity = Capacity(most, api_processes)

@@ -25,7 +25,6 @@ from service.stages import BatchStages
 from service.transport.process_lock import ProcessLock
 from service.transport.shared_arrays import SharedArrays
 
-MAX_WORKERS = 4096
 _FREE, _ARRIVING, _QUEUED, _ANSWERED, _FAILED = 0, -1, -2, -3, -4
 _ABSENT, _WAITING, _COLLECTING, _BUSY = range(4)
 
@@ -65,9 +64,11 @@ class RequestTable:
         The number of HTTP processes, which are numbered from 0.
     labels:
         The number of labels in an answer.
+    workers:
+        The number of workers, which are numbered from 0; one that is replaced keeps its number.
     """
 
-    def __init__(self, image_size: int, slots: int, processes: int, labels: int) -> None:
+    def __init__(self, image_size: int, slots: int, processes: int, labels: int, workers: int) -> None:
         self._shared = SharedArrays(
             {
                 "states": ((slots,), np.int64),
@@ -77,13 +78,15 @@ class RequestTable:
                 "probabilities": ((slots, labels), np.float32),
                 "stages": ((slots, BatchStages.NUMBERS), np.float64),
                 "open": ((processes,), np.int8),
-                "workers": ((MAX_WORKERS,), np.int8),
-                "heartbeats": ((MAX_WORKERS,), np.int64),
-                "batches": ((MAX_WORKERS,), np.int64),
+                "workers": ((workers,), np.int8),
+                "is_woken": ((workers,), np.bool_),
+                "worked_at_s": ((workers,), np.float64),
+                "heartbeats": ((workers,), np.int64),
+                "batches": ((workers,), np.int64),
             }
         )
         self._taking = ProcessLock()
-        self._wakeup = get_context("spawn").Semaphore(0)
+        self._wakeups = [get_context("spawn").Semaphore(0) for _ in range(workers)]
         self._map_arrays()
 
     def _map_arrays(self) -> None:
@@ -91,6 +94,7 @@ class RequestTable:
         self._states, self._owners, self._queued_at_s = shared["states"], shared["owners"], shared["queued_at_s"]
         self._images, self._probabilities, self._stages = shared["images"], shared["probabilities"], shared["stages"]
         self._open, self._workers = shared["open"], shared["workers"]
+        self._is_woken, self._worked_at_s = shared["is_woken"], shared["worked_at_s"]
         self._heartbeats, self._batches = shared["heartbeats"], shared["batches"]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -228,31 +232,41 @@ class RequestTable:
 
     def wait(self, worker: int, timeout_s: float) -> None:
         """Sleep until a request is queued, or until the time is over."""
+        self._is_woken[worker] = False
         self._workers[worker] = _WAITING
         # A request that was queued before we set WAITING did not release the semaphore: check again before sleeping.
         if not (self._states == _QUEUED).any():
-            self._wakeup.acquire(timeout=timeout_s)
+            self._wakeups[worker].acquire(timeout=timeout_s)
         self._workers[worker] = _COLLECTING
 
     def work(self, worker: int) -> None:
         """Note that the worker has its batch, and wake another worker for the requests that it left."""
         self._workers[worker] = _BUSY
-        if (self._states == _QUEUED).any():
-            self._wake_one()
+        self._worked_at_s[worker] = time.monotonic()
+        self._wake_another()
 
     def leave(self, worker: int) -> None:
-        """Note that the worker has ended."""
+        """Note that the worker has ended, and wake another for what it may have been woken for."""
         self._workers[worker] = _ABSENT
         self._batches[worker] = 0
+        self._wake_another()
 
     def _publish(self, slots: int | Sequence[int], state: int) -> None:
         # The lock call is a memory barrier: no core sees the new state before the data that it describes.
         with self._taking:
             self._states[slots] = state
 
+    def _wake_another(self) -> None:
+        if (self._states == _QUEUED).any():
+            self._wake_one()
+
     def _wake_one(self) -> None:
-        if (self._workers == _WAITING).any():
-            self._wakeup.release()
+        """Wake the worker that worked last: its model is still in the caches, so a lone request is answered sooner."""
+        asleep = np.flatnonzero((self._workers == _WAITING) & ~self._is_woken)
+        if asleep.size:
+            worker = asleep[np.argmax(self._worked_at_s[asleep])]
+            self._is_woken[worker] = True  # the next request wakes another
+            self._wakeups[worker].release()
 
     # Every process may call these.
 

@@ -2,8 +2,10 @@
 
 import os
 import random
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 
 from service.images import Pixels
 from service.stages import BatchStages, StageTimer
-from service.transport.request_table import RequestTable
+from service.transport.request_table import _WAITING, RequestTable
 
 _SIZE = 4
 _SPAWN = get_context("spawn")
@@ -21,7 +23,7 @@ _SLOTS_OF_KILLED = 12
 
 
 def _table(*, slots: int = 3, processes: int = 1) -> RequestTable:
-    return RequestTable(_SIZE, slots, processes, labels=2)
+    return RequestTable(_SIZE, slots, processes, labels=2, workers=3)
 
 
 def _image(value: int) -> Pixels:
@@ -242,16 +244,16 @@ def test_the_table_knows_what_each_worker_does() -> None:
     table = _table()
     assert not table.any_worker_present
     table.collect(0)
-    table.collect(200)
-    assert (table.any_worker_present, table.free_workers, table.heartbeats(0), table.heartbeats(200)) == (True, 2, 1, 1)
+    table.collect(2)
+    assert (table.any_worker_present, table.free_workers, table.heartbeats(0), table.heartbeats(2)) == (True, 2, 1, 1)
     table.work(0)
     assert (table.any_worker_present, table.free_workers, table.heartbeats(0)) == (True, 1, 1)
     table.collect(0)
     assert (table.free_workers, table.heartbeats(0), table.batches(0)) == (2, 2, 1)
     table.collect(0)  # no request had come
-    assert (table.heartbeats(0), table.batches(0), table.batches(200)) == (3, 1, 0)
+    assert (table.heartbeats(0), table.batches(0), table.batches(2)) == (3, 1, 0)
     table.leave(0)
-    table.leave(200)
+    table.leave(2)
     assert (table.any_worker_present, table.free_workers, table.heartbeats(0), table.batches(0)) == (False, 0, None, 0)
 
 
@@ -401,6 +403,72 @@ def test_a_waiting_worker_wakes_when_something_is_queued() -> None:
     worker.join(60)
     worker.kill()
     assert worker.exitcode == 0
+
+
+class _Wakeup:
+    """Stands in for a worker's semaphore: the worker sleeps until the test ends, and is slow to wake up."""
+
+    def __init__(self, worker: int, released: list[int]) -> None:
+        self._worker, self._released, self._ended = worker, released, threading.Event()
+
+    def acquire(self, timeout: float) -> bool:
+        return self._ended.wait(timeout)
+
+    def release(self) -> None:
+        self._released.append(self._worker)
+
+    def end(self) -> None:
+        self._ended.set()
+
+
+@contextmanager
+def _asleep(table: RequestTable, workers: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Workers that sleep, and the list of those that are woken meanwhile."""
+    released: list[int] = []
+    wakeups = [_Wakeup(worker, released) for worker in range(3)]
+    monkeypatch.setattr(table, "_wakeups", wakeups)
+    threads = [threading.Thread(target=table.wait, args=(worker, 60.0), daemon=True) for worker in workers]
+    for thread in threads:
+        thread.start()
+    _until(lambda: np.count_nonzero(table._workers == _WAITING) == len(workers))
+    yield released
+    for wakeup in wakeups:
+        wakeup.end()
+    for thread in threads:
+        thread.join(60)
+
+
+def test_the_worker_that_worked_last_wakes_first_and_each_request_wakes_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that are woken need not have run yet."""
+    table = _table(slots=4)
+    for worker in (1, 2, 0):
+        table.work(worker)
+    with _asleep(table, [0, 1, 2], monkeypatch) as released:
+        _queue(table, 4)
+        assert released == [0, 2, 1]
+
+
+def test_a_worker_that_waits_again_is_woken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = _table()
+    for _ in range(2):
+        with _asleep(table, [0], monkeypatch) as released:
+            _queue(table, 1)
+            assert released == [0]
+        table.take(1)
+
+
+def test_what_a_worker_was_woken_for_when_it_ended_wakes_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = _table()
+    table.work(1)
+    with _asleep(table, [0, 1], monkeypatch) as released:
+        _queue(table, 1)
+        table.leave(1)
+        assert released == [1, 0]
+        table.take(1)
+        table.leave(0)
+        assert released == [1, 0]
 
 
 def test_a_worker_does_not_wait_beside_a_queued_request() -> None:
