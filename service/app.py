@@ -44,8 +44,14 @@ def build_server(settings: Settings) -> ClassifierServer:
     """
     api_processes = settings.resolved_api_processes
     most, labels = settings.resolved_max_requests, len(settings.reported_labels)
-    workers = settings.device_count * settings.resolved_workers_per_device
-    table = RequestTable(settings.image_size, most, api_processes, labels, workers)
+    table = RequestTable(
+        settings.image_size,
+        most,
+        api_processes,
+        labels,
+        devices=settings.device_count,
+        workers_per_device=settings.resolved_workers_per_device,
+    )
     details = WorkerDetails()
     api = ImageClassifierAPI(settings, table, details)
     capacity = Capacity(most, api_processes)

@@ -1,4 +1,4 @@
-"""Say which figures beside throughput changed: slow requests, cost, memory and start."""
+"""Say which figures beside throughput changed."""
 
 from collections.abc import Collection, Sequence
 

@@ -23,11 +23,14 @@ class Completion(NamedTuple):
         Seconds since the request was sent, or was due in an open loop.
     server_timing:
         The `Server-Timing` header of the answer; empty if it has none.
+    first_piece_s:
+        Of a streamed answer, the part of the duration after which its first piece came; None for other answers.
     """
 
     at_s: float
     duration_s: float
     server_timing: str
+    first_piece_s: float | None = None
 
 
 class Requester:
@@ -68,11 +71,15 @@ class Requester:
         """Send the next request; its duration counts from `since_s`, the time at which it is sent or was due."""
         workload = next(self._order)
         url = self._url + workload.path
+        first_piece, first_piece_s = b"", None
         try:
             async with self._session.request(
                 workload.method, url, data=workload.body, headers=workload.headers
             ) as response:
-                body = await response.read()
+                if workload.is_streamed:
+                    first_piece = await response.content.readany()
+                    first_piece_s = time.monotonic() - since_s
+                body = first_piece + await response.read()
                 server_timing = response.headers.get(HEADER, "")
         except (aiohttp.ClientError, TimeoutError) as error:
             wrong: str | None = f"no answer: {error!r}"
@@ -80,7 +87,7 @@ class Requester:
             end_s = time.monotonic()
             wrong = self._check(workload, response.status, body)
         if wrong is None:
-            self.completions.append(Completion(end_s, end_s - since_s, server_timing))
+            self.completions.append(Completion(end_s, end_s - since_s, server_timing, first_piece_s))
         else:
             self.failures.append(wrong)
             if len(self.failures) >= MAX_FAILURES:

@@ -117,6 +117,11 @@ class Workload:
         return Json(self.expected, self.tolerance)
 
     @property
+    def is_streamed(self) -> bool:
+        """Whether the answer is a stream, whose first piece a client uses before it has the others."""
+        return isinstance(self.expected, Lines)
+
+    @property
     def parts(self) -> "Sequence[tuple[float, Workload]]":
         """Itself, as a set of one."""
         return ((1.0, self),)

@@ -199,6 +199,9 @@ class ApiBurstLoad:
         in_bursts = (ended_at_s[:, None] > edges_s[:, 0]) & (ended_at_s[:, None] <= edges_s[:, 1])
         is_inside = np.asarray(in_bursts.any(axis=1))
         windows_ms = cut_turns(sent_s, ended_s, self._turns_s)
+        turns_s = np.array(self._turns_s).reshape(-1, 2)
+        in_turns = ((sent_s[:, None] >= turns_s[:, 0]) & (sent_s[:, None] < turns_s[:, 1])).any(axis=1)
+        first_pieces_s = np.array([item.first_piece_s for item in result.completions], np.float64)  # NaN for None
         record = burst_record(
             units,
             np.diff(edges_s)[:, 0].tolist(),
@@ -221,6 +224,7 @@ class ApiBurstLoad:
             answers=len(result.completions) + len(result.failures),
             windows_ms=windows_ms,
             latency_of_turns=summarise_latency(in_turns_ms) if in_turns_ms else None,
+            first_pieces_ms=tuple((first_pieces_s[in_turns & ~np.isnan(first_pieces_s)] * 1e3).tolist()),
             grew_bytes_per_unit=growth_per_unit(self._memory_bytes, memory_bytes, len(result.completions)),
         )
         return replace(record, sample=sample)

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from servegate.errors import SettingsError
-from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
+from servegate.judging.figures.kinds import COST, FIRST_PIECE, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Requests
 from servegate.measure.cell_load import CellLoad
@@ -49,7 +49,12 @@ class HttpTarget:
     unit: str = "requests"
     concurrency: int = 8
     rate_is_given: bool = field(default=False, init=False)
-    figures: Sequence[FigureKind] = field(default=(TAIL, COST, MEMORY, GROWTH, START), init=False)
+
+    @property
+    def figures(self) -> Sequence[FigureKind]:
+        """The figures that its processes show; a figure is of all cells."""
+        has_streams = all(any(request.is_streamed for _, request in kind.parts) for kind in self.kinds)
+        return TAIL, *([FIRST_PIECE] if has_streams else []), COST, MEMORY, GROWTH, START
 
     @property
     def parameter(self) -> str:

@@ -10,7 +10,7 @@ from servegate.judging.arms import PairReport
 from servegate.judging.cell_result import Comparison
 from servegate.judging.comparison import ComparisonJudge
 from servegate.judging.figures.judge import FigureJudge
-from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, TAIL, FigureKind
+from servegate.judging.figures.kinds import COST, FIRST_PIECE, GROWTH, IN_TURNS, LATENESS, FigureKind
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.given_rate import CellAtGivenRate, GivenRateJudge
@@ -137,6 +137,7 @@ class SideBySide:
                     accused = [name for name in slower if name not in figure_policy.allowed_groups]
                     for group in accused:
                         figures.leave_to_throughput(group, COST)
+                        figures.leave_to_throughput(group, FIRST_PIECE)
                     # A slower service is also later, in the groups that its processes are loaded for at a given rate.
                     for group in groups if accused else ():
                         figures.leave_to_throughput(group, LATENESS)
@@ -184,8 +185,8 @@ def _plan_groups(
         if at_random:
             plan = PairPlan((), at_random) if at_given_rate.is_open(cells) and (is_early or suspected) else None
         else:
-            late_cells = figures.cells_judged_for(TAIL, group)
-            plan = plan_group(cells, judge.open_cells(group), late_cells, suspected, is_early=is_early)
+            in_turns = [cell for kind in IN_TURNS for cell in figures.cells_judged_for(kind, group)]
+            plan = plan_group(cells, judge.open_cells(group), in_turns, suspected, is_early=is_early)
         if plan is not None:
             plans[group] = plan
     return plans
@@ -202,7 +203,7 @@ def join_plans(plans: Iterable[PairPlan]) -> PairPlan:
 def plan_group(
     cells: Sequence[Cell],
     open_cells: Sequence[Cell],
-    late_cells: Collection[Cell],
+    in_turns: Collection[Cell],
     suspected: Collection[FigureKind],
     *,
     is_early: bool,
@@ -215,8 +216,8 @@ def plan_group(
         All cells of the group.
     open_cells:
         The cells whose throughput isn't decided.
-    late_cells:
-        The cells that are judged for their late requests, which needs turns.
+    in_turns:
+        The cells that have a figure which is measured in turns.
     suspected:
         The figures that lie beyond their margin. Cost and growth are computed over all cells.
     is_early:
@@ -224,8 +225,8 @@ def plan_group(
     """
     if not open_cells and not suspected:
         return None
-    due = open_cells if is_early else late_cells if TAIL in suspected else ()
-    turns = [cell for cell in cells if cell in due and cell in late_cells]
+    due = open_cells if is_early else () if IN_TURNS.isdisjoint(suspected) else in_turns
+    turns = [cell for cell in cells if cell in due and cell in in_turns]
     if not {COST, GROWTH}.isdisjoint(suspected):
         return PairPlan(cells, turns)
     return PairPlan(open_cells, turns)

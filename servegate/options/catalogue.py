@@ -164,7 +164,7 @@ OPTIONS = (
     Option(
         "perf_turn_seconds",
         "1",
-        "time of load in a turn of a comparison, which shows how late requests come; at random times at least 2",
+        "time of load in a turn of a comparison, which shows how late answers come; at random times at least 2",
         number(0.5, 600),
         metavar="SECONDS",
     ),

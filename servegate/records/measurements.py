@@ -186,6 +186,8 @@ class Sample:
     latency_of_turns:
         The latency of the requests in these windows; None without one. A wait that goes on while a process is paused,
         as a timeout does, has its true length here, and looks shorter in `latency`.
+    first_pieces_ms:
+        Of the streamed answers to these requests, the times to the first piece.
     grew_bytes_per_unit:
         The memory that the measured processes kept of each unit; None where it isn't known.
     """
@@ -200,6 +202,7 @@ class Sample:
     stages: Mapping[str, StageTime] = field(default_factory=dict)
     windows_ms: tuple[tuple[float, ...], ...] = ()
     latency_of_turns: Latency | None = None
+    first_pieces_ms: tuple[float, ...] = ()
     grew_bytes_per_unit: float | None = None
 
     @property

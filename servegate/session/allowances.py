@@ -6,7 +6,7 @@ from pathlib import Path
 
 from servegate.errors import CheckoutError
 from servegate.judging.cell_result import CellResult
-from servegate.judging.figures.kinds import COST
+from servegate.judging.figures.kinds import COST, FIRST_PIECE
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
@@ -49,13 +49,14 @@ def _read_messages(root: Path, base: str | None) -> str:
         return ""  # the comparison itself reports that the base isn't here
 
 
-def allow_cost(allowances: Mapping[str, Allowance], policy: FigurePolicy, groups: Collection[str]) -> FigurePolicy:
-    """Allow each group that may lose a share of its throughput to cost as much more as that alone makes."""
+def allow_slower(allowances: Mapping[str, Allowance], policy: FigurePolicy, groups: Collection[str]) -> FigurePolicy:
+    """Allow a group that may lose a share of its throughput to cost as much more and to begin answers as late."""
     allowed = [allowances[group] for group in groups if group in allowances]
     margins = {
-        f"{one.name}.{COST.name}": max(margin, 100 * one.limit / (100 - one.limit))
+        f"{one.name}.{kind.name}": max(margin, 100 * one.limit / (100 - one.limit))
         for one in allowed
-        if (margin := policy.margin_in_unit(COST, one.name)) is not None
+        for kind in (COST, FIRST_PIECE)
+        if (margin := policy.margin_in_unit(kind, one.name)) is not None
     }
     return replace(
         policy,

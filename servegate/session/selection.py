@@ -10,7 +10,7 @@ from servegate.measure.targets import MeasurementTarget
 from servegate.options.allowance import Allowance
 from servegate.options.settings import Settings
 from servegate.records import Cell
-from servegate.session.allowances import allow_cost
+from servegate.session.allowances import allow_slower
 
 
 @dataclass
@@ -81,4 +81,4 @@ class Selection:
             if GroupFigure(target.name, kind) not in self.figures
         }
         selected = replace(policy, margins={**policy.margins, **without})
-        return allow_cost(self.allowances, selected, {target.name for target in self.targets})
+        return allow_slower(self.allowances, selected, {target.name for target in self.targets})

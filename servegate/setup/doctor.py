@@ -54,7 +54,8 @@ def run_doctor(paths: Sequence[str], tell: Callable[[str], None]) -> None:
         )
     pair_s = sum(group.pair_s for group in groups)
     first_s = pair_s + sum(group.turns_s for group in groups)
-    tell(f"a pair takes {first_s:.0f} s, and {pair_s:.0f} s after the first look")
+    later = f", and {pair_s:.0f} s after the first {collected.policy.looks[0]}" if first_s > pair_s else ""
+    tell(f"a pair takes {first_s:.0f} s{later}")
     if outside.found is not None:
         tell(f"{describe_load(asdict(outside.found))}; the promise holds where it is as quiet")
     for policy in (collected.policy, coarser(collected.policy, _COARSE)):

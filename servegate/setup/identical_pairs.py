@@ -7,7 +7,7 @@ from dataclasses import replace
 from statistics import median
 
 from servegate.errors import ServegateError, SetupError
-from servegate.judging.figures.kinds import TAIL
+from servegate.judging.figures.kinds import IN_TURNS
 from servegate.judging.pairs import PairFigure
 from servegate.measure.fresh_pairs import FreshPairs, PairPlan
 from servegate.measure.side_by_side import join_plans, plan_group, share_processes
@@ -43,6 +43,10 @@ def measure_identical(
     settings = collected.settings
     policy = settings.judging.figure_policy
     figures: dict[str, list[list[PairFigure]]] = {target.name: [] for target, _ in collected.targets}
+    in_turns = {
+        target.name: [cell for kind in IN_TURNS.intersection(target.figures) for cell in policy.cells_of(kind, cells)]
+        for target, cells in collected.targets
+    }
     overhead_s: list[float] = []
     turns_s: list[float] = []
     start_s = time.monotonic()
@@ -59,7 +63,7 @@ def measure_identical(
                 plans = [
                     PairPlan((), cells)
                     if name not in figures
-                    else plan_group(cells, cells, policy.cells_of(TAIL, cells), (), is_early=True)
+                    else plan_group(cells, cells, in_turns[name], (), is_early=True)
                     for name, cells in groups.items()
                 ]
                 pair_start_s = time.monotonic()

@@ -1,7 +1,7 @@
 """The GPUs that the measured processes use, through NVML. Without a driver there are none."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +92,30 @@ def read_gpu(gpu: Gpu) -> GpuReading:
         sm_clock_mhz=_optional(lambda: pynvml.nvmlDeviceGetClockInfo(gpu.handle, pynvml.NVML_CLOCK_SM), 1),
         slowed_by=_slowed_by(gpu),
     )
+
+
+def memory_of_processes(gpu: Gpu, processes: Collection[int]) -> int:
+    """The bytes of a GPU's memory that processes have; 0 where the driver doesn't tell.
+
+    In a container the driver may tell the numbers that the processes have on the host, which are hardly ever these.
+
+    Parameters
+    ----------
+    processes:
+        Their ids.
+
+    Raises
+    ------
+    MeasurementError
+        When the GPU is lost.
+    """
+    try:
+        found = pynvml.nvmlDeviceGetComputeRunningProcesses(gpu.handle)
+    except (*NOT_REPORTED, pynvml.NVMLError_InvalidArgument):
+        return 0
+    except pynvml.NVMLError as error:
+        raise MeasurementError(f"NVML can't read a GPU: {error}") from error
+    return sum(process.usedGpuMemory or 0 for process in found if process.pid in processes)
 
 
 def driver_version() -> str | None:

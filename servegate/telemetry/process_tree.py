@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from servegate.telemetry.gauges import GAUGES
-from servegate.telemetry.gpus import Gpu, GpuReading, open_gpus, read_gpu
+from servegate.telemetry.gpus import Gpu, GpuReading, memory_of_processes, open_gpus, read_gpu
 
 # The names of processes that multiprocessing starts with `python -c`. LitServe spawns its inference workers.
 _OF_MULTIPROCESSING = {
@@ -94,12 +94,19 @@ class ProcessTree:
         return reading
 
     def memory_bytes(self) -> float | None:
-        """The memory of all processes together, each page that some share counted once; None where Linux doesn't tell.
+        """The memory of all processes together, of the host and of the GPUs; None where Linux doesn't tell.
 
-        The proportional set size takes milliseconds to read for each process, so no sampler reads it.
+        A page that some share is counted once. This proportional set size takes milliseconds to read for each process,
+        so no sampler reads it.
+
+        Raises
+        ------
+        MeasurementError
+            When a GPU is lost.
         """
         self._list()
-        total = 0.0
+        processes = {process.pid for _, process in self._processes}
+        total = float(sum(memory_of_processes(gpu, processes) for gpu in self._gpus))
         for _, process in self._processes:
             try:
                 total += process.memory_full_info().pss

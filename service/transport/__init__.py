@@ -24,7 +24,7 @@ Batches (`FairShareLoop`):
 7.  A worker calls `LitAPI.setup(device)`, and then `LitLoop.run(lit_api, device, worker, queue, transport, ...)` of
     `LitAPI.loop` again and again. We override `run`. SystemExit, raised there, ends the worker.
 8.  `MessageTransport.send` is called by LitServe's own loops alone.
-9.  `LitLoop.worker_id` is the worker's number, from 0.
+9.  `LitLoop.worker_id` is the worker's number, from 0. With d devices worker n computes on device n modulo d.
 
 Processes (`WorkerSupervisor`, `ConnectionDealer`, `service.app`):
 

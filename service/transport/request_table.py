@@ -64,11 +64,14 @@ class RequestTable:
         The number of HTTP processes, which are numbered from 0.
     labels:
         The number of labels in an answer.
-    workers:
-        The number of workers, which are numbered from 0; one that is replaced keeps its number.
+    devices, workers_per_device:
+        The numbers of both. Worker n computes on device n modulo `devices`, and one that is replaced keeps its number.
     """
 
-    def __init__(self, image_size: int, slots: int, processes: int, labels: int, workers: int) -> None:
+    def __init__(
+        self, image_size: int, slots: int, processes: int, labels: int, *, devices: int, workers_per_device: int
+    ) -> None:
+        self._devices, workers = devices, devices * workers_per_device
         self._shared = SharedArrays(
             {
                 "states": ((slots,), np.int64),
@@ -232,8 +235,9 @@ class RequestTable:
 
     def wait(self, worker: int, timeout_s: float) -> None:
         """Sleep until a request is queued, or until the time is over."""
-        self._is_woken[worker] = False
-        self._workers[worker] = _WAITING
+        with self._taking:
+            self._is_woken[worker] = False
+            self._workers[worker] = _WAITING
         # A request that was queued before we set WAITING did not release the semaphore: check again before sleeping.
         if not (self._states == _QUEUED).any():
             self._wakeups[worker].acquire(timeout=timeout_s)
@@ -248,7 +252,7 @@ class RequestTable:
     def leave(self, worker: int) -> None:
         """Note that the worker has ended, and wake another for what it may have been woken for."""
         self._workers[worker] = _ABSENT
-        self._batches[worker] = 0
+        self._batches[worker], self._worked_at_s[worker] = 0, 0.0
         self._wake_another()
 
     def _publish(self, slots: int | Sequence[int], state: int) -> None:
@@ -261,12 +265,20 @@ class RequestTable:
             self._wake_one()
 
     def _wake_one(self) -> None:
-        """Wake the worker that worked last: its model is still in the caches, so a lone request is answered sooner."""
-        asleep = np.flatnonzero((self._workers == _WAITING) & ~self._is_woken)
-        if asleep.size:
-            worker = asleep[np.argmax(self._worked_at_s[asleep])]
+        """Wake a worker of the device with the fewest awake, and of its workers the one that worked last.
+
+        That one's model is still in the caches, so a lone request is answered sooner.
+        """
+        with self._taking:
+            is_asleep = (self._workers == _WAITING) & ~self._is_woken
+            asleep = np.flatnonzero(is_asleep)
+            if not asleep.size:
+                return
+            awake = np.flatnonzero(~is_asleep & (self._workers != _ABSENT))
+            awake_on_device = np.bincount(awake % self._devices, minlength=self._devices)
+            worker = asleep[np.lexsort((-self._worked_at_s[asleep], awake_on_device[asleep % self._devices]))[0]]
             self._is_woken[worker] = True  # the next request wakes another
-            self._wakeups[worker].release()
+        self._wakeups[worker].release()
 
     # Every process may call these.
 

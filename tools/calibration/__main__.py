@@ -43,7 +43,7 @@ _ALL_KINDS = (*KINDS, ATTRIBUTION)
 _LEAST_PAIRS = 3
 # What is recorded first, live runs before pairs of their kind since they give pairs, too; beyond that more pairs.
 _PAIRS_OF_A_KIND = 12
-_LIVE_RUNS = {"same": 12, "predict+4%": 4, "decode+25%": 4, **dict.fromkeys((*UNSEEN, "all four"), 5)}
+_LIVE_RUNS = {"same": 16, "predict+4%": 4, "decode+25%": 4, **dict.fromkeys((*UNSEEN, "all four"), 5)}
 _SYNTHETIC = "synthetic.json"
 _RUNS_A_CONDITION = 10_000
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perf_tests.targets import API, LATENCY, MODEL, PHOTO
-from servegate.judging.figures.kinds import LATENESS, TAIL, GroupFigure
+from servegate.judging.figures.kinds import IN_TURNS, LATENESS, GroupFigure
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.values import read_value
 from servegate.measure.bursts import SHORTEST_OPEN_TURN_S
@@ -107,7 +107,7 @@ def seconds_of_turns(cells: Sequence[Cell], judging: JudgingSettings) -> dict[st
     turn_s, policy = judging.schedule.turn_s, judging.figure_policy
     seconds = {
         LATENESS: 2 * TURNS_AT_GIVEN_RATE * max(turn_s, SHORTEST_OPEN_TURN_S),
-        TAIL: 2 * TURNS_OF_AN_ARM * turn_s,
+        **dict.fromkeys(IN_TURNS, 2 * TURNS_OF_AN_ARM * turn_s),
     }
     return {
         str(cell): seconds[kind]

@@ -44,7 +44,7 @@ _INTAKE = Intake(
     max_image_bytes=60_000,
     request_timeout_s=1.0,
     decoders=ThreadPoolExecutor(1),
-    table=RequestTable(_SIZE, slots=1, processes=1, labels=2, workers=1),
+    table=RequestTable(_SIZE, slots=1, processes=1, labels=2, devices=1, workers_per_device=1),
 )
 
 

@@ -76,6 +76,13 @@ def create_app() -> web.Application:
                 assert request.transport is not None
                 request.transport.close()
                 return web.Response()
+            case "stream":
+                response = web.StreamResponse()
+                await response.prepare(request)
+                await response.write(b"1\n")
+                await asyncio.sleep(DELAY_S)
+                await response.write(b"2\n")
+                return response
             case "never":
                 await asyncio.Event().wait()
             case "slow":

@@ -113,6 +113,24 @@ def test_of_several_faults_each_is_to_be_found() -> None:
     assert made["faults"]["all four"]["found"]["count"] == 0
 
 
+def test_cost_and_start_are_raised_where_no_fault_raises_them() -> None:
+    """By 10 %, and by 2 s: here a start takes 1 s. Each is found alone, by the figure that was raised."""
+    calm = make_pairs("same", sd=0.005)
+    same = [replace(pair, figures={**pair.figures, "api cost": pair.figures["api tail"]}) for pair in calm]
+    made = certify_figures({"same": same}, POLICY, {}, 50, np.random.default_rng(0))
+    assert made is not None
+    assert set(made["added"]) == {"api start", "model start", "api cost"}
+    assert all(added["found"]["share"] == 1.0 for added in made["added"].values())
+    assert made["added"]["api cost"]["change"].startswith("+10")
+    assert made["added"]["api start"]["change"].startswith("+20")
+
+
+def test_a_start_that_varies_is_raised_by_five_standard_deviations() -> None:
+    made = certify_figures({"same": make_pairs("same", 400, sd=0.5)}, POLICY, {}, 10, np.random.default_rng(0))
+    assert made is not None
+    assert 250 < float(made["added"]["api start"]["change"].split()[0]) < 350
+
+
 def test_a_fault_is_described_by_the_figures_that_it_can_reach() -> None:
     """A live run has all of them; this fault is in the photos alone."""
     photos = [

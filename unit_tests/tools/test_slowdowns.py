@@ -111,7 +111,7 @@ if {stage!r} == "decode":
     slowed, arguments = ImageReader.read, (ImageReader(), cat_jpeg())
 elif {stage!r} == "batch":
     from service.transport.request_table import RequestTable
-    table = RequestTable(8, slots=1, processes=1, labels=2, workers=1)
+    table = RequestTable(8, slots=1, processes=1, labels=2, devices=1, workers_per_device=1)
     table.queue(0, np.full((8, 8, 3), 7, np.uint8))
     slowed, arguments = RequestTable.copy_images, (table, [0])
 elif {stage!r} == "predict":

@@ -76,7 +76,7 @@ TAIL = FigureKind(
     value_unit="times",
     value_scale=1.0,
     margin=20.0,
-    error_share=0.1,
+    error_share=0.075,
 )
 LATENESS = FigureKind(
     "lateness",
@@ -88,7 +88,19 @@ LATENESS = FigureKind(
     value_unit="ms",
     value_scale=1.0,
     margin=20.0,
-    error_share=0.1,
+    error_share=0.075,
+)
+FIRST_PIECE = FigureKind(
+    "first_piece",
+    "time to the first piece of a streamed answer",
+    "begins to answer {} later",
+    "begins to answer {} sooner",
+    "%",
+    scale=0.01,
+    value_unit="ms",
+    value_scale=1.0,
+    margin=20.0,
+    error_share=0.05,
 )
 COST = FigureKind(
     "cost",
@@ -138,4 +150,6 @@ START = FigureKind(
     margin=10.0,
     error_share=0.1,
 )
-FIGURE_KINDS = (TAIL, LATENESS, COST, MEMORY, GROWTH, START)
+FIGURE_KINDS = (TAIL, LATENESS, FIRST_PIECE, COST, MEMORY, GROWTH, START)
+# Waits show in them, so they are measured in turns.
+IN_TURNS = frozenset({TAIL, FIRST_PIECE})

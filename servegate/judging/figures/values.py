@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median_low
 
 from servegate.judging.estimators import geometric_mean, trimmed_mean
-from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
+from servegate.judging.figures.kinds import COST, FIRST_PIECE, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
 from servegate.records import ProcessRecord, Sample
 
 # The share of latencies that is left out at either end: the slowest must not be part of the mean that they are
@@ -56,13 +56,17 @@ def tail_ratio(windows_ms: Sequence[Sequence[float]]) -> float | None:
     of_slowest_ms = slowest_ms(windows_ms)
     if of_slowest_ms is None:
         return None
-    latencies_ms = [latency for window in windows_ms for latency in window]
-    return of_slowest_ms / trimmed_mean(latencies_ms, int(_TRIMMED_SHARE * len(latencies_ms)))
+    return of_slowest_ms / _usual([latency for window in windows_ms for latency in window])
+
+
+def _usual(latencies_ms: Sequence[float]) -> float:
+    return trimmed_mean(latencies_ms, int(_TRIMMED_SHARE * len(latencies_ms)))
 
 
 _OF_CELL: Mapping[FigureKind, Callable[[Sample], float | None]] = {
     TAIL: lambda sample: tail_ratio(sample.windows_ms),
     LATENESS: lambda sample: slowest_ms(sample.windows_ms),
+    FIRST_PIECE: lambda sample: _usual(sample.first_pieces_ms) if sample.first_pieces_ms else None,
     COST: lambda sample: sample.service_core_ms_per_unit or None,
     GROWTH: lambda sample: sample.grew_bytes_per_unit,
 }

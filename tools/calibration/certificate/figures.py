@@ -1,12 +1,12 @@
 """The certificate's part on figures beside throughput: false alarms of identical code, and faults of known kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from servegate.judging.figures.kinds import FigureKind
+from servegate.judging.figures.kinds import COST, START, FigureKind
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.values import as_change, difference
 from servegate.records import Status
@@ -17,6 +17,10 @@ from tools.calibration.simulation.figures import FigureOutcomes, parse_figure, s
 
 # Fewer pairs of a kind are no sample of what fresh processes show.
 _LEAST_PAIRS = 4
+# What is added to the head of identical pairs where no fault is injected: a share of the cost; of the start so many
+# seconds, or so many standard deviations of a fresh process where that is more.
+_MORE_COST = 0.10
+_LATER_S, _LATER_SD = 2.0, 5.0
 
 
 def certify_figures(
@@ -62,6 +66,15 @@ def certify_figures(
             for kind, pairs in usable.items()
             if kind in FAULTS
         },
+        "added": {
+            name: {
+                "change": parse_figure(name).kind.write(_median_change(parse_figure(name).kind, pairs, name)),
+                **_describe_found(
+                    simulate_figures(policy, pairs, runs, rng, judged=judged, is_identical=False), {frozenset({name})}
+                ),
+            }
+            for name, pairs in _add_changes(usable["same"])
+        },
     }
 
 
@@ -90,6 +103,27 @@ def _with_figures(pairs: Sequence[PairRecord]) -> list[PairRecord]:
     return [pair for pair in pairs if names is not None and pair.figures.keys() == names]
 
 
+def _add_changes(pairs: Sequence[PairRecord]) -> Iterator[tuple[str, list[PairRecord]]]:
+    """Add a change to the head of identical pairs: a figure's name, and the pairs with this figure alone."""
+    for name in pairs[0].figures:
+        kind = parse_figure(name).kind
+        values = np.array([pair.figures[name] for pair in pairs])
+        if kind is COST:
+            more = _MORE_COST * values[:, 1]
+        elif kind is START:
+            more = np.full(len(pairs), max(_LATER_S, _LATER_SD * float(np.std(values, ddof=1))))
+        else:
+            continue
+        heads = (values[:, 1] + more).tolist()
+        yield (
+            name,
+            [
+                replace(pair, figures={name: (pair.figures[name][0], head)})
+                for pair, head in zip(pairs, heads, strict=True)
+            ],
+        )
+
+
 def _median_change(kind: FigureKind, pairs: Sequence[PairRecord], name: str) -> float:
     return as_change(kind, float(np.median([difference(kind, *pair.figures[name]) for pair in pairs])))
 
@@ -103,22 +137,26 @@ def _describe(pairs: Sequence[PairRecord], name: str, outcomes: FigureOutcomes) 
     }
 
 
-def _describe_fault(kind: str, pairs: Sequence[PairRecord], outcomes: FigureOutcomes) -> dict[str, Any]:
-    meant = [name for name in FAULTS[kind].figures if name in pairs[0].figures]
-    # A run must find each of several faults; throughput alone shows some of them, which have no figure here.
-    parts = [names for part in FAULTS[kind].parts if (names := set(meant).intersection(part.figures))]
+def _describe_found(outcomes: FigureOutcomes, parts: Collection[frozenset[str]]) -> dict[str, Any]:
+    """How often and after how many pairs a run finds all parts, each by one of its figures at least."""
     found = np.array(
         [all(any(run[name] is Status.REGRESSED for name in names) for names in parts) for run in outcomes.statuses]
     )
+    return {"found": asdict(limit_share(found)), "median_pairs": float(np.median(outcomes.pairs))}
+
+
+def _describe_fault(kind: str, pairs: Sequence[PairRecord], outcomes: FigureOutcomes) -> dict[str, Any]:
+    meant = [name for name in FAULTS[kind].figures if name in pairs[0].figures]
+    # A run must find each of several faults; throughput alone shows some of them, which have no figure here.
+    parts = {names for part in FAULTS[kind].parts if (names := frozenset(meant).intersection(part.figures))}
     return {
         "meant": meant,
-        "found": asdict(limit_share(found)),
+        **_describe_found(outcomes, parts),
         "also": {
             name: round(float(np.mean(outcomes.are(name, Status.REGRESSED))), 3)
             for name in pairs[0].figures
             if name not in meant and any(outcomes.are(name, Status.REGRESSED))
         },
-        "median_pairs": float(np.median(outcomes.pairs)),
         "change": {
             name: parse_figure(name).kind.write(_median_change(parse_figure(name).kind, pairs, name)) for name in meant
         },

@@ -21,6 +21,7 @@ typedef struct {
     uint32_t capability_major, capability_minor;
     answer power_limit, highest_clock, mig, ecc, persistence, compute_mode, lanes;
     uint32_t processes[2]; /* the ids of those that compute on it; 0 is none */
+    answer process_memory; /* of each of them */
 } gpu;
 
 /* Parts of GPUs (MIG) come after the first stand_in_count: found by their UUIDs alone. */
@@ -162,9 +163,10 @@ typedef struct {
 
 int nvmlDeviceGetComputeRunningProcesses_v3(gpu *handle, unsigned *count, process *processes) {
     unsigned found = 0, room = *count;
+    if (handle->process_memory.error) return handle->process_memory.error;
     for (int index = 0; index < 2; index++) {
         if (!handle->processes[index]) continue;
-        if (found < room) processes[found] = (process){.pid = handle->processes[index]};
+        if (found < room) processes[found] = (process){handle->processes[index], handle->process_memory.value, 0, 0};
         found++;
     }
     *count = found;

@@ -44,6 +44,7 @@ class StandInGpu:
     compute_mode: int | type[pynvml.NVMLError] = 0
     lanes: int | type[pynvml.NVMLError] = 8
     processes: tuple[int, ...] = ()
+    process_memory: int | type[pynvml.NVMLError] = 2**30
 
 
 class _Answer(ctypes.Structure):
@@ -52,7 +53,7 @@ class _Answer(ctypes.Structure):
 
 _READINGS = ("utilisation", "memory", "power", "energy", "temperature", "clock", "reasons")
 _FACTS = ("power_limit", "highest_clock", "mig", "ecc", "persistence", "compute_mode", "lanes")
-_ANSWERS = (*_READINGS, *_FACTS)
+_ANSWERS = (*_READINGS, *_FACTS, "process_memory")
 
 
 class _Gpu(ctypes.Structure):
@@ -65,6 +66,7 @@ class _Gpu(ctypes.Structure):
         ("capability_minor", ctypes.c_uint32),
         *((name, _Answer) for name in _FACTS),
         ("processes", ctypes.c_uint32 * 2),
+        ("process_memory", _Answer),
     )
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 
+import aiohttp
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from servegate.load import client as load
 from servegate.load.client import MEASURE, LoadJob
 from servegate.load.engines import LoadEngine
-from servegate.load.expected import Text
+from servegate.load.expected import Lines, Text
+from servegate.load.requests import Requester
 from servegate.load.results import ClientRecord, cut_windows
 from servegate.load.workload import WeightedSet, Workload
 from servegate.processes.server import ServerProcess
@@ -74,6 +76,26 @@ def test_answers_may_differ_within_the_tolerance(stub: ServerProcess) -> None:
     failures = run_clients(job_for(stub, "nearly-right")).failures
     assert all("answer.predictions[0].probability is 0.90" in failure for failure in failures)
     assert failures
+
+
+@pytest.mark.anyio
+async def test_the_first_piece_of_a_streamed_answer_has_a_time_of_its_own(stub: ServerProcess) -> None:
+    """The stub sends a piece after its delay and the second after another. An answer that is no stream has none."""
+    streamed, whole = (
+        Workload(f"/predict/{mode}", b"", expected=expected)
+        for mode, expected in (("stream", Lines([1, 2])), ("right", stub_server.ANSWER))
+    )
+    async with aiohttp.ClientSession() as session:
+        completions = []
+        for workload in (streamed, whole):
+            requester = Requester(session, stub.url, workload, number=0)
+            await requester.send(time.monotonic())
+            completions += requester.completions
+    of_streamed, of_whole = completions
+    assert of_streamed.first_piece_s is not None
+    rest_s = of_streamed.duration_s - of_streamed.first_piece_s
+    assert min(of_streamed.first_piece_s, rest_s) >= stub_server.DELAY_S - 0.005
+    assert of_whole.first_piece_s is None
 
 
 @pytest.mark.parametrize(

@@ -250,11 +250,13 @@ class Script:
         return load.finish()
 
 
-def completion(began_s: float, at_s: float, predict_ms: float | None = None) -> Completion:
+def completion(
+    began_s: float, at_s: float, predict_ms: float | None = None, first_piece_s: float | None = None
+) -> Completion:
     """Of a request that was sent at one moment and answered at another, its last stage just before."""
     end_s = at_s + UNIX_S
     timing = "" if predict_ms is None else f"predict;dur={predict_ms};cpu=10;end={end_s:.6f}"
-    return Completion(at_s, at_s - began_s, timing)
+    return Completion(at_s, at_s - began_s, timing, first_piece_s)
 
 
 def test_a_load_is_measured_by_what_completes_in_its_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,10 +364,10 @@ def test_a_turn_begins_and_ends_with_nothing_in_flight(monkeypatch: pytest.Monke
     """The server answers the last burst's requests before the first turn, and each turn's own before the turn ends."""
     script = Script(
         [
-            completion(1010.0, 1010.25),  # left by the warm-up
-            completion(1010.5, 1010.75),
+            completion(1010.0, 1010.25, first_piece_s=0.0625),  # left by the warm-up
+            completion(1010.5, 1010.75, first_piece_s=0.125),
             completion(1011.25, 1012.0),
-            completion(1020.5, 1022.5),
+            completion(1020.5, 1022.5, first_piece_s=0.5),
         ],
         failures=[],
     )
@@ -381,6 +383,7 @@ def test_a_turn_begins_and_ends_with_nothing_in_flight(monkeypatch: pytest.Monke
     assert script.ran_s == [(1000.0, 1002.0), (1010.0, 1012.0), (1020.0, 1022.5), (1030.0, 1031.0)]
     assert script.checks == ["while api[concurrency=4] was measured"] * 2
     assert sample.windows_ms == ((250.0,), (750.0,), (), (2000.0,), (), ())
+    assert sample.first_pieces_ms == (125.0, 500.0)
     assert sample.latency_of_turns is not None
     assert sample.latency_of_turns.mean_ms == 1000.0
     assert (sample.rounds_s, sample.answers) == ((), 4)

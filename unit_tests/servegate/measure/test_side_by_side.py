@@ -10,11 +10,12 @@ import pytest
 from servegate.errors import ProcessError, ReferenceCheckoutError, ServegateError
 from servegate.judging.arms import ArmReport, PairReport
 from servegate.judging.figures.judge import FigureJudge
-from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
+from servegate.judging.figures.kinds import COST, FIRST_PIECE, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
-from servegate.load.workload import Workload
+from servegate.load.expected import Lines
+from servegate.load.workload import WeightedSet, Workload
 from servegate.measure.cell_load import CellLoad
 from servegate.measure.fresh_pairs import FreshPairs, MeasuredPair, PairPlan, Schedule
 from servegate.measure.http_service import HttpService
@@ -116,6 +117,7 @@ def test_a_group_that_can_not_be_measured_leaves_the_other_to_be_judged(
         ([CELL], [], False, True, [CELL], []),
         ([], [START], True, False, [], []),
         ([], [TAIL], True, False, [], [CELL, QUIET]),
+        ([], [FIRST_PIECE], True, False, [], [CELL, QUIET]),
         ([], [GROWTH], True, False, [CELL, QUIET], []),
         ([], [GROWTH], False, False, [CELL, QUIET], []),
         ([], [COST], True, False, [CELL, QUIET], []),
@@ -131,8 +133,8 @@ def test_a_pair_loads_what_is_open_and_what_a_figure_needs(
     bursts: list[Cell],
     turns: list[Cell],
 ) -> None:
-    late_cells = [CELL, QUIET] if takes_turns else []
-    plan = plan_group([CELL, QUIET], open_cells, late_cells, suspected, is_early=is_early)
+    in_turns = [CELL, QUIET] if takes_turns else []
+    plan = plan_group([CELL, QUIET], open_cells, in_turns, suspected, is_early=is_early)
     assert plan is not None
     assert (list(plan.bursts), list(plan.turns)) == (bursts, turns)
 
@@ -145,6 +147,15 @@ def test_a_cell_that_is_not_judged_for_late_requests_takes_no_turns(*, is_early:
 
 def test_nothing_open_needs_no_pair() -> None:
     assert plan_group([CELL], [], [CELL], [], is_early=True) is None
+
+
+def test_only_a_target_with_streamed_answers_shows_when_their_first_piece_comes() -> None:
+    service, right = HttpService(["serve"]), Workload("/predict", b"", expected=None)
+    both = WeightedSet([(1, right), (1, replace(right, expected=Lines([1])))])
+    assert FIRST_PIECE not in HttpTarget("api", service, right).figures
+    assert FIRST_PIECE in HttpTarget("api", service, {"all": both}).figures
+    # A figure is of all cells, and one of these has no streamed answer.
+    assert FIRST_PIECE not in HttpTarget("api", service, {"all": both, "right": right}).figures
 
 
 def test_targets_of_one_service_share_its_processes() -> None:
@@ -186,7 +197,8 @@ def test_late_answers_of_a_slower_service_are_left_to_its_throughput(monkeypatch
     measure_with(monkeypatch, {QUIET: itertools.repeat(-0.5), at_random: itertools.repeat(0.0)})
     left: list[tuple[str, FigureKind]] = []
     monkeypatch.setattr(FigureJudge, "leave_to_throughput", lambda _, *figure: left.append(figure))
-    for allowed, expected in (((), [("api", COST), ("api", LATENESS), ("latency", LATENESS)]), (("api",), [])):
+    all_left = [("api", COST), ("api", FIRST_PIECE), ("api", LATENESS), ("latency", LATENESS)]
+    for allowed, expected in (((), all_left), (("api",), [])):
         left.clear()
         policy = FigurePolicy(allowed_groups=frozenset(allowed))
         compared = side_by_side().compare(targets, Policy(looks=(4, 8)), policy, budget_s=60.0)

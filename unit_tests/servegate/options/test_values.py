@@ -38,7 +38,8 @@ def test_figures_have_their_own_margins_unless_others_are_set() -> None:
     [
         (
             "speed=8",
-            "must look like cost=8, api.tail=off or api[64].cost=off, with tail, lateness, cost, memory, growth, start",
+            "must look like cost=8, api.tail=off or api[64].cost=off, "
+            "with tail, lateness, first_piece, cost, memory, growth, start",
         ),
         ("cost", "must look like"),
         ("cost=", "must look like"),

@@ -67,7 +67,7 @@ def test_a_project_that_can_be_measured_gets_a_promise(project: Path) -> None:
     assert lines[2] == "api: POST /predict/right is answered as expected"
     assert any(re.search(r"differ by \d+\.\d % \(standard deviation; [3-8] pairs\)", line) for line in lines)
     assert any(re.match(r"Other programs used \d\.\d\d of \d+ cores", line) for line in lines)
-    assert any(re.fullmatch(r"a pair takes \d+ s, and \d+ s after the first look", line) for line in lines)
+    assert any(re.fullmatch(r"a pair takes \d+ s, and \d+ s after the first 4", line) for line in lines)
     promised = [line for line in lines if line.startswith("a slowdown of ")]
     assert [line.split(" %")[0] for line in promised] == ["a slowdown of 3", "a slowdown of 10"]
     assert lines[-1] == "next: change something, and  pytest perf_tests --perf-versus HEAD"

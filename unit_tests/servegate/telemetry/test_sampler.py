@@ -1,5 +1,6 @@
 """What a process and its children use: real processes that work, and GPUs that a library stands in for."""
 
+import os
 import subprocess
 import sys
 import time
@@ -232,6 +233,33 @@ class TestGpus:
         assert gpu.energy_j == pytest.approx(2.5)
         assert (gpu.temperature_c, gpu.sm_clock_mhz) == (60.0, 1250.0)
         assert gpu.slowed_by == ("hardware thermal slowdown",)
+
+    def test_memory_has_what_the_processes_have_of_each_gpu(self, nvml: StandInNvml) -> None:
+        """And not what others have, as those of the other arm. A TB is more than the test itself has."""
+        nvml.have(
+            StandInGpu(processes=(os.getpid(), 4_194_305), process_memory=3 * 2**40),
+            StandInGpu(processes=(os.getpid(),), process_memory=2**40),
+            StandInGpu(process_memory=2**40),
+        )
+        with observe(os.getpid()) as tree:
+            memory_bytes = tree.memory_bytes()
+        assert memory_bytes is not None
+        assert memory_bytes // 2**40 == 4
+
+    @pytest.mark.parametrize("error", [pynvml.NVMLError_NotSupported, pynvml.NVMLError_NoPermission])
+    def test_where_a_gpu_does_not_tell_memory_by_process_it_is_the_hosts(
+        self, nvml: StandInNvml, error: type[pynvml.NVMLError]
+    ) -> None:
+        nvml.have(StandInGpu(processes=(os.getpid(),), process_memory=error))
+        with observe(os.getpid()) as tree:
+            memory_bytes = tree.memory_bytes()
+        assert memory_bytes is not None
+        assert 0 < memory_bytes < 2**40
+
+    def test_a_gpu_that_is_lost_has_no_memory(self, nvml: StandInNvml) -> None:
+        nvml.have(StandInGpu(process_memory=pynvml.NVMLError_GpuIsLost))
+        with observe(os.getpid()) as tree, pytest.raises(MeasurementError, match="NVML can't read a GPU"):
+            tree.memory_bytes()
 
     def test_it_is_read_again_and_again_while_the_block_runs(
         self, nvml: StandInNvml, monkeypatch: pytest.MonkeyPatch

@@ -37,7 +37,7 @@ class _Collector:
 
     def __init__(self, *, batch_timeout_s: str = _NEVER_S) -> None:
         self.api = _api(batch_timeout_s)
-        self.table = RequestTable(16, slots=16, processes=2, labels=2, workers=10)
+        self.table = RequestTable(16, slots=16, processes=2, labels=2, devices=1, workers_per_device=10)
         self.loop = FairShareLoop(self.table)
 
     def arrive(self, count: int, process: int = 0) -> list[int]:

@@ -195,3 +195,9 @@ def test_8_a_worker_sends_nothing_by_itself() -> None:
 
 def test_9_the_loop_knows_the_number_of_its_worker(worked: _Loop) -> None:
     assert set(worked.workers) == {_WORKER}, "LitLoop.worker_id isn't the worker's number any more"
+
+
+def test_9_workers_take_the_devices_in_turn() -> None:
+    server = LitServer(_Api(), accelerator="cuda", devices=2, workers_per_device=2)
+    devices = server._inference_workers_config_for_api("/predict")
+    assert devices == [["cuda:0"], ["cuda:1"]] * 2, "worker n doesn't compute on device n modulo their number any more"

@@ -22,8 +22,8 @@ _SPAWN = get_context("spawn")
 _SLOTS_OF_KILLED = 12
 
 
-def _table(*, slots: int = 3, processes: int = 1) -> RequestTable:
-    return RequestTable(_SIZE, slots, processes, labels=2, workers=3)
+def _table(*, slots: int = 3, processes: int = 1, devices: int = 1) -> RequestTable:
+    return RequestTable(_SIZE, slots, processes, labels=2, devices=devices, workers_per_device=3)
 
 
 def _image(value: int) -> Pixels:
@@ -425,7 +425,7 @@ class _Wakeup:
 def _asleep(table: RequestTable, workers: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Workers that sleep, and the list of those that are woken meanwhile."""
     released: list[int] = []
-    wakeups = [_Wakeup(worker, released) for worker in range(3)]
+    wakeups = [_Wakeup(worker, released) for worker in range(len(table._wakeups))]
     monkeypatch.setattr(table, "_wakeups", wakeups)
     threads = [threading.Thread(target=table.wait, args=(worker, 60.0), daemon=True) for worker in workers]
     for thread in threads:
@@ -448,6 +448,28 @@ def test_the_worker_that_worked_last_wakes_first_and_each_request_wakes_another(
     with _asleep(table, [0, 1, 2], monkeypatch) as released:
         _queue(table, 4)
         assert released == [0, 2, 1]
+
+
+def test_an_idle_device_gets_the_next_request_though_its_workers_worked_longer_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Workers 0, 2 and 4 compute on the first device, the others on the second."""
+    table = _table(slots=4, devices=2)
+    for worker in (1, 3, 5, 4, 0, 2):
+        table.work(worker)
+    with _asleep(table, range(6), monkeypatch) as released:
+        _queue(table, 4)
+        assert released == [2, 5, 0, 3]
+
+
+def test_a_worker_that_has_been_replaced_has_nothing_in_its_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = _table()
+    table.work(0)
+    table.work(1)
+    table.leave(1)
+    with _asleep(table, [0, 1], monkeypatch) as released:
+        _queue(table, 1)
+        assert released == [0]
 
 
 def test_a_worker_that_waits_again_is_woken_again(monkeypatch: pytest.MonkeyPatch) -> None:

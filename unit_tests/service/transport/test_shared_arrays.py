@@ -48,7 +48,7 @@ def test_its_memory_is_given_back() -> None:
 def test_the_request_table_does_not_lie_in_dev_shm() -> None:
     """Two servers with 77 MB each are put side by side, and Docker's /dev/shm has 64."""
     before = Path("/proc/self/maps").read_text().splitlines()
-    table = RequestTable(224, slots=512, processes=1, labels=2, workers=2)
+    table = RequestTable(224, slots=512, processes=1, labels=2, devices=1, workers_per_device=2)
     sizes: dict[str, int] = {}
     for line in Path("/proc/self/maps").read_text().splitlines():
         if line not in before:

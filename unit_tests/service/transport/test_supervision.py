@@ -35,7 +35,7 @@ def test_a_worker_that_follows_one_without_a_finished_batch_starts_ever_later(
     """A worker that ends in its first batch would otherwise be replaced without a pause for ever."""
     clock_s = count(step=60)  # each look is later than the longest pause
     monkeypatch.setattr(supervision, "time", SimpleNamespace(monotonic=lambda: float(next(clock_s))))
-    table = RequestTable(1, slots=1, processes=1, labels=2, workers=2)
+    table = RequestTable(1, slots=1, processes=1, labels=2, devices=1, workers_per_device=2)
     supervisor = WorkerSupervisor(_Server(table, [1, 0, 0, 0, 2, 0, 0]), table, 30.0, 30.0)
     for _ in range(20):
         supervisor._look(0.1)

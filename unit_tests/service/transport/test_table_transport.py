@@ -56,7 +56,7 @@ class _Exchange:
     """One HTTP process's end of a transport, and the worker's."""
 
     def __init__(self) -> None:
-        self.table = RequestTable(16, slots=8, processes=2, labels=1, workers=1)
+        self.table = RequestTable(16, slots=8, processes=2, labels=1, devices=1, workers_per_device=1)
         self.transport = TableTransport(self.table, 2, _encode)
         self._received: asyncio.Queue[tuple[str, Response]] = asyncio.Queue()
 

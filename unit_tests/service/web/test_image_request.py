@@ -47,7 +47,9 @@ def intake() -> Intake:
 def app(intake: Intake) -> FastAPI:
     """An application that reads the request's image, and answers with the bytes of the pixels that it got."""
     app = FastAPI()
-    app.state.intake = replace(intake, table=RequestTable(len(_PIXELS), slots=8, processes=1, labels=2, workers=1))
+    app.state.intake = replace(
+        intake, table=RequestTable(len(_PIXELS), slots=8, processes=1, labels=2, devices=1, workers_per_device=1)
+    )
     app.response_queue_id = 0  # type: ignore[attr-defined]  # LitServe's number of the HTTP process
 
     @app.post("/predict")

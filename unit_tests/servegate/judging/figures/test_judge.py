@@ -158,7 +158,7 @@ class TestPolicy:
         for _ in range(4):
             judge.add("api", (record, record), dict.fromkeys(CELLS, (sample, sample)))
         tail, start = (result.verdict.evidence[1] for result in judge.results())
-        assert tail.startswith("accused below p 0.0005,")  # 0.01 x 0.1 / 2 looks
+        assert tail.startswith("accused below p 0.00038,")  # 0.01 x 0.075 / 2 looks
         assert start.startswith("accused below p 0.00025,")  # and of two groups
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, TAIL, FigureKind
+from servegate.judging.figures.kinds import COST, FIRST_PIECE, GROWTH, MEMORY, START, TAIL, FigureKind
 from servegate.judging.figures.values import as_change, difference, read_value, tail_ratio
 from servegate.records import ProcessRecord, Sample
 from unit_tests.builders.runs.samples import make_sample
@@ -42,6 +42,12 @@ def test_a_group_has_the_geometric_mean_of_its_cells() -> None:
 def test_growth_is_the_median_cells_or_the_lower_of_two(values: tuple[float, ...]) -> None:
     """What a cell allocates at its first large batch is no leak; of four cells it was in two."""
     assert read_value(GROWTH, PROCESS, [with_turns(value) for value in values]) == 2.0
+
+
+def test_a_first_piece_comes_after_the_trimmed_mean_of_its_times_and_no_stream_has_none() -> None:
+    streamed = replace(make_sample(), first_pieces_ms=(1.0, *[20.0] * 8, 900.0))
+    assert read_value(FIRST_PIECE, PROCESS, [streamed]) == pytest.approx(20.0)
+    assert read_value(FIRST_PIECE, PROCESS, [make_sample()]) is None
 
 
 def test_cost_is_the_services_cpu_time_for_a_unit() -> None:
