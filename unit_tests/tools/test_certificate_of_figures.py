@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from servegate.judging.figures.policy import DEFAULT_MARGINS, FigurePolicy
 from servegate.records import Status
@@ -121,8 +122,9 @@ def test_cost_and_start_are_raised_where_no_fault_raises_them() -> None:
     assert made is not None
     assert set(made["added"]) == {"api start", "model start", "api cost"}
     assert all(added["found"]["share"] == 1.0 for added in made["added"].values())
-    assert made["added"]["api cost"]["change"].startswith("+10")
-    assert made["added"]["api start"]["change"].startswith("+20")
+    changes = {name: float(added["change"].removesuffix(" %")) for name, added in made["added"].items()}
+    assert changes["api cost"] == pytest.approx(10, abs=1)
+    assert changes["api start"] == pytest.approx(200, abs=3)
 
 
 def test_a_start_that_varies_is_raised_by_five_standard_deviations() -> None:
