@@ -3,11 +3,11 @@
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from servegate.errors import CheckoutError
 from servegate.setup.collected import Collected
-from servegate.setup.project import find_carried, read_code
+from servegate.setup.project import find_carried, read_service_code
 from servegate.setup.server_code import imported_modules, read_texts
 from servegate.storage.commits import has_path
 from servegate.storage.git import run_git
@@ -30,7 +30,7 @@ def find_obstacles(collected: Collected) -> list[str]:
         *find_machine_limits(Path("/sys")),
         *find_proxy(os.environ),
         *find_in_repository(root, {"service": [Path(project.service)], "performance tests": tests}),
-        *find_in_code(root, project.carried, os.environ),
+        *find_in_code(root, PurePosixPath(project.service), project.carried, os.environ),
     ]
 
 
@@ -107,15 +107,19 @@ def find_in_repository(root: Path, needed: Mapping[str, Sequence[Path]]) -> Iter
             )
 
 
-def find_in_code(root: Path, carried: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """Look at the texts and imports of the project's code.
+def find_in_code(
+    root: Path, service: PurePosixPath, carried: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[str]:
+    """Look at the texts and imports of the service's code.
 
     Parameters
     ----------
+    service:
+        The service's file or folder, from the project's root.
     carried:
         The paths that `perf_carry` names.
     """
-    trees = list(read_code(root).values())
+    trees = read_service_code(root, service)
     given = {name.rstrip("/") for name in carried}
     missing = [name for name in find_carried(root, trees) if name.rstrip("/") not in given]
     if missing:

@@ -76,6 +76,37 @@ def read_code(root: Path) -> dict[Path, ast.Module]:
     return parse_sources([root / name for name in _python_files(root)])
 
 
+def read_service_code(root: Path, service: PurePosixPath) -> list[ast.Module]:
+    """The code of the service, and of what it imports of the project: a project's tools need other files than it does.
+
+    Parameters
+    ----------
+    service:
+        The service's file or folder, from the project's root.
+
+    Raises
+    ------
+    SetupError
+        Where git knows no such project.
+    """
+    by_name: dict[str, list[ast.Module]] = {}
+    for file, tree in read_code(root).items():
+        by_name.setdefault(_top_module(PurePosixPath(file.relative_to(root))), []).append(tree)
+    reached: set[str] = set()
+    names = {_top_module(service)} if service.parts else set(by_name)
+    while names:
+        reached |= names
+        imported = imported_modules([tree for name in names for tree in by_name.get(name, ())])
+        names = set(imported & by_name.keys()) - reached
+    return [tree for name in sorted(reached) for tree in by_name.get(name, ())]
+
+
+def _top_module(path: PurePosixPath) -> str:
+    """The name by which a file, or a folder of files, is imported."""
+    parts = path.with_suffix("").parts
+    return parts[1] if parts[0] == _SOURCE and len(parts) > 1 else parts[0]
+
+
 def find_servers(root: Path) -> list[PurePosixPath]:
     """The files that make a LitServer: those that also run it, if there are any.
 

@@ -1,6 +1,6 @@
 """Simulates whole runs on a few pairs of identical code, to say in which time a machine excludes which slowdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -92,21 +92,25 @@ class Promise:
     Attributes
     ----------
     excluded:
-        The slowdown of a group that its PASS excludes, as a share.
+        The slowdown that a group's PASS excludes, as a share, by the group's name.
     low, high:
         The minutes of a quick run on a calm machine, and of a slow run on a noisy one.
     calm_share, noisy_share:
         The share of runs that pass at all, where the machine is as calm and as noisy as it can be after what was seen.
     """
 
-    excluded: float
+    excluded: Mapping[str, float]
     low: float
     high: float
     calm_share: float
     noisy_share: float
 
     def __str__(self) -> str:
-        slowdown, within = f"a slowdown of {100 * self.excluded:.2g} %", f"{self.high:.1f} minutes"
+        usual = min(self.excluded.values())
+        others = [f"of {name} {100 * share:.2g} %" for name, share in self.excluded.items() if share > usual]
+        beside = f" ({', '.join(others)})" if others else ""
+        slowdown = f"a slowdown of {100 * usual:.2g} %{beside}"
+        within = f"{self.high:.1f} minutes"
         if self.calm_share < _USUAL:
             return f"{slowdown} can't be excluded here within {within}: {_WHY_NOT}"
         line = f"{slowdown} is excluded in {self.low:.1f} to {within}"
@@ -135,7 +139,7 @@ def promise(policy: Policy, groups: Sequence[GroupPairs], *, least_pairs: int, b
     least = (least_pairs * sum(group.pair_s for group in groups) + _turns_s(policy, groups)) / 60
     budget = budget_s / 60
     return Promise(
-        excluded=max(policy.of_group(group.cells[0].group).excluded for group in groups),
+        excluded={name: policy.of_group(name).excluded for name in (group.cells[0].group for group in groups)},
         low=min(budget, float(np.quantile(quick, _LOW))),
         high=min(budget, max(least, float(np.quantile(slow, _HIGH)))),
         calm_share=float((calm_passed & (quick <= budget)).mean()),

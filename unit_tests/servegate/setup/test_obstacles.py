@@ -1,6 +1,6 @@
 """Tests of each obstacle by itself."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -70,6 +70,9 @@ def test_the_repository(tmp_path: Path) -> None:
     assert shallow.endswith("git fetch --unshallow")
 
 
+SERVER = PurePosixPath("server.py")
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     git(tmp_path, "init", "--quiet")
@@ -80,13 +83,29 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_what_the_code_needs_and_would_not_get(project: Path) -> None:
-    ignored, blas = find_in_code(project, ["data/"], {})
+    ignored, blas = find_in_code(project, SERVER, ["data/"], {})
     assert ignored.startswith("git ignores weights.npz, which the code names")
     assert ignored.endswith("perf_carry = data/ weights.npz")
     assert 'environment={"OPENBLAS_NUM_THREADS": "1"}' in blas
 
 
+def test_files_that_only_other_programs_of_the_project_need_are_not_told(project: Path) -> None:
+    """The server imports the package `app`, and `app` imports `shared`; nothing of it imports `tools`."""
+    for name in ("app", "shared", "tools"):
+        (project / "src" / name).mkdir(parents=True)
+        (project / "src" / name / "__init__.py").write_text(f"FILE = '{name}.npz'\n")
+        (project / f"{name}.npz").touch()
+    (project / "src" / "app" / "main.py").write_text("from shared import FILE\n")
+    (project / "server.py").write_text("import app.main\n")
+    (told,) = find_in_code(project, SERVER, [], {})
+    assert told.startswith("git ignores app.npz, shared.npz, which the code names")
+    (told,) = find_in_code(project, PurePosixPath("src/tools"), [], {})
+    assert told.startswith("git ignores tools.npz, which the code names")
+    (told,) = find_in_code(project, PurePosixPath("."), [], {})
+    assert told.startswith("git ignores app.npz, shared.npz, tools.npz, which the code names")
+
+
 def test_what_it_gets_is_not_told(project: Path) -> None:
-    assert not list(find_in_code(project, ["weights.npz"], {"OMP_NUM_THREADS": "1"}))
+    assert not list(find_in_code(project, SERVER, ["weights.npz"], {"OMP_NUM_THREADS": "1"}))
     (project / "server.py").write_text("import os, numpy\nos.environ['OPENBLAS_NUM_THREADS'] = '1'\n")
-    assert not list(find_in_code(project, ["weights.npz"], {}))
+    assert not list(find_in_code(project, SERVER, ["weights.npz"], {}))

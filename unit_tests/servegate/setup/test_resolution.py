@@ -8,7 +8,7 @@ import pytest
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
 from servegate.records import Cell
-from servegate.setup.resolution import GroupPairs, coarser, promise, simulate
+from servegate.setup.resolution import GroupPairs, Promise, coarser, promise, simulate
 from unit_tests.builders.runs.samples import make_sample
 
 CELLS = [Cell("api", "concurrency", 1), Cell("api", "concurrency", 8)]
@@ -32,11 +32,16 @@ def draw(rng: np.random.Generator, pairs: int, block_spread: float, process_spre
 
 def test_a_calm_machine_passes_at_the_first_look() -> None:
     made = promise(POLICY, [draw(np.random.default_rng(0), 3, block_spread=0.002)], least_pairs=8, budget_s=2700)
-    assert made.excluded == pytest.approx(0.03)
+    assert made.excluded == {"api": pytest.approx(0.03)}
     assert made.low == pytest.approx(4 * PAIR_MINUTES)
     assert made.high == pytest.approx(8 * PAIR_MINUTES)  # figures may keep a run going
     assert (made.calm_share, made.noisy_share) == (1.0, 1.0)
     assert str(made) == "a slowdown of 3 % is excluded in 1.6 to 3.2 minutes"
+
+
+def test_a_group_with_another_margin_is_told() -> None:
+    made = Promise({"model": 0.03, "api": 0.03, "photo": 0.06}, low=5.0, high=13.81, calm_share=1.0, noisy_share=1.0)
+    assert str(made) == "a slowdown of 3 % (of photo 6 %) is excluded in 5.0 to 13.8 minutes"
 
 
 def test_turns_take_time_until_the_first_look() -> None:
@@ -64,7 +69,7 @@ def test_a_coarser_policy_excludes_what_it_is_asked_for_and_is_quicker() -> None
     coarse = coarser(POLICY, 0.10)
     assert coarse.of_group("api").excluded == pytest.approx(0.10)
     fine_made, coarse_made = (promise(policy, groups, least_pairs=4, budget_s=2700) for policy in (POLICY, coarse))
-    assert coarse_made.excluded == pytest.approx(0.10)
+    assert coarse_made.excluded == {"api": pytest.approx(0.10)}
     assert coarse_made.high < fine_made.high
 
 
