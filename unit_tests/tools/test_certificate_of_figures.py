@@ -9,7 +9,7 @@ from servegate.judging.figures.policy import DEFAULT_MARGINS, FigurePolicy
 from servegate.records import Status
 from tools.calibration.certificate.figures import certify_figures
 from tools.calibration.pairs import PairRecord
-from tools.calibration.simulation.figures import simulate_figures
+from tools.calibration.simulation.figures import put_on_one_level, simulate_figures
 
 POLICY = FigurePolicy()
 ONE, TWO = {"api[concurrency=1]": 4.0}, {"api[concurrency=1]": 4.0, "api[concurrency=64]": 4.0}
@@ -50,6 +50,18 @@ def test_a_fault_is_found_at_its_first_look_by_its_figure() -> None:
     assert all(outcomes.are("api tail", Status.REGRESSED))
     assert not any(outcomes.are("api start", Status.REGRESSED))
     assert set(outcomes.pairs) == {8}
+
+
+def test_each_recorded_run_is_put_on_one_level_and_ratios_stay() -> None:
+    """An hour later the machine is twice as slow; growth is a difference, and stays as it was."""
+    pair = replace(make_pairs("same", 1)[0], began="2026-01-01T10:00:00+00:00")
+    fast = replace(pair, figures={"api cost": (4.0, 5.0), "api growth": (1.0, 2.0)})
+    slow = replace(
+        pair, began="2026-01-01T11:00:00+00:00", figures={"api cost": (16.0, 20.0), "api growth": (3.0, 4.0)}
+    )
+    levelled = [made.figures for made in put_on_one_level([*[fast] * 3, *[slow] * 3])]
+    assert [figures["api cost"] for figures in levelled] == [pytest.approx((8.0, 10.0))] * 6
+    assert [figures["api growth"] for figures in levelled] == [(1.0, 2.0)] * 3 + [(3.0, 4.0)] * 3
 
 
 def test_figures_that_the_pairs_lack_share_the_error_level_all_the_same() -> None:

@@ -13,7 +13,7 @@ from servegate.records import Status
 from tools.calibration.certificate.shares import limit_share
 from tools.calibration.injections.faults import FAULTS
 from tools.calibration.pairs import PairRecord
-from tools.calibration.simulation.figures import FigureOutcomes, parse_figure, simulate_figures
+from tools.calibration.simulation.figures import FigureOutcomes, parse_figure, put_on_one_level, simulate_figures
 
 # Fewer pairs of a kind are no sample of what fresh processes show.
 _LEAST_PAIRS = 4
@@ -44,7 +44,7 @@ def certify_figures(
     usable = {
         kind: _with_figures([_only_judged(pair, policy, turns_s) for pair in pairs]) for kind, pairs in by_kind.items()
     }
-    usable = {kind: pairs for kind, pairs in usable.items() if len(pairs) >= _LEAST_PAIRS}
+    usable = {kind: put_on_one_level(pairs) for kind, pairs in usable.items() if len(pairs) >= _LEAST_PAIRS}
     if "same" not in usable:
         return None
     judged = {name: None for pairs in usable.values() for name in pairs[0].figures}

@@ -1,10 +1,15 @@
 """Simulated runs of the judge of figures: pairs are drawn from recorded ones and judged as a live run judges them.
 
 Throughput is taken to be decided at the first look, so that a run goes on for a figure alone.
+
+A run's pairs follow each other, while those of a record come from many hours, in which a shared machine was faster or
+slower. So figures that are compared by their ratio are scaled to one level of the base in each recorded run.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,6 +20,8 @@ from servegate.records import Cell, Status
 from tools.calibration.pairs import PairRecord
 
 _KINDS = {kind.name: kind for kind in FIGURE_KINDS}
+_NEXT = timedelta(minutes=5)
+_LEAST_PAIRS = 3
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,37 @@ def simulate_figures(
         statuses.append({str(result.figure): result.verdict.status for result in judge.results()})
         lengths.append(number)
     return FigureOutcomes(statuses, lengths)
+
+
+def put_on_one_level(pairs: Sequence[PairRecord]) -> list[PairRecord]:
+    """Scale the figures that are compared by their ratio, so that the base's mean is the same in each recorded run.
+
+    Pairs that began less than five minutes after the one before are of one run. A shorter one keeps its level: two pairs
+    say too little about it.
+    """
+    began = [datetime.fromisoformat(pair.began) for pair in pairs]
+    first = [
+        number for number, at in enumerate(began) if number == 0 or not _NEXT > at - began[number - 1] >= timedelta(0)
+    ]
+    runs = [pairs[start:end] for start, end in pairwise([*first, len(pairs)])]
+    scaled = []
+    for run in runs:
+        levels = {
+            name: _level(run, name) / _level(pairs, name)
+            for name in run[0].figures
+            if parse_figure(name).kind.is_relative and len(run) >= _LEAST_PAIRS
+        }
+        for pair in run:
+            figures = {
+                name: (base / levels.get(name, 1.0), head / levels.get(name, 1.0))
+                for name, (base, head) in pair.figures.items()
+            }
+            scaled.append(replace(pair, figures=figures))
+    return scaled
+
+
+def _level(pairs: Sequence[PairRecord], name: str) -> float:
+    return float(np.exp(np.mean([np.log(pair.figures[name][0]) for pair in pairs])))
 
 
 def parse_figure(name: str) -> GroupFigure:
