@@ -122,3 +122,28 @@ def test_rules_in_common_use_fail_as_often(rule: str, begins: str) -> None:
     found = read_certificate("AMX")["stock_rules"][rule]["same"]
     (line,) = [line for line in read_page("README.md").splitlines() if line.startswith(f"| {begins}")]
     assert re.findall(r"\d+", line.split("|")[2]) == [str(found["count"]), str(found["of"])]
+
+
+@pytest.mark.parametrize(
+    ("fault", "begins"),
+    [
+        ("late 1%", "1 % of the requests 250 ms late"),
+        ("late 2%", "2 % of the requests 250 ms late"),
+        ("keeps 20 KB", "20 KB of each request kept"),
+        ("starts 6 s later", "a start 6 s later"),
+        ("large photos in full", "large photos decoded in full"),
+        ("api cost", "`api` takes 10 % more CPU time"),
+        ("api start", "`api` starts 27 % later"),
+    ],
+)
+def test_other_faults_are_found_as_often(fault: str, begins: str) -> None:
+    figures = read_certificate("AMX")["figures"]
+    found = figures["added"].get(fault) or figures["faults"][fault]
+    (line,) = [
+        line
+        for line in read_page("docs/certificate.md").splitlines()
+        if line.startswith(f"| {begins}") and "after" in line
+    ]
+    share, pairs = re.findall(r"\d+(?:\.\d+)?", line.split("|")[2])
+    assert is_rounded(share, 100 * found["found"]["share"])
+    assert float(pairs) == found["median_pairs"]

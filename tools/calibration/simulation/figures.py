@@ -92,8 +92,8 @@ def simulate_figures(
 def put_on_one_level(pairs: Sequence[PairRecord]) -> list[PairRecord]:
     """Scale the figures that are compared by their ratio, so that the base's mean is the same in each recorded run.
 
-    Pairs that began less than five minutes after the one before are of one run. A shorter one keeps its level: two pairs
-    say too little about it.
+    Pairs that began less than five minutes after the one before are of one run. One of two pairs keeps its level, of
+    which they say too little.
     """
     began = [datetime.fromisoformat(pair.began) for pair in pairs]
     first = [
