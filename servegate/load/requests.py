@@ -24,7 +24,7 @@ class Completion(NamedTuple):
     server_timing:
         The `Server-Timing` header of the answer; empty if it has none.
     first_piece_s:
-        Of a streamed answer, the part of the duration after which its first piece came; None for other answers.
+        The part of the duration after which the first piece of a streamed answer came; None where no piece comes alone.
     """
 
     at_s: float

@@ -9,11 +9,12 @@ user.
 A GPU continues the work that a paused server has queued; see `servegate.processes.pausing`.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from statistics import fmean
 
 import numpy as np
@@ -199,9 +200,8 @@ class ApiBurstLoad:
         in_bursts = (ended_at_s[:, None] > edges_s[:, 0]) & (ended_at_s[:, None] <= edges_s[:, 1])
         is_inside = np.asarray(in_bursts.any(axis=1))
         windows_ms = cut_turns(sent_s, ended_s, self._turns_s)
-        turns_s = np.array(self._turns_s).reshape(-1, 2)
-        in_turns = ((sent_s[:, None] >= turns_s[:, 0]) & (sent_s[:, None] < turns_s[:, 1])).any(axis=1)
         first_pieces_s = np.array([item.first_piece_s for item in result.completions], np.float64)  # NaN for None
+        of_turns_ms = chain.from_iterable(cut_turns(sent_s, sent_s + first_pieces_s, self._turns_s))
         record = burst_record(
             units,
             np.diff(edges_s)[:, 0].tolist(),
@@ -224,7 +224,7 @@ class ApiBurstLoad:
             answers=len(result.completions) + len(result.failures),
             windows_ms=windows_ms,
             latency_of_turns=summarise_latency(in_turns_ms) if in_turns_ms else None,
-            first_pieces_ms=tuple((first_pieces_s[in_turns & ~np.isnan(first_pieces_s)] * 1e3).tolist()),
+            first_pieces_ms=tuple(piece_ms for piece_ms in of_turns_ms if not math.isnan(piece_ms)),
             grew_bytes_per_unit=growth_per_unit(self._memory_bytes, memory_bytes, len(result.completions)),
         )
         return replace(record, sample=sample)

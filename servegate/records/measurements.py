@@ -187,7 +187,7 @@ class Sample:
         The latency of the requests in these windows; None without one. A wait that goes on while a process is paused,
         as a timeout does, has its true length here, and looks shorter in `latency`.
     first_pieces_ms:
-        Of the streamed answers to these requests, the times to the first piece.
+        The times in which the first pieces of the streamed answers to these requests came.
     grew_bytes_per_unit:
         The memory that the measured processes kept of each unit; None where it isn't known.
     """

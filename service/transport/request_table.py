@@ -247,32 +247,28 @@ class RequestTable:
         """Note that the worker has its batch, and wake another worker for the requests that it left."""
         self._workers[worker] = _BUSY
         self._worked_at_s[worker] = time.monotonic()
-        self._wake_another()
+        self._wake_one()
 
     def leave(self, worker: int) -> None:
         """Note that the worker has ended, and wake another for what it may have been woken for."""
         self._workers[worker] = _ABSENT
         self._batches[worker], self._worked_at_s[worker] = 0, 0.0
-        self._wake_another()
+        self._wake_one()
 
     def _publish(self, slots: int | Sequence[int], state: int) -> None:
         # The lock call is a memory barrier: no core sees the new state before the data that it describes.
         with self._taking:
             self._states[slots] = state
 
-    def _wake_another(self) -> None:
-        if (self._states == _QUEUED).any():
-            self._wake_one()
-
     def _wake_one(self) -> None:
-        """Wake a worker of the device with the fewest awake, and of its workers the one that worked last.
+        """If a request is queued, wake a worker of the device with the fewest awake: the one that worked last.
 
         That one's model is still in the caches, so a lone request is answered sooner.
         """
         with self._taking:
             is_asleep = (self._workers == _WAITING) & ~self._is_woken
             asleep = np.flatnonzero(is_asleep)
-            if not asleep.size:
+            if not asleep.size or not (self._states == _QUEUED).any():
                 return
             awake = np.flatnonzero(~is_asleep & (self._workers != _ABSENT))
             awake_on_device = np.bincount(awake % self._devices, minlength=self._devices)

@@ -17,8 +17,8 @@ from tools.calibration.simulation.figures import FigureOutcomes, parse_figure, p
 
 # Fewer pairs of a kind are no sample of what fresh processes show.
 _LEAST_PAIRS = 4
-# What is added to the head of identical pairs where no fault is injected: a share of the cost; of the start so many
-# seconds, or so many standard deviations of a fresh process where that is more.
+# Where no fault is injected, the head of identical pairs costs this share more, and it starts so many seconds later, or
+# so many standard deviations of a fresh process where that is more.
 _MORE_COST = 0.10
 _LATER_S, _LATER_SD = 2.0, 5.0
 

@@ -2,10 +2,8 @@
 
 import os
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -15,15 +13,15 @@ import pytest
 
 from service.images import Pixels
 from service.stages import BatchStages, StageTimer
-from service.transport.request_table import _WAITING, RequestTable
+from service.transport.request_table import RequestTable
 
 _SIZE = 4
 _SPAWN = get_context("spawn")
 _SLOTS_OF_KILLED = 12
 
 
-def _table(*, slots: int = 3, processes: int = 1, devices: int = 1) -> RequestTable:
-    return RequestTable(_SIZE, slots, processes, labels=2, devices=devices, workers_per_device=3)
+def _table(*, slots: int = 3, processes: int = 1) -> RequestTable:
+    return RequestTable(_SIZE, slots, processes, labels=2, devices=1, workers_per_device=3)
 
 
 def _image(value: int) -> Pixels:
@@ -61,13 +59,6 @@ def _fetched(table: RequestTable, process: int = 0) -> dict[int, list[float] | N
         answer.slot: None if answer.probabilities is None else answer.probabilities.tolist()
         for answer in table.fetch(process)
     }
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.001)
 
 
 def _in_a_process(work: Callable[..., object], *arguments: object) -> Any:
@@ -391,110 +382,3 @@ def test_a_worker_that_is_killed_while_it_takes_keeps_nobody_out() -> None:
     taker = _in_a_process(table.take, 2)
     assert table.taken(0) == [(slot, taker.pid) for slot in slots[:2]]
     assert table.withdraw(slots[2])
-
-
-def test_a_waiting_worker_wakes_when_something_is_queued() -> None:
-    """Long before its time is over."""
-    table = _table()
-    worker = _SPAWN.Process(target=table.wait, args=(1, 600.0), daemon=True)
-    worker.start()
-    _until(lambda: table.free_workers == 1)
-    _queue(table, 1)
-    worker.join(60)
-    worker.kill()
-    assert worker.exitcode == 0
-
-
-class _Wakeup:
-    """Stands in for a worker's semaphore: the worker sleeps until the test ends, and is slow to wake up."""
-
-    def __init__(self, worker: int, released: list[int]) -> None:
-        self._worker, self._released, self._ended = worker, released, threading.Event()
-
-    def acquire(self, timeout: float) -> bool:
-        return self._ended.wait(timeout)
-
-    def release(self) -> None:
-        self._released.append(self._worker)
-
-    def end(self) -> None:
-        self._ended.set()
-
-
-@contextmanager
-def _asleep(table: RequestTable, workers: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Workers that sleep, and the list of those that are woken meanwhile."""
-    released: list[int] = []
-    wakeups = [_Wakeup(worker, released) for worker in range(len(table._wakeups))]
-    monkeypatch.setattr(table, "_wakeups", wakeups)
-    threads = [threading.Thread(target=table.wait, args=(worker, 60.0), daemon=True) for worker in workers]
-    for thread in threads:
-        thread.start()
-    _until(lambda: np.count_nonzero(table._workers == _WAITING) == len(workers))
-    yield released
-    for wakeup in wakeups:
-        wakeup.end()
-    for thread in threads:
-        thread.join(60)
-
-
-def test_the_worker_that_worked_last_wakes_first_and_each_request_wakes_another(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Those that are woken need not have run yet."""
-    table = _table(slots=4)
-    for worker in (1, 2, 0):
-        table.work(worker)
-    with _asleep(table, [0, 1, 2], monkeypatch) as released:
-        _queue(table, 4)
-        assert released == [0, 2, 1]
-
-
-def test_an_idle_device_gets_the_next_request_though_its_workers_worked_longer_ago(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Workers 0, 2 and 4 compute on the first device, the others on the second."""
-    table = _table(slots=4, devices=2)
-    for worker in (1, 3, 5, 4, 0, 2):
-        table.work(worker)
-    with _asleep(table, range(6), monkeypatch) as released:
-        _queue(table, 4)
-        assert released == [2, 5, 0, 3]
-
-
-def test_a_worker_that_has_been_replaced_has_nothing_in_its_caches(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = _table()
-    table.work(0)
-    table.work(1)
-    table.leave(1)
-    with _asleep(table, [0, 1], monkeypatch) as released:
-        _queue(table, 1)
-        assert released == [0]
-
-
-def test_a_worker_that_waits_again_is_woken_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = _table()
-    for _ in range(2):
-        with _asleep(table, [0], monkeypatch) as released:
-            _queue(table, 1)
-            assert released == [0]
-        table.take(1)
-
-
-def test_what_a_worker_was_woken_for_when_it_ended_wakes_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = _table()
-    table.work(1)
-    with _asleep(table, [0, 1], monkeypatch) as released:
-        _queue(table, 1)
-        table.leave(1)
-        assert released == [1, 0]
-        table.take(1)
-        table.leave(0)
-        assert released == [1, 0]
-
-
-def test_a_worker_does_not_wait_beside_a_queued_request() -> None:
-    """It was queued before anybody waited, so nobody was woken for it."""
-    table = _table()
-    _queue(table, 1)
-    _in_a_process(table.wait, 1, 600.0)

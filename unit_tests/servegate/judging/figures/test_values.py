@@ -40,7 +40,7 @@ def test_a_group_has_the_geometric_mean_of_its_cells() -> None:
 
 @pytest.mark.parametrize("values", [(1.0, 2.0, 900.0), (20.6, 0.4, 23.1, 2.0)])
 def test_growth_is_the_median_cells_or_the_lower_of_two(values: tuple[float, ...]) -> None:
-    """What a cell allocates at its first large batch is no leak; of four cells it was in two."""
+    """A cell that allocates memory at its first large batch leaks nothing; two of four cells have done so."""
     assert read_value(GROWTH, PROCESS, [with_turns(value) for value in values]) == 2.0
 
 
