@@ -103,8 +103,8 @@ def read_service_code(root: Path, service: PurePosixPath) -> list[ast.Module]:
 
 def _top_module(path: PurePosixPath) -> str:
     """The name by which a file, or a folder of files, is imported."""
-    parts = path.with_suffix("").parts
-    return parts[1] if parts[0] == _SOURCE and len(parts) > 1 else parts[0]
+    parts = path.parts
+    return (parts[1] if parts[0] == _SOURCE and len(parts) > 1 else parts[0]).removesuffix(".py")
 
 
 def find_servers(root: Path) -> list[PurePosixPath]:

@@ -101,6 +101,10 @@ def test_files_that_only_other_programs_of_the_project_need_are_not_told(project
     assert told.startswith("git ignores app.npz, shared.npz, which the code names")
     (told,) = find_in_code(project, PurePosixPath("src/tools"), [], {})
     assert told.startswith("git ignores tools.npz, which the code names")
+    (project / "app-1.2").mkdir()
+    (project / "app-1.2" / "main.py").write_text("FILE = 'tools.npz'\n")
+    (told,) = find_in_code(project, PurePosixPath("app-1.2"), [], {})
+    assert told.startswith("git ignores tools.npz, which the code names")
     (told,) = find_in_code(project, PurePosixPath("."), [], {})
     assert told.startswith("git ignores app.npz, shared.npz, tools.npz, which the code names")
 
