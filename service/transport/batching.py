@@ -20,7 +20,7 @@ from service.transport.table_transport import TableTransport
 
 _LOG = logging.getLogger(__name__)
 # Each wakeup costs an idle server CPU time. A worker that has been told to stop looks more often.
-_IDLE_S = 0.5
+_IDLE_S = 5.0
 _STOPPING_S = 0.1
 _POLL_S = 0.001
 
@@ -41,8 +41,9 @@ class FairShareLoop(LitLoop):  # type: ignore[misc]  # litserve ships no types
         self._is_stopping = False
 
     def stop(self) -> None:
-        """End this worker as soon as no HTTP process needs it."""
+        """End this worker as soon as no HTTP process needs it. Its signal handler calls this."""
         self._is_stopping = True
+        self._table.rouse(self.worker_id or 0)
 
     def run(
         self,

@@ -249,6 +249,10 @@ class RequestTable:
         self._worked_at_s[worker] = time.monotonic()
         self._wake_one()
 
+    def rouse(self, worker: int) -> None:
+        """End the worker's sleep, or its next one. A signal handler may call this: it takes no lock."""
+        self._wakeups[worker].release()
+
     def leave(self, worker: int) -> None:
         """Note that the worker has ended, and wake another for what it may have been woken for."""
         self._workers[worker] = _ABSENT
@@ -304,8 +308,12 @@ class RequestTable:
         return bool(self._workers.any())
 
     def heartbeats(self, worker: int) -> int | None:
-        """Count how often the worker has begun to collect a batch; None if it has ended, or has not begun yet."""
-        return int(self._heartbeats[worker]) if self._workers[worker] != _ABSENT else None
+        """Count how often the worker has begun to collect a batch.
+
+        None if it has ended, has not begun yet, or sleeps and has nothing to wake up for.
+        """
+        is_asleep = self._workers[worker] == _WAITING and not self._is_woken[worker]
+        return None if is_asleep or self._workers[worker] == _ABSENT else int(self._heartbeats[worker])
 
     def batches(self, worker: int) -> int:
         """Count the batches that the worker has completed since it started; read it before `leave`."""

@@ -6,18 +6,21 @@ import signal
 import threading
 import time
 from collections import Counter
+from multiprocessing import connection
+from typing import Any
 
 from litserve import LitServer
 
 from service.transport.request_table import RequestTable
 
 _LOG = logging.getLogger(__name__)
-_LOOK_EVERY_S = 0.2
+# Each wakeup costs an idle server CPU time.
+_LOOK_EVERY_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 
 
 class WorkerSupervisor(threading.Thread):
-    """A thread of the server's main process that looks at all other processes five times a second.
+    """A thread of the server's main process that looks at all other processes when one ends, and once a second.
 
     It runs from before the server's start until after its end. It must: the workers that it starts end with it, see
     `service.processes.end_with_parent`.
@@ -41,7 +44,7 @@ class WorkerSupervisor(threading.Thread):
         self._server, self._table, self._worker_timeout_s = server, table, worker_timeout_s
         self._start_timeout_s, self._left_to_start_s = start_timeout_s, start_timeout_s
         self._is_stopping = False
-        self._has_ended = threading.Event()
+        self._ending, self._end = connection.Pipe(duplex=False)
         self._is_up = False
         self._silent: dict[int, tuple[int, float]] = {}
         self._restarts: Counter[int] = Counter()
@@ -55,17 +58,26 @@ class WorkerSupervisor(threading.Thread):
     def end(self) -> None:
         """End the thread, and wait for that. The server has ended, or the workers would end now."""
         self.stop()
-        self._has_ended.set()
+        self._end.send(None)
         self.join()
 
     def run(self) -> None:
         """Look until `end` is called."""
         before_s = time.monotonic()
-        while not self._has_ended.wait(_LOOK_EVERY_S):
+        while self._ending not in connection.wait([self._ending, *self._sentinels()], _LOOK_EVERY_S):
             now_s = time.monotonic()
             if not self._is_stopping:
                 self._look(min(now_s - before_s, 2 * _LOOK_EVERY_S))
             before_s = now_s
+
+    def _sentinels(self) -> list[int]:
+        # One that has ended, and waits for its restart, would be ready at once.
+        return [process.sentinel for process in (*self._workers, *self._server.http_processes) if process.is_alive()]
+
+    @property
+    def _workers(self) -> list[Any]:
+        """The processes of the workers; none until LitServe has started all of them."""
+        return getattr(self._server, "inference_workers", [])
 
     def _look(self, passed_s: float) -> None:
         self._is_up = self._is_up or self._table.any_worker_present
@@ -74,8 +86,7 @@ class WorkerSupervisor(threading.Thread):
             self._left_to_start_s -= passed_s
             if self._left_to_start_s < 0:
                 self._fail(f"no worker was ready within {self._start_timeout_s:g} s (--start-timeout-s)")
-        # LitServe sets the list when it has started all workers.
-        for worker, process in enumerate(getattr(self._server, "inference_workers", [])):
+        for worker, process in enumerate(self._workers):
             if not process.is_alive():
                 self._replace(worker, process.exitcode)
             elif self._hangs(worker, passed_s):

@@ -1,5 +1,6 @@
 """A batch is closed when nobody else is on the way, each free worker gets its share, and no worker leaves too early."""
 
+import signal
 import time
 from functools import cache
 from queue import Queue
@@ -15,6 +16,7 @@ from service.images import Pixels
 from service.predictions import Probabilities
 from service.settings import load_settings
 from service.stages import BatchStages
+from service.transport import batching
 from service.transport.batching import FairShareLoop
 from service.transport.request_table import RequestTable
 from service.transport.table_transport import TableTransport
@@ -22,6 +24,12 @@ from service.transport.table_transport import TableTransport
 _NEVER_S = "9"
 """A batch window in seconds that a test would notice: it is only waited out where the test says so."""
 _PIXELS = np.zeros((16, 16, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def short_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle worker looks up soon."""
+    monkeypatch.setattr(batching, "_IDLE_S", 0.2)
 
 
 @cache
@@ -275,12 +283,19 @@ def test_who_waits_seldom_looks(company: bool, looks_per_s: int, monkeypatch: py
     assert looks <= looks_per_s * (time.monotonic() - start_s) + 2
 
 
-def test_an_idle_worker_looks_up_often_enough_to_end_soon() -> None:
-    """Whether it is to end is seen between two waits: each is a part of a second."""
+def test_an_idle_worker_that_is_told_to_end_does_not_sleep_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes while it sleeps, and its handler ends the sleep."""
+    monkeypatch.setattr(batching, "_IDLE_S", 20.0)
     collector = _Collector()
-    start_s = time.monotonic()
-    assert collector.collect() == []
-    assert 0.05 < time.monotonic() - start_s < 1.0
+    before = signal.signal(signal.SIGALRM, lambda *_: collector.loop.stop())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        assert _collect_early(collector) == []
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(SystemExit):
+        collector.collect()
 
 
 def test_each_server_has_its_own_table() -> None:

@@ -1,6 +1,10 @@
 """The supervisor replaces a worker at once, or after a pause that grows while no worker finishes a batch."""
 
+import signal
 from itertools import count
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from time import sleep
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +12,7 @@ import pytest
 from service.transport import supervision
 from service.transport.request_table import RequestTable
 from service.transport.supervision import WorkerSupervisor
+from unit_tests.builders.waiting import wait_until
 
 
 class _Server:
@@ -41,3 +46,43 @@ def test_a_worker_that_follows_one_without_a_finished_batch_starts_ever_later(
         supervisor._look(0.1)
     pauses = [message.rpartition("a new one starts in ")[2] for message in caplog.messages]
     assert pauses[:7] == ["0 s", "1 s", "3 s", "7 s", "0 s", "1 s", "3 s"]
+
+
+class _ServerOfProcesses:
+    """Its worker is a process, of which it starts another when asked."""
+
+    lit_api = None
+
+    def __init__(self) -> None:
+        self.http_processes: tuple[BaseProcess, ...] = (_start_process(),)
+        self.inference_workers = [_start_process()]
+        self.is_asked = False
+
+    def launch_single_inference_worker(self, api: None, worker: int) -> BaseProcess:
+        self.is_asked = True
+        return _start_process()
+
+
+def _start_process() -> BaseProcess:
+    process = get_context("spawn").Process(target=sleep, args=(600.0,), daemon=True)
+    process.start()
+    return process
+
+
+def test_the_death_of_a_worker_or_of_an_http_process_wakes_the_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before it would look again; and so does its end."""
+    monkeypatch.setattr(supervision, "_LOOK_EVERY_S", 600.0)
+    table = RequestTable(1, slots=1, processes=1, labels=2, devices=1, workers_per_device=1)
+    table.collect(0)
+    server, signals = _ServerOfProcesses(), list[tuple[int, int]]()
+    monkeypatch.setattr(supervision, "os", SimpleNamespace(getpid=lambda: 1, kill=lambda *sent: signals.append(sent)))
+    supervisor = WorkerSupervisor(server, table, 30.0, 30.0)
+    supervisor.start()
+    server.inference_workers[0].kill()
+    wait_until(lambda: server.is_asked, "the worker is replaced")
+    server.http_processes[0].kill()
+    wait_until(lambda: bool(signals), "the server is stopped")
+    supervisor.end()
+    assert not supervisor.is_alive()
+    assert (supervisor.failure, signals) == ("an HTTP process has ended", [(1, signal.SIGTERM)])
+    server.inference_workers[0].kill()

@@ -38,6 +38,17 @@ def test_a_waiting_worker_wakes_when_something_is_queued() -> None:
     assert worker.exitcode == 0
 
 
+def test_a_sleeping_worker_can_be_roused_without_a_request() -> None:
+    table = _table()
+    worker = _SPAWN.Process(target=table.wait, args=(1, 600.0), daemon=True)
+    worker.start()
+    wait_until(lambda: table.free_workers == 1, "it waits")
+    table.rouse(1)
+    worker.join(60)
+    worker.kill()
+    assert worker.exitcode == 0
+
+
 class _Wakeup:
     """Stands in for a worker's semaphore: the worker sleeps until the test ends, and is slow to wake up."""
 
@@ -112,6 +123,16 @@ def test_a_worker_that_waits_again_is_woken_again(monkeypatch: pytest.MonkeyPatc
             _queue(table, 1)
             assert released == [0]
         table.take(1)
+
+
+def test_a_worker_that_sleeps_owes_no_heartbeat_until_it_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sleeps for longer than a hanging worker has; one that was woken and doesn't come hangs."""
+    table = _table()
+    table.collect(0)
+    with _asleep(table, [0], monkeypatch):
+        assert table.heartbeats(0) is None
+        _queue(table, 1)
+        assert table.heartbeats(0) == 1
 
 
 def test_what_a_worker_was_woken_for_when_it_ended_wakes_another(monkeypatch: pytest.MonkeyPatch) -> None:
