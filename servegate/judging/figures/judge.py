@@ -1,7 +1,8 @@
 """The judge of figures: values of pairs of fresh processes come in, verdicts come out.
 
-Head and base are compared by the exact rank test of their processes, at looks that the policy declares. A figure that
-lies within its margin never keeps a run going; one beyond it does, until its next look says whether it is a change.
+Head and base are compared by the exact rank test of their processes, or by the paired t test where the figure follows
+the machine's speed, at looks that the policy declares. A figure that lies within its margin never keeps a run going; one
+beyond it does, until its next look says whether it is a change.
 """
 
 from collections import Counter
@@ -108,9 +109,8 @@ class FigureJudge:
     def _look(self, series: _Series) -> None:
         if len(series.base) not in self._policy.looks:
             return
-        base, head = np.array(series.base), np.array(series.head)
         level = self._level(series.kind)
-        p_more, p_less = float(p_higher(base, head)), float(p_higher(head, base))
+        p_more, p_less = _test(series)
         series.p = p_more
         if series.estimate >= series.margin and p_more < level:
             series.status = Status.REGRESSED
@@ -186,12 +186,22 @@ class FigureJudge:
 
     def _tell(self, series: _Series) -> tuple[str, ...]:
         shown = " ".join(series.kind.write(as_change(series.kind, value)) for value in series.differences)
-        tested = "" if series.p is None else f"; p of ranks this high without a change {series.p:.2g}"
+        what = "differences" if series.kind.is_paired else "ranks"
+        tested = "" if series.p is None else f"; p of {what} this high without a change {series.p:.2g}"
         looks = ", ".join(map(str, self._policy.looks))
         return (
             f"pairs    {shown}",
             f"accused below p {self._level(series.kind):.2g}, at looks after {looks} pairs{tested}",
         )
+
+
+def _test(series: _Series) -> tuple[float, float]:
+    """The probabilities that an unchanged figure is this high or higher in the head, and this low or lower."""
+    if series.kind.is_paired:
+        mean = paired_mean(series.differences)
+        return float(mean.p_higher()), float(mean.p_lower())
+    base, head = np.array(series.base), np.array(series.head)
+    return float(p_higher(base, head)), float(p_higher(head, base))
 
 
 def _estimate(series: _Series) -> tuple[Change, float]:

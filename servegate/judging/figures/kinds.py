@@ -27,6 +27,9 @@ class FigureKind:
         The smallest change that is accused unless the settings say otherwise, in the unit.
     error_share:
         Its share of the run's error level.
+    is_paired:
+        Whether it follows the machine's speed, which changes within a run. What both processes of a pair have in common
+        then cancels: the paired t test judges it, as it judges throughput. Others are judged by the ranks of processes.
     """
 
     name: str
@@ -39,6 +42,7 @@ class FigureKind:
     value_scale: float
     margin: float
     error_share: float
+    is_paired: bool = False
 
     @property
     def is_relative(self) -> bool:
@@ -113,6 +117,7 @@ COST = FigureKind(
     value_scale=1.0,
     margin=5.0,
     error_share=0.1,
+    is_paired=True,
 )
 MEMORY = FigureKind(
     "memory",

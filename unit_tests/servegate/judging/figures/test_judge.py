@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from servegate.judging.figures.judge import FigureJudge
-from servegate.judging.figures.kinds import COST, FIGURE_KINDS, GROWTH, MEMORY, START, TAIL, FigureKind
+from servegate.judging.figures.kinds import COST, FIGURE_KINDS, GROWTH, MEMORY, START, TAIL, FigureKind, GroupFigure
 from servegate.judging.figures.policy import DEFAULT_MARGINS, FigurePolicy
 from servegate.records import Cell, ProcessRecord, Status
 from unit_tests.builders.runs.samples import make_sample
@@ -108,6 +108,25 @@ def test_each_group_and_figure_is_judged_by_itself() -> None:
     assert statuses == {"api start": Status.PASS, "api memory": Status.REGRESSED, "model start": Status.REGRESSED}
     judge.drop("model")
     assert {result.figure.group for result in judge.results()} == {"api"}
+
+
+def test_cost_is_judged_by_pairs_since_the_machine_is_faster_at_one_moment_than_at_another() -> None:
+    """Its speed differs by 60 % from pair to pair, so ranks of all processes tell nothing of 10 %."""
+    judge = make_judge(kinds=[COST])
+    speeds = [1.0, 1.6, 1.2, 1.4, 1.1, 1.5, 1.3, 1.05]
+    figure = GroupFigure("api", COST)
+    for speed, noise in zip(speeds, spread(1.0, 8), strict=True):
+        judge.add_value(figure, 6.0 * speed, 6.6 * speed * noise)
+    (result,) = judge.results()
+    assert result.verdict.status is Status.REGRESSED
+    assert "p of differences this high without a change" in "\n".join(result.verdict.evidence)
+
+
+def test_cost_whose_pairs_differ_by_more_than_the_change_is_not_accused() -> None:
+    judge = make_judge(kinds=[COST])
+    for change in [1.3, 0.9, 1.25, 0.95, 1.2, 1.0, 1.15, 1.05] * 2:
+        judge.add_value(GroupFigure("api", COST), 6.0, 6.0 * change)
+    assert judge.results()[0].verdict.status is Status.INCONCLUSIVE
 
 
 def test_memory_kept_of_each_request_is_compared_by_its_difference() -> None:
