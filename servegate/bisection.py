@@ -32,6 +32,7 @@ def run_step(good: str, arguments: Sequence[str], figure: str | None) -> int:
     """
     with tempfile.TemporaryDirectory(prefix="servegate-bisect-") as report:
         command = [sys.executable, "-m", "pytest", *arguments, "--perf-versus", good, "--perf-report", report]
+        command += ["--perf-slow-percent", ""]  # a limit that the good commit may miss, too, tells nothing
         status = subprocess.run(command, check=False).returncode
         if status == pytest.ExitCode.INTERRUPTED or status < 0:
             return STOP

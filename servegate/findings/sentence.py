@@ -44,9 +44,16 @@ def describe_findings(
     of_cells = {result.verdict.status for result in cells}
     of_figures = {figure.verdict.status for figure in figures}
     statuses = of_cells | {group.verdict.status for group in groups} | (of_figures - {Status.NOT_JUDGED})
-    regressed, improved, invalid, failed, missing = (
+    regressed, improved, slow, invalid, failed, missing = (
         find_subjects(groups, cells, status)
-        for status in (Status.REGRESSED, Status.IMPROVED, Status.INVALID, Status.BASE_FAILED, Status.NO_BASELINE)
+        for status in (
+            Status.REGRESSED,
+            Status.IMPROVED,
+            Status.SLOW,
+            Status.INVALID,
+            Status.BASE_FAILED,
+            Status.NO_BASELINE,
+        )
     )
     allowed = find_subjects(groups, cells, Status.ALLOWED)
     unclear = find_subjects(groups, cells, Status.INCONCLUSIVE)
@@ -73,9 +80,10 @@ def describe_findings(
         *allowed_more,
         _describe_change(improved, "gains", "gain"),
         *less,
+        *_describe_reasons(slow, "slow answers of {names}"),
         *_describe_reasons(invalid, "{names} can't be judged"),
         *_describe_reasons(failed, "{names} could not be compared"),
-        describe_doubts(unclear, passed=passed, is_gravest=not (regressed or more or invalid or failed)),
+        describe_doubts(unclear, passed=passed, is_gravest=not (regressed or more or slow or invalid or failed)),
         *perhaps_more,
         *_describe_reasons(missing, "there is nothing to compare {names} with"),
         describe_exclusions(groups, cells, is_first=statuses <= {Status.PASS, Status.INFORMS}),

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from itertools import pairwise
 from typing import NamedTuple
 
 import aiohttp
@@ -25,12 +26,15 @@ class Completion(NamedTuple):
         The `Server-Timing` header of the answer; empty if it has none.
     first_piece_s:
         The part of the duration after which the first piece of a streamed answer came; None where no piece comes alone.
+    piece_gap_s:
+        The longest time between two of its pieces; None without two.
     """
 
     at_s: float
     duration_s: float
     server_timing: str
     first_piece_s: float | None = None
+    piece_gap_s: float | None = None
 
 
 class Requester:
@@ -71,15 +75,17 @@ class Requester:
         """Send the next request; its duration counts from `since_s`, the time at which it is sent or was due."""
         workload = next(self._order)
         url = self._url + workload.path
-        first_piece, first_piece_s = b"", None
+        first_piece_s = piece_gap_s = None
         try:
             async with self._session.request(
                 workload.method, url, data=workload.body, headers=workload.headers
             ) as response:
                 if workload.is_streamed:
-                    first_piece = await response.content.readany()
-                    first_piece_s = time.monotonic() - since_s
-                body = first_piece + await response.read()
+                    body, came_s = await _read_pieces(response.content)
+                    first_piece_s = came_s[0] - since_s if came_s else None
+                    piece_gap_s = max((after - before for before, after in pairwise(came_s)), default=None)
+                else:
+                    body = await response.read()
                 server_timing = response.headers.get(HEADER, "")
         except (aiohttp.ClientError, TimeoutError) as error:
             wrong: str | None = f"no answer: {error!r}"
@@ -87,7 +93,7 @@ class Requester:
             end_s = time.monotonic()
             wrong = self._check(workload, response.status, body)
         if wrong is None:
-            self.completions.append(Completion(end_s, end_s - since_s, server_timing, first_piece_s))
+            self.completions.append(Completion(end_s, end_s - since_s, server_timing, first_piece_s, piece_gap_s))
         else:
             self.failures.append(wrong)
             if len(self.failures) >= MAX_FAILURES:
@@ -101,6 +107,15 @@ class Requester:
         if wrong is None:
             right_bodies.add(body)
         return wrong
+
+
+async def _read_pieces(content: aiohttp.StreamReader) -> tuple[bytes, list[float]]:
+    """Read an answer to its end; returns its body, and when each piece came by `time.monotonic()`."""
+    pieces, came_s = [], []
+    while piece := await content.readany():
+        pieces.append(piece)
+        came_s.append(time.monotonic())
+    return b"".join(pieces), came_s
 
 
 def wrong_answer(workload: Workload, status: int, body: bytes) -> str | None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import chain, pairwise
+from itertools import chain
 from statistics import fmean
 
 import numpy as np
@@ -22,8 +22,9 @@ import numpy as np
 from servegate.load.client import LoadJob
 from servegate.load.client_processes import ClientProcesses
 from servegate.load.engines import LoadEngine
-from servegate.load.server_timing import StageSpan, mean_stages, parse_server_timing
+from servegate.load.server_timing import mean_stages, parse_server_timing
 from servegate.measure.cell_load import LoadOf
+from servegate.measure.moments import Floats, cut_turns, running_time, share_out, without_pauses
 from servegate.measure.samples import burst_record, growth_per_unit, summarise_latency
 from servegate.measure.targets import MeasuredRate, PausableTarget
 from servegate.processes.pausing import ON_CPU, Pausing
@@ -32,10 +33,6 @@ from servegate.records import BurstRecord, Cell, ProcessRecord, Telemetry
 from servegate.telemetry.process_tree import ProcessTree, observe
 from servegate.telemetry.sampler import TelemetrySampler
 
-Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-
-# A turn is cut into windows; the slowest request of each counts.
-_WINDOW_S = 0.5
 # A turn of random arrivals lasts at least so long: in a shorter one they hardly queue.
 SHORTEST_OPEN_TURN_S = 2.0
 # A turn has so many of them on average, unless it would last for too long: meanwhile the other server stands still.
@@ -200,13 +197,12 @@ class ApiBurstLoad:
         in_bursts = (ended_at_s[:, None] > edges_s[:, 0]) & (ended_at_s[:, None] <= edges_s[:, 1])
         is_inside = np.asarray(in_bursts.any(axis=1))
         windows_ms = cut_turns(sent_s, ended_s, self._turns_s)
-        first_pieces_s = np.array([item.first_piece_s for item in result.completions], np.float64)  # NaN for None
-        of_turns_ms = chain.from_iterable(cut_turns(sent_s, sent_s + first_pieces_s, self._turns_s))
+        latencies_ms = ((ended_at_s - began_at_s)[is_inside] * 1e3).tolist()
         record = burst_record(
             units,
             np.diff(edges_s)[:, 0].tolist(),
             units_per_round=self._concurrency,
-            latencies_ms=((ended_at_s - began_at_s)[is_inside] * 1e3).tolist(),
+            latencies_ms=latencies_ms,
             failures=result.failures,
             telemetry=self._telemetry,
             client_cores=[client.cpu_s / float(np.diff(ran_s)[1:].sum()) for client in result.clients],
@@ -222,12 +218,23 @@ class ApiBurstLoad:
         sample = replace(
             record.sample,
             answers=len(result.completions) + len(result.failures),
+            latencies_ms=tuple(latencies_ms),
             windows_ms=windows_ms,
             latency_of_turns=summarise_latency(in_turns_ms) if in_turns_ms else None,
-            first_pieces_ms=tuple(piece_ms for piece_ms in of_turns_ms if not math.isnan(piece_ms)),
+            first_pieces_ms=self._in_turns_ms(sent_s, [item.first_piece_s for item in result.completions]),
+            piece_gaps_ms=self._in_turns_ms(sent_s, [item.piece_gap_s for item in result.completions]),
             grew_bytes_per_unit=growth_per_unit(self._memory_bytes, memory_bytes, len(result.completions)),
         )
         return replace(record, sample=sample)
+
+    def _in_turns_ms(self, sent_s: Floats, durations_s: Sequence[float | None]) -> tuple[float, ...]:
+        """The durations that are known, of the requests that were sent in turns."""
+        ended_s = sent_s + np.array(durations_s, np.float64)  # NaN for None
+        return tuple(
+            duration_ms
+            for duration_ms in chain.from_iterable(cut_turns(sent_s, ended_s, self._turns_s))
+            if not math.isnan(duration_ms)
+        )
 
     @contextmanager
     def _observing(self) -> Iterator[None]:
@@ -257,66 +264,3 @@ def _settle(pausing: Pausing) -> None:
     """
     if pausing.settle_s:
         time.sleep(pausing.settle_s)
-
-
-def cut_turns(sent_s: Floats, ended_s: Floats, turns_s: Sequence[tuple[float, float]]) -> tuple[tuple[float, ...], ...]:
-    """The latencies in ms of the requests that were sent in each window of each turn.
-
-    Parameters
-    ----------
-    sent_s, ended_s:
-        When each request was sent and answered, on the monotonic clock.
-    turns_s:
-        When the client sent requests.
-    """
-    windows_ms = []
-    for began_s, ended_turn_s in turns_s:
-        edges_s = np.append(np.arange(began_s, ended_turn_s - _WINDOW_S / 2, _WINDOW_S), ended_turn_s)
-        for start_s, end_s in pairwise(edges_s):
-            is_inside = (sent_s >= start_s) & (sent_s < end_s)
-            windows_ms.append(tuple(((ended_s - sent_s)[is_inside] * 1e3).tolist()))
-    return tuple(windows_ms)
-
-
-def running_time(moments_s: Floats, ran_s: Floats) -> Floats:
-    """Compute how many seconds a process had run at each moment.
-
-    Parameters
-    ----------
-    moments_s:
-        Times on the monotonic clock.
-    ran_s:
-        When it ran: (n, 2) beginnings and ends, in order.
-    """
-    ends_at_s = np.cumsum(ran_s[:, 1] - ran_s[:, 0])
-    begins_at_s = np.concatenate([[0.0], ends_at_s[:-1]])
-    run_s: Floats = np.interp(moments_s, ran_s.ravel(), np.column_stack([begins_at_s, ends_at_s]).ravel())
-    return run_s
-
-
-def without_pauses(spans: Sequence[StageSpan], ran_s: Floats) -> list[StageSpan]:
-    """A request's stages in running time, see `running_time`; those whose end the service doesn't tell are left out."""
-    unix_s = time.time() - time.monotonic()
-    running = []
-    for span in spans:
-        if span.ended_at_s is not None:
-            end_s = span.ended_at_s - unix_s
-            began_at_s, ended_at_s = running_time(np.array([end_s - span.duration_s, end_s]), ran_s)
-            running.append(replace(span, duration_s=float(ended_at_s - began_at_s)))
-    return running
-
-
-def share_out(began_s: Floats, ended_s: Floats, edges_s: Floats) -> list[float]:
-    """Count the requests between neighbouring edges; a request counts by the share of its time that falls there.
-
-    Parameters
-    ----------
-    began_s, ended_s:
-        When each request began and ended.
-    edges_s:
-        n + 1 for n stretches.
-    """
-    inside_s = np.clip(edges_s[:, None], began_s, ended_s) - began_s
-    shares = inside_s / np.maximum(ended_s - began_s, 1e-9)
-    units: list[float] = np.diff(shares.sum(axis=1)).tolist()
-    return units

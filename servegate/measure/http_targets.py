@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from servegate.errors import SettingsError
-from servegate.judging.figures.kinds import COST, FIRST_PIECE, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
+from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, MEMORY, OF_STREAMS, START, TAIL, FigureKind
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Requests
 from servegate.measure.cell_load import CellLoad
@@ -54,7 +54,7 @@ class HttpTarget:
     def figures(self) -> Sequence[FigureKind]:
         """The figures that its processes show; a figure is of all cells."""
         has_streams = all(any(request.is_streamed for _, request in kind.parts) for kind in self.kinds)
-        return TAIL, *([FIRST_PIECE] if has_streams else []), COST, MEMORY, GROWTH, START
+        return TAIL, *(OF_STREAMS if has_streams else ()), COST, MEMORY, GROWTH, START
 
     @property
     def parameter(self) -> str:

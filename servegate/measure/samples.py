@@ -32,6 +32,7 @@ def build_sample(cell: Cell, result: LoadResult, telemetry: Telemetry | None) ->
         telemetry=telemetry,
         client_cores=tuple(result.client_cores),
         stages=result.stages,
+        latencies_ms=tuple(result.latencies_ms),
     )
 
 

@@ -10,7 +10,7 @@ from servegate.judging.arms import PairReport
 from servegate.judging.cell_result import Comparison
 from servegate.judging.comparison import ComparisonJudge
 from servegate.judging.figures.judge import FigureJudge
-from servegate.judging.figures.kinds import COST, FIRST_PIECE, GROWTH, IN_TURNS, LATENESS, FigureKind
+from servegate.judging.figures.kinds import COST, GROWTH, IN_TURNS, LATENESS, OF_STREAMS, FigureKind
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.given_rate import CellAtGivenRate, GivenRateJudge
@@ -135,9 +135,8 @@ class SideBySide:
                 for _, groups in shared:
                     slower = [name for name in groups if judge.is_slower(name)]
                     accused = [name for name in slower if name not in figure_policy.allowed_groups]
-                    for group in accused:
-                        figures.leave_to_throughput(group, COST)
-                        figures.leave_to_throughput(group, FIRST_PIECE)
+                    for group, kind in itertools.product(accused, (COST, *OF_STREAMS)):
+                        figures.leave_to_throughput(group, kind)
                     # A slower service is also later, in the groups that its processes are loaded for at a given rate.
                     for group in groups if accused else ():
                         figures.leave_to_throughput(group, LATENESS)

@@ -14,6 +14,7 @@ from servegate.options.allowance import parse_allowances
 from servegate.options.option import Option, Switch
 from servegate.options.values import (
     address,
+    by_name,
     cells,
     figures,
     load_processes,
@@ -60,6 +61,20 @@ OPTIONS = (
         f"({', '.join(f'{kind.name} in {kind.unit}' for kind in FIGURE_KINDS)})",
         figures,
         metavar="FIGURE=N",
+    ),
+    Option(
+        "perf_slow_ms",
+        "",
+        "latency beyond which an answer is slow; others by group and cell, as in: 250 photo=2000 api[64]=800",
+        by_name(0.001, 3.6e6),
+        metavar="MS",
+    ),
+    Option(
+        "perf_slow_percent",
+        "",
+        "share of slow answers beyond which a cell fails; others by group and cell, as in: 1 api[64]=5",
+        by_name(0, 99),
+        metavar="PERCENT",
     ),
     Option(
         "perf_error_percent",

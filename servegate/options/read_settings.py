@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from servegate.errors import SettingsError
+from servegate.judging.latency_limits import LatencyLimits
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.fresh_pairs import Schedule
@@ -81,6 +82,7 @@ def read_settings(config: pytest.Config) -> Settings:
             margins=_margins(*read["perf_margin_percent"], names),
             allowances=_allowances(*read["perf_allow"], cells),
             figures=_figures(*read["perf_figures"], names),
+            latency_limits=_latency_limits(read["perf_slow_ms"], read["perf_slow_percent"], names),
             error_level=value["perf_error_percent"] / 100,
             looks=value["perf_pairs"],
             schedule=Schedule(value["perf_burst_seconds"], value["perf_blocks"], value["perf_turn_seconds"]),
@@ -137,6 +139,16 @@ def _check_names(named: Iterable[str], source: str, names: frozenset[str]) -> No
     unknown = sorted(set(named) - names)
     if unknown:
         raise SettingsError(f"{source}: {', '.join(unknown)} is no group or cell of perf_cells, as api or api[64]")
+
+
+def _latency_limits(
+    slow_ms: tuple[Mapping[str, float], str], percents: tuple[Mapping[str, float], str], names: frozenset[str]
+) -> LatencyLimits:
+    for named, source in (slow_ms, percents):
+        _check_names([name for name in named if name], source, names)
+    if percents[0] and not slow_ms[0]:
+        raise SettingsError(f"{percents[1]}: without perf_slow_ms no answer is slow; set that, too, as in: 250")
+    return LatencyLimits(slow_ms[0], {name: percent / 100 for name, percent in percents[0].items()})
 
 
 def _recipe(lock: str, source: str, command: str, is_shared: bool) -> EnvironmentRecipe:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servegate.judging.figures.policy import FigurePolicy
+from servegate.judging.latency_limits import LatencyLimits
 from servegate.judging.policy import Policy
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
@@ -73,6 +74,8 @@ class JudgingSettings:
         Changes for the worse that the command line allows.
     figures:
         The margins of `FigurePolicy`.
+    latency_limits:
+        The latencies that are too long, also where nothing is compared.
     error_level:
         Probability that a run of identical code is accused, over all its figures together.
     schedule:
@@ -89,6 +92,7 @@ class JudgingSettings:
     margins: Mapping[str, float]
     allowances: tuple[Allowance, ...]
     figures: Mapping[str, float | None]
+    latency_limits: LatencyLimits
     error_level: float
     looks: tuple[int, ...]
     schedule: Schedule
@@ -117,6 +121,8 @@ class JudgingSettings:
             "margin": self.margin,
             "margins": dict(self.margins),
             "figures": dict(self.figures),
+            "slow_ms": dict(self.latency_limits.slow_ms),
+            "slow_allowed": dict(self.latency_limits.allowed),
             "error_level": self.error_level,
             "looks": list(self.looks),
             "strict": self.is_strict,

@@ -8,6 +8,8 @@ from servegate.judging.figures.kinds import FIGURE_KINDS, MEMORY, START
 from servegate.judging.figures.policy import DEFAULT_MARGINS
 
 _MOST_LOAD_PROCESSES = 64
+# Of a group, of one of its cells, or of nothing.
+_NAME = r"([^\s=\[\]]+(\[[\w-]+\])?)?"
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
@@ -132,6 +134,21 @@ def margins(text: str) -> tuple[float, dict[str, float]]:
             raise ValueError(f"{other!r} must look like api=3 or api[64]=4")
         named[name] = _share(percent)
     return _share(first), named
+
+
+def by_name(low: float, high: float) -> Callable[[str], dict[str, float]]:
+    """Make a parser of `250 photo=2000 api[64]=800`: numbers within limits by name, the one for all others under ""."""
+
+    def parse(text: str) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for part in text.split():
+            name, _, value = part.rpartition("=")
+            if not re.fullmatch(_NAME, name) or name in found:
+                raise ValueError(f"{part!r} must be a number, or look like api=250 or api[64]=250, each name once")
+            found[name] = number(low, high)(value)
+        return found
+
+    return parse
 
 
 def _share(percent: str) -> float:

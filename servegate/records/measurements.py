@@ -1,8 +1,9 @@
 """Records of what is measured: a cell of a checkout, in one fresh process."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
@@ -186,8 +187,14 @@ class Sample:
     latency_of_turns:
         The latency of the requests in these windows; None without one. A wait that goes on while a process is paused,
         as a timeout does, has its true length here, and looks shorter in `latency`.
+    latencies_ms:
+        The latencies of single answers that `latency` is of; empty where the measured process is no server.
+    slow_ms:
+        The latency beyond which an answer is slow; None without one.
     first_pieces_ms:
         The times in which the first pieces of the streamed answers to these requests came.
+    piece_gaps_ms:
+        The longest time between two pieces of each streamed answer to these requests.
     grew_bytes_per_unit:
         The memory that the measured processes kept of each unit; None where it isn't known.
     """
@@ -202,13 +209,29 @@ class Sample:
     stages: Mapping[str, StageTime] = field(default_factory=dict)
     windows_ms: tuple[tuple[float, ...], ...] = ()
     latency_of_turns: Latency | None = None
+    latencies_ms: tuple[float, ...] = ()
+    slow_ms: float | None = None
     first_pieces_ms: tuple[float, ...] = ()
+    piece_gaps_ms: tuple[float, ...] = ()
     grew_bytes_per_unit: float | None = None
 
     @property
     def felt_latency(self) -> Latency:
         """The latency that a user would see: that of turns where there were any."""
         return self.latency_of_turns or self.latency
+
+    @property
+    def felt_latencies_ms(self) -> Sequence[float]:
+        """The latencies of single answers that `felt_latency` is of."""
+        return [*chain.from_iterable(self.windows_ms)] or self.latencies_ms
+
+    @property
+    def slow_share(self) -> float | None:
+        """The share of answers that took longer than `slow_ms`; None without a limit or an answer."""
+        latencies_ms = self.felt_latencies_ms
+        if self.slow_ms is None or not latencies_ms:
+            return None
+        return sum(latency_ms > self.slow_ms for latency_ms in latencies_ms) / len(latencies_ms)
 
     @property
     def rates_per_s(self) -> list[float]:

@@ -103,6 +103,7 @@ FIGURES = (
     Figure("latency_p50_ms", "p50, ms", short, lambda sample: sample.felt_latency.p50_ms, _median),
     Figure("latency_p95_ms", "p95, ms", short, lambda sample: sample.felt_latency.p95_ms, _median),
     Figure("latency_p99_ms", "p99, ms", short, lambda sample: sample.felt_latency.p99_ms, _median),
+    Figure("slow_share", "slow answers", show_percent, lambda sample: sample.slow_share, mean_of_known),
     Figure("success_rate", "right answers", show_percent, lambda sample: sample.success_rate, _least, usual=1.0),
     Figure("cpu_cores", "CPU, cores", show_cores, _cpu_cores, mean_of_known),
     Figure("client_cpu_cores", "client, cores", show_cores, lambda sample: sample.client_cpu_cores, mean_of_known),

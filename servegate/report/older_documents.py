@@ -15,6 +15,7 @@ _OF_RUN: Mapping[str, Any] = {
     "requests": {},
 }
 _OF_CELL: Mapping[str, Any] = {"ceiling": None, "rate_is_given": False, "excludes": None}
+_OF_SIDE: Mapping[str, Any] = {"slow_share": None}
 _OF_REFERENCE: Mapping[str, Any] = {"commit": None, "subject": None}
 
 
@@ -25,6 +26,11 @@ def complete(document: Mapping[str, Any]) -> Mapping[str, Any]:
         **_OF_RUN,
         **document,
         "compared_with": reference if reference is None else {**_OF_REFERENCE, **reference},
-        "cells": [{**_OF_CELL, **cell} for cell in document["cells"]],
+        "cells": [_complete_cell(cell) for cell in document["cells"]],
     }
     return {"sentence": f"{headline(filled)}.", **filled}
+
+
+def _complete_cell(cell: Mapping[str, Any]) -> Mapping[str, Any]:
+    sides = {side: None if cell[side] is None else {**_OF_SIDE, **cell[side]} for side in ("now", "base")}
+    return {**_OF_CELL, **cell, **sides}

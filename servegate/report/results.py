@@ -18,6 +18,7 @@ from servegate.storage.history import SCHEMA
 # The verdict of a run is the first of these that one of its groups, cells or figures has.
 _BY_WEIGHT = (
     Status.REGRESSED,
+    Status.SLOW,
     Status.INVALID,
     Status.BASE_FAILED,
     Status.INCONCLUSIVE,

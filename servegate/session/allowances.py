@@ -6,7 +6,7 @@ from pathlib import Path
 
 from servegate.errors import CheckoutError
 from servegate.judging.cell_result import CellResult
-from servegate.judging.figures.kinds import COST, FIRST_PIECE
+from servegate.judging.figures.kinds import COST, OF_STREAMS
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
@@ -50,12 +50,12 @@ def _read_messages(root: Path, base: str | None) -> str:
 
 
 def allow_slower(allowances: Mapping[str, Allowance], policy: FigurePolicy, groups: Collection[str]) -> FigurePolicy:
-    """Allow a group that may lose a share of its throughput to cost as much more and to begin answers as late."""
+    """Allow a group that may lose a share of its throughput to cost as much more and to stream as late."""
     allowed = [allowances[group] for group in groups if group in allowances]
     margins = {
         f"{one.name}.{kind.name}": max(margin, 100 * one.limit / (100 - one.limit))
         for one in allowed
-        for kind in (COST, FIRST_PIECE)
+        for kind in (COST, *OF_STREAMS)
         if (margin := policy.margin_in_unit(kind, one.name)) is not None
     }
     return replace(

@@ -13,6 +13,7 @@ from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.kinds import GroupFigure
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
+from servegate.judging.latency_limits import hold_to_limits
 from servegate.judging.screen import screen_group
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import Compared
@@ -36,7 +37,7 @@ from servegate.storage.baselines import Baseline
 from servegate.storage.commits import find_equivalent
 from servegate.telemetry.outside_load import OutsideLoad
 
-_FAILING = frozenset({Status.REGRESSED, Status.INVALID, Status.BASE_FAILED})
+_FAILING = frozenset({Status.REGRESSED, Status.SLOW, Status.INVALID, Status.BASE_FAILED})
 _FAILING_STRICT = _FAILING | {Status.INCONCLUSIVE, Status.NO_BASELINE}
 # A cell with one of these verdicts leaves its group's figures without their own.
 _NO_FIGURES = frozenset({Status.INVALID, Status.BASE_FAILED, Status.INCONCLUSIVE})
@@ -145,8 +146,15 @@ class Gate:
                 self._measure_judged(get_fixture)
             else:
                 self._measure([target], get_fixture)
+            self._hold_to_limits()
         if target.name in self._errors:
             raise self._errors[target.name]
+
+    def _hold_to_limits(self) -> None:
+        """A group that only informs is left out."""
+        for cell, result in self.results.items():
+            if cell.group not in self.settings.informing:
+                self.results[cell] = hold_to_limits(result, self.settings.judging.latency_limits)
 
     @property
     def failing(self) -> frozenset[Status]:

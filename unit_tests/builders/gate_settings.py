@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from servegate.judging.figures.policy import DEFAULT_MARGINS
+from servegate.judging.latency_limits import LatencyLimits
 from servegate.load.engines import LoadEngine
 from servegate.measure.fresh_pairs import Schedule
 from servegate.options.read_settings import read_settings as read_from_config
@@ -47,6 +48,7 @@ SETTINGS = Settings(
         margins={},
         allowances=(),
         figures=DEFAULT_MARGINS,
+        latency_limits=LatencyLimits(),
         error_level=0.01,
         looks=(3, 5),
         schedule=Schedule(burst_s=0.5, blocks=2),

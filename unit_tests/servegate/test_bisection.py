@@ -3,11 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from servegate.bisection import NOT_SLOWER, SLOWER, UNKNOWN, judge
+from servegate.bisection import NOT_SLOWER, SLOWER, UNKNOWN, judge, run_step
 from servegate.judging.figures.judge import LEFT_TO_THROUGHPUT
 from unit_tests.builders.tiny_project import git
 
@@ -119,6 +120,19 @@ def change(project: Path, before: str, after: str) -> None:
 def step(project: Path) -> int:
     command = [sys.executable, "-m", "servegate", "bisect-step", "fast", "perf_tests", *SHORT]
     return subprocess.run(command, cwd=project, capture_output=True, check=False).returncode
+
+
+def test_a_limit_of_latency_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The good commit may miss it, too, and such a cell would hide whether the service became slower."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], *, check: bool) -> SimpleNamespace:
+        commands.append(command)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert run_step("fast", ["perf_tests", "--perf-slow-percent=1"], None) == UNKNOWN
+    assert commands[0][-2:] == ["--perf-slow-percent", ""]
 
 
 def test_the_statuses_of_a_step(project: Path) -> None:

@@ -1,8 +1,8 @@
 """The judge of figures: values of pairs of fresh processes come in, verdicts come out.
 
 Head and base are compared by the exact rank test of their processes, or by the paired t test where the figure follows
-the machine's speed, at looks that the policy declares. A figure that lies within its margin never keeps a run going; one
-beyond it does, until its next look says whether it is a change.
+the machine's speed, at looks that the policy declares. A figure that lies within its margin never keeps a run going.
+One beyond it does, until its next look says whether it is a change.
 """
 
 from collections import Counter

@@ -92,7 +92,7 @@ LATENESS = FigureKind(
     value_unit="ms",
     value_scale=1.0,
     margin=20.0,
-    error_share=0.075,
+    error_share=0.05,
 )
 FIRST_PIECE = FigureKind(
     "first_piece",
@@ -104,7 +104,19 @@ FIRST_PIECE = FigureKind(
     value_unit="ms",
     value_scale=1.0,
     margin=20.0,
-    error_share=0.05,
+    error_share=0.0375,
+)
+PIECE_GAP = FigureKind(
+    "piece_gap",
+    "the longest wait between two pieces of a streamed answer",
+    "pauses {} longer within an answer",
+    "pauses {} less within an answer",
+    "%",
+    scale=0.01,
+    value_unit="ms",
+    value_scale=1.0,
+    margin=20.0,
+    error_share=0.0375,
 )
 COST = FigureKind(
     "cost",
@@ -155,6 +167,7 @@ START = FigureKind(
     margin=10.0,
     error_share=0.1,
 )
-FIGURE_KINDS = (TAIL, LATENESS, FIRST_PIECE, COST, MEMORY, GROWTH, START)
+FIGURE_KINDS = (TAIL, LATENESS, FIRST_PIECE, PIECE_GAP, COST, MEMORY, GROWTH, START)
+OF_STREAMS = (FIRST_PIECE, PIECE_GAP)
 # Waits show in them, so they are measured in turns.
-IN_TURNS = frozenset({TAIL, FIRST_PIECE})
+IN_TURNS = frozenset({TAIL, *OF_STREAMS})

@@ -24,7 +24,7 @@ class FigurePolicy:
         Numbers of pairs of fresh processes at which figures are tested; a figure's error probability is shared out
         evenly among them.
     allowed_groups:
-        Groups whose throughput may fall: their cost and first pieces are judged even where they are slower.
+        Groups whose throughput may fall: their cost and streamed answers are judged even where they are slower.
     first_pairs:
         The number of pairs from which on a figure that lies beyond its margin keeps the run going to its next look.
     """

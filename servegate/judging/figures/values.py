@@ -5,7 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median_low
 
 from servegate.judging.estimators import geometric_mean, trimmed_mean
-from servegate.judging.figures.kinds import COST, FIRST_PIECE, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
+from servegate.judging.figures.kinds import (
+    COST,
+    FIRST_PIECE,
+    GROWTH,
+    LATENESS,
+    MEMORY,
+    PIECE_GAP,
+    START,
+    TAIL,
+    FigureKind,
+)
 from servegate.records import ProcessRecord, Sample
 
 # The share of latencies that is left out at either end: the slowest must not be part of the mean that they are
@@ -67,6 +77,7 @@ _OF_CELL: Mapping[FigureKind, Callable[[Sample], float | None]] = {
     TAIL: lambda sample: tail_ratio(sample.windows_ms),
     LATENESS: lambda sample: slowest_ms(sample.windows_ms),
     FIRST_PIECE: lambda sample: _usual(sample.first_pieces_ms) if sample.first_pieces_ms else None,
+    PIECE_GAP: lambda sample: _usual(sample.piece_gaps_ms) if sample.piece_gaps_ms else None,
     COST: lambda sample: sample.service_core_ms_per_unit or None,
     GROWTH: lambda sample: sample.grew_bytes_per_unit,
 }

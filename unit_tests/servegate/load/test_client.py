@@ -79,7 +79,7 @@ def test_answers_may_differ_within_the_tolerance(stub: ServerProcess) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_first_piece_of_a_streamed_answer_has_a_time_of_its_own(stub: ServerProcess) -> None:
+async def test_the_pieces_of_a_streamed_answer_have_times_of_their_own(stub: ServerProcess) -> None:
     """The stub sends a piece after its delay and the second after another. An answer that is no stream has none."""
     streamed, whole = (
         Workload(f"/predict/{mode}", b"", expected=expected)
@@ -93,9 +93,11 @@ async def test_the_first_piece_of_a_streamed_answer_has_a_time_of_its_own(stub: 
             completions += requester.completions
     of_streamed, of_whole = completions
     assert of_streamed.first_piece_s is not None
+    assert of_streamed.piece_gap_s is not None
     rest_s = of_streamed.duration_s - of_streamed.first_piece_s
-    assert min(of_streamed.first_piece_s, rest_s) >= stub_server.DELAY_S - 0.005
-    assert of_whole.first_piece_s is None
+    assert rest_s >= of_streamed.piece_gap_s
+    assert min(of_streamed.first_piece_s, of_streamed.piece_gap_s) >= stub_server.DELAY_S - 0.005
+    assert (of_whole.first_piece_s, of_whole.piece_gap_s) == (None, None)
 
 
 @pytest.mark.parametrize(

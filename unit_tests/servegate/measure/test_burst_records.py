@@ -1,31 +1,18 @@
 """What a load in bursts comes to: exact figures, of a server, a client and a clock that follow a script."""
 
-import time
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import cast
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from servegate.judging.validity import why_invalid
 from servegate.load.client import GO, HOLD, MEASURE, STOP, LoadJob
 from servegate.load.client_processes import ClientProcesses
 from servegate.load.requests import Completion
 from servegate.load.results import ClientRecord, MeasuredClient
-from servegate.load.server_timing import StageSpan
 from servegate.load.workload import Workload
-from servegate.measure.bursts import (
-    ApiBurstLoad,
-    PausableServer,
-    cut_turns,
-    open_turn_s,
-    running_time,
-    share_out,
-    without_pauses,
-)
+from servegate.measure.bursts import ApiBurstLoad, PausableServer, open_turn_s
 from servegate.measure.cell_load import CellLoad
 from servegate.measure.samples import burst_record
 from servegate.processes.managed import ManagedProcess
@@ -42,56 +29,6 @@ UNIX_S = 1.7e9
 # Until a client is warm, and until it replies to the lines that follow.
 WARM_UP_S = 2.0
 TAKES_S = {MEASURE: 0.0, HOLD: 0.5, GO: 0.0, STOP: 1.0}
-
-
-def test_pauses_are_taken_out_of_stages() -> None:
-    """One that began before a pause and ended after it, one within a burst, and one of which no end is known."""
-    unix_s = time.time() - time.monotonic()
-    ran_s = np.array([[10.0, 11.0], [20.0, 22.0]])
-    over, within, unknown = (
-        StageSpan("predict", 10.0, 0.1, 1, unix_s + 20.5),
-        StageSpan("encode", 0.25, 0.1, 1, unix_s + 21.0),
-        StageSpan("cache", 1.0, None, 1, None),
-    )
-    running = without_pauses([over, within, unknown], ran_s)
-    assert [span.name for span in running] == ["predict", "encode"]
-    assert [span.duration_s for span in running] == pytest.approx([1.0, 0.25], abs=1e-3)
-
-
-def test_the_time_that_a_process_ran_stands_still_between_its_bursts() -> None:
-    ran_s = np.array([[10.0, 11.0], [20.0, 22.0]])
-    moments_s = np.array([10.0, 10.5, 11.0, 15.0, 20.0, 21.0, 22.0])
-    assert running_time(moments_s, ran_s).tolist() == [0.0, 0.5, 1.0, 1.0, 1.0, 2.0, 3.0]
-
-
-def test_a_request_counts_by_the_share_of_its_time() -> None:
-    """One before the first burst, one over the first edge by a quarter, one within, one over two bursts, one after."""
-    began_s = np.array([-2.0, -3.0, 0.2, 0.5, 2.5])
-    ended_s = np.array([-1.0, 1.0, 0.7, 1.5, 3.5])
-    assert share_out(began_s, ended_s, np.array([0.0, 1.0, 2.0])) == pytest.approx([0.25 + 1.0 + 0.5, 0.5])
-
-
-@given(
-    concurrency=st.integers(1, 64),
-    latency_s=st.floats(0.01, 2.0),
-    burst_s=st.floats(0.05, 1.0),
-    late=st.floats(0.0, 1.0),
-)
-def test_a_steady_load_counts_alike_in_every_burst(
-    concurrency: int, latency_s: float, burst_s: float, late: float
-) -> None:
-    """However its answers come in batches: concurrency over latency, by Little's law, in each burst."""
-    began_s = np.repeat((np.arange(-2, 10 / latency_s + 2) + late) * latency_s, concurrency)
-    units = share_out(began_s, began_s + latency_s, np.arange(0.0, 10.0, burst_s))
-    assert units == pytest.approx([concurrency * burst_s / latency_s] * len(units))
-
-
-def test_requests_that_take_no_time_or_hardly_any_are_shared_out_too() -> None:
-    """A clock may be too coarse for them; one of a billionth of a second is whole within its stretch."""
-    edges_s = np.array([0.0, 1.0])
-    assert share_out(np.array([0.5]), np.array([0.5]), edges_s) == [0.0]
-    began_s = np.array([0.25])
-    assert share_out(began_s, began_s + 2.0**-29, edges_s) == [1.0]
 
 
 def test_a_burst_in_which_nothing_completed_adds_its_time_to_the_next() -> None:
@@ -225,7 +162,8 @@ class Script:
 
     def start(self, monkeypatch: pytest.MonkeyPatch, pausing: Pausing = ON_CPU) -> ApiBurstLoad:
         """Warm the cell up."""
-        monkeypatch.setattr("servegate.measure.bursts.time", self)
+        for module in ("bursts", "moments"):
+            monkeypatch.setattr(f"servegate.measure.{module}.time", self)
         server = cast("ServerProcess", SimpleNamespace(process=self, url="http://here"))
         clients = ClientProcesses(
             [cast("ManagedProcess", client) for client in self.clients], lambda _: len(self.clients)
@@ -251,12 +189,12 @@ class Script:
 
 
 def completion(
-    began_s: float, at_s: float, predict_ms: float | None = None, first_piece_s: float | None = None
+    began_s: float, at_s: float, predict_ms: float | None = None, pieces_s: tuple[float, float | None] | None = None
 ) -> Completion:
     """Of a request that was sent at one moment and answered at another, its last stage just before."""
     end_s = at_s + UNIX_S
     timing = "" if predict_ms is None else f"predict;dur={predict_ms};cpu=10;end={end_s:.6f}"
-    return Completion(at_s, at_s - began_s, timing, first_piece_s)
+    return Completion(at_s, at_s - began_s, timing, *(pieces_s or (None, None)))
 
 
 def test_a_load_is_measured_by_what_completes_in_its_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,6 +226,7 @@ def test_a_load_is_measured_by_what_completes_in_its_bursts(monkeypatch: pytest.
     assert sample.grew_bytes_per_unit == pytest.approx(6e4 / 9)
     assert sample.latency.mean_ms == pytest.approx((1000 + 500 + 1000 + 2000 + 1000) / 5)
     assert sample.latency.p50_ms == pytest.approx(1000)
+    assert sorted(sample.felt_latencies_ms) == pytest.approx([500, 1000, 1000, 1000, 2000])
     assert list(sample.stages) == ["predict"]
     assert sample.stages["predict"].ms == pytest.approx(250, abs=0.01)
     assert sample.stages["predict"].cpu_ms == pytest.approx(10)
@@ -295,18 +234,6 @@ def test_a_load_is_measured_by_what_completes_in_its_bursts(monkeypatch: pytest.
     assert sample.telemetry is not None
     assert sample.telemetry.gauges["memory_bytes"] == 7
     assert sample.telemetry.observed_cpu_s == 3.0
-
-
-def test_a_turns_requests_are_told_by_the_window_that_they_were_sent_in() -> None:
-    """A rest of less than half a window belongs to the last; requests before or after a turn belong to none."""
-    sent_s = np.array([9.9, 10.0, 10.4, 10.5, 11.1, 11.3, 20.2])
-    ended_s = sent_s + np.array([0.1, 0.1, 0.2, 0.7, 0.3, 0.1, 0.4])
-    first, second, third = cut_turns(sent_s, ended_s, [(10.0, 11.2), (20.0, 20.6)])
-    assert [first, second, third] == [
-        pytest.approx((100.0, 200.0)),
-        pytest.approx((700.0, 300.0)),
-        pytest.approx((400.0,)),
-    ]
 
 
 def test_the_process_runs_in_bursts_alone_and_is_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,10 +291,10 @@ def test_a_turn_begins_and_ends_with_nothing_in_flight(monkeypatch: pytest.Monke
     """The server answers the last burst's requests before the first turn, and each turn's own before the turn ends."""
     script = Script(
         [
-            completion(1010.0, 1010.25, first_piece_s=0.0625),  # left by the warm-up
-            completion(1010.5, 1010.75, first_piece_s=0.125),
+            completion(1010.0, 1010.25, pieces_s=(0.0625, 0.0625)),  # left by the warm-up
+            completion(1010.5, 1010.75, pieces_s=(0.125, None)),
             completion(1011.25, 1012.0),
-            completion(1020.5, 1022.5, first_piece_s=0.5),
+            completion(1020.5, 1022.5, pieces_s=(0.5, 1.25)),
         ],
         failures=[],
     )
@@ -383,7 +310,8 @@ def test_a_turn_begins_and_ends_with_nothing_in_flight(monkeypatch: pytest.Monke
     assert script.ran_s == [(1000.0, 1002.0), (1010.0, 1012.0), (1020.0, 1022.5), (1030.0, 1031.0)]
     assert script.checks == ["while api[concurrency=4] was measured"] * 2
     assert sample.windows_ms == ((250.0,), (750.0,), (), (2000.0,), (), ())
-    assert sample.first_pieces_ms == (125.0, 500.0)
+    assert sample.felt_latencies_ms == [250.0, 750.0, 2000.0]
+    assert (sample.first_pieces_ms, sample.piece_gaps_ms) == ((125.0, 500.0), (1250.0,))
     assert sample.latency_of_turns is not None
     assert sample.latency_of_turns.mean_ms == 1000.0
     assert (sample.rounds_s, sample.answers) == ((), 4)

@@ -10,7 +10,18 @@ import pytest
 from servegate.errors import ProcessError, ReferenceCheckoutError, ServegateError
 from servegate.judging.arms import ArmReport, PairReport
 from servegate.judging.figures.judge import FigureJudge
-from servegate.judging.figures.kinds import COST, FIRST_PIECE, GROWTH, LATENESS, MEMORY, START, TAIL, FigureKind
+from servegate.judging.figures.kinds import (
+    COST,
+    FIRST_PIECE,
+    GROWTH,
+    LATENESS,
+    MEMORY,
+    OF_STREAMS,
+    PIECE_GAP,
+    START,
+    TAIL,
+    FigureKind,
+)
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
@@ -118,6 +129,7 @@ def test_a_group_that_can_not_be_measured_leaves_the_other_to_be_judged(
         ([], [START], True, False, [], []),
         ([], [TAIL], True, False, [], [CELL, QUIET]),
         ([], [FIRST_PIECE], True, False, [], [CELL, QUIET]),
+        ([], [PIECE_GAP], True, False, [], [CELL, QUIET]),
         ([], [GROWTH], True, False, [CELL, QUIET], []),
         ([], [GROWTH], False, False, [CELL, QUIET], []),
         ([], [COST], True, False, [CELL, QUIET], []),
@@ -149,13 +161,13 @@ def test_nothing_open_needs_no_pair() -> None:
     assert plan_group([CELL], [], [CELL], [], is_early=True) is None
 
 
-def test_only_a_target_with_streamed_answers_shows_when_their_first_piece_comes() -> None:
+def test_only_a_target_with_streamed_answers_shows_when_their_pieces_come() -> None:
     service, right = HttpService(["serve"]), Workload("/predict", b"", expected=None)
     both = WeightedSet([(1, right), (1, replace(right, expected=Lines([1])))])
-    assert FIRST_PIECE not in HttpTarget("api", service, right).figures
-    assert FIRST_PIECE in HttpTarget("api", service, {"all": both}).figures
+    assert set(OF_STREAMS).isdisjoint(HttpTarget("api", service, right).figures)
+    assert set(OF_STREAMS).issubset(HttpTarget("api", service, {"all": both}).figures)
     # A figure is of all cells, and one of these has no streamed answer.
-    assert FIRST_PIECE not in HttpTarget("api", service, {"all": both, "right": right}).figures
+    assert set(OF_STREAMS).isdisjoint(HttpTarget("api", service, {"all": both, "right": right}).figures)
 
 
 def test_targets_of_one_service_share_its_processes() -> None:
@@ -197,7 +209,7 @@ def test_late_answers_of_a_slower_service_are_left_to_its_throughput(monkeypatch
     measure_with(monkeypatch, {QUIET: itertools.repeat(-0.5), at_random: itertools.repeat(0.0)})
     left: list[tuple[str, FigureKind]] = []
     monkeypatch.setattr(FigureJudge, "leave_to_throughput", lambda _, *figure: left.append(figure))
-    all_left = [("api", COST), ("api", FIRST_PIECE), ("api", LATENESS), ("latency", LATENESS)]
+    all_left = [("api", COST), ("api", FIRST_PIECE), ("api", PIECE_GAP), ("api", LATENESS), ("latency", LATENESS)]
     for allowed, expected in (((), all_left), (("api",), [])):
         left.clear()
         policy = FigurePolicy(allowed_groups=frozenset(allowed))

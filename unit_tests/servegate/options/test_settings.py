@@ -8,6 +8,7 @@ import pytest
 from servegate.errors import SettingsError
 from servegate.findings.doubts import ADVICE
 from servegate.judging.figures.kinds import COST, TAIL
+from servegate.judging.latency_limits import LatencyLimits
 from servegate.judging.policy import Policy
 from servegate.options.catalogue import MIN_ACCEPTED_PROCESSES, OPTIONS
 from servegate.storage.environments import EnvironmentRecipe
@@ -227,6 +228,19 @@ class TestWrongValues:
         """Else a typing error would measure all the other cells."""
         with pytest.raises(SettingsError, match="--perf-cells: there is no group 'apj', only 'model', 'api'"):
             read_settings(pytester, "--perf-cells=apj=8")
+
+    @pytest.mark.parametrize("option", ["perf-slow-ms", "perf-slow-percent"])
+    def test_a_limit_of_a_group_that_is_not_measured_is_refused(self, pytester: pytest.Pytester, option: str) -> None:
+        """Else a typing error would let every answer be slow."""
+        with pytest.raises(SettingsError, match=f"--{option}: apj is no group or cell of perf_cells"):
+            read_settings(pytester, "--perf-slow-ms=250", f"--{option}=1 apj=2 api[8]=3")
+
+    def test_a_share_of_slow_answers_needs_a_limit(self, pytester: pytest.Pytester) -> None:
+        message = "--perf-slow-percent: without perf_slow_ms no answer is slow; set that, too"
+        with pytest.raises(SettingsError, match=message):
+            read_settings(pytester, "--perf-slow-percent=1")
+        limits = read_settings(pytester, "--perf-slow-percent=1 api=5", "--perf-slow-ms=api=250").judging.latency_limits
+        assert limits == LatencyLimits({"api": 250.0}, {"": 0.01, "api": 0.05})
 
     def test_a_group_that_is_not_measured_cannot_inform(self, pytester: pytest.Pytester) -> None:
         """Else a typing error would have it judged."""

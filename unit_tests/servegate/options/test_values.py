@@ -5,7 +5,7 @@ import re
 import pytest
 
 from servegate.judging.figures.policy import DEFAULT_MARGINS
-from servegate.options.values import figures, margins
+from servegate.options.values import by_name, figures, margins
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_figures_have_their_own_margins_unless_others_are_set() -> None:
         (
             "speed=8",
             "must look like cost=8, api.tail=off or api[64].cost=off, "
-            "with tail, lateness, first_piece, cost, memory, growth, start",
+            "with tail, lateness, first_piece, piece_gap, cost, memory, growth, start",
         ),
         ("cost", "must look like"),
         ("cost=", "must look like"),
@@ -54,3 +54,33 @@ def test_figures_have_their_own_margins_unless_others_are_set() -> None:
 def test_a_wrong_figure_is_refused(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=re.escape(why)):
         figures(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        ("250", {"": 250.0}),
+        ("photo=2000", {"photo": 2000.0}),
+        ("250 photo=2000 api[64]=0.5 photo[a-b]=3", {"": 250.0, "photo": 2000.0, "api[64]": 0.5, "photo[a-b]": 3.0}),
+    ],
+)
+def test_numbers_by_name_may_have_one_for_all_others(text: str, expected: dict[str, float]) -> None:
+    assert by_name(0.5, 9000)(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("250 300", "each name once"),
+        ("api=1 api=2", "each name once"),
+        ("api==1", "must be a number, or look like"),
+        ("api=", "could not convert"),
+        ("fast", "could not convert"),
+        ("9001", "must lie in 0.5..9000"),
+        ("api=nan", "must lie in"),
+    ],
+)
+def test_a_wrong_number_by_name_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        by_name(0.5, 9000)(text)

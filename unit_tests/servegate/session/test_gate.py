@@ -11,6 +11,7 @@ import pytest
 
 from servegate.errors import MeasurementError, ProcessError, ServegateError
 from servegate.judging.cell_result import CellResult
+from servegate.judging.latency_limits import LatencyLimits
 from servegate.measure.targets import Conditions, MeasurementTarget
 from servegate.options.settings import Settings
 from servegate.records import Cell, Sample, Status, Verdict
@@ -161,6 +162,31 @@ def test_wrong_answers_are_invalid_even_when_nothing_is_judged() -> None:
     assert verdict.status in gate.failing
 
 
+def slow_sample() -> Sample:
+    return replace(make_sample(), latencies_ms=(10.0,) * 90 + (300.0,) * 10)
+
+
+LIMITS = LatencyLimits({"": 250.0}, {"": 0.01})
+
+
+@pytest.mark.parametrize("is_judged", [True, False])
+def test_a_limit_of_latency_holds_whether_or_not_anything_is_compared(*, is_judged: bool) -> None:
+    settings = judging(is_judged=is_judged, latency_limits=LIMITS)
+    gate = make_gate([API_1], baseline(API_1), settings)
+    result = measure(gate, CountingTarget("api", slow_sample), API_1)
+    assert (result.verdict.status, result.verdict.status in gate.failing) == (Status.SLOW, True)
+    assert [sample.slow_share for sample in result.samples] == [0.1, 0.1]
+    assert gate.sentence.startswith(
+        "Slow answers of `api[concurrency=1]`: 20 of 200 answers (10 %) took more than 250 ms"
+    )
+
+
+def test_a_group_that_only_informs_has_no_limit_of_latency() -> None:
+    settings = judging(replace(SETTINGS, informing=frozenset({"model"})), latency_limits=LIMITS)
+    gate = make_gate([MODEL_8], None, settings)
+    assert measure(gate, CountingTarget("model", slow_sample), MODEL_8).verdict.status is Status.INFORMS
+
+
 INFORMING = judging(replace(SETTINGS, informing=frozenset({"model"})), is_strict=True)
 
 
@@ -222,6 +248,7 @@ def test_informing_cells_take_nothing_of_the_error_level() -> None:
         (Status.INCONCLUSIVE, False, True),
         (Status.NO_BASELINE, False, True),
         (Status.REGRESSED, True, True),
+        (Status.SLOW, True, True),
         (Status.INVALID, True, True),
         (Status.BASE_FAILED, True, True),
     ],
@@ -233,7 +260,7 @@ def test_which_verdicts_fail_a_test(status: Status, fails: bool, fails_strict: b
 
 
 def test_every_status_is_in_the_table_above() -> None:
-    assert len(Status) == 10
+    assert len(Status) == 11
 
 
 def test_a_failed_cell_says_in_one_line_which_what_and_why() -> None:

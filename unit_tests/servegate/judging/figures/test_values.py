@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from servegate.judging.figures.kinds import COST, FIRST_PIECE, GROWTH, MEMORY, START, TAIL, FigureKind
+from servegate.judging.figures.kinds import COST, FIRST_PIECE, GROWTH, MEMORY, PIECE_GAP, START, TAIL, FigureKind
 from servegate.judging.figures.values import as_change, difference, read_value, tail_ratio
 from servegate.records import ProcessRecord, Sample
 from unit_tests.builders.runs.samples import make_sample
@@ -44,10 +44,12 @@ def test_growth_is_the_median_cells_or_the_lower_of_two(values: tuple[float, ...
     assert read_value(GROWTH, PROCESS, [with_turns(value) for value in values]) == 2.0
 
 
-def test_a_first_piece_comes_after_the_trimmed_mean_of_its_times_and_no_stream_has_none() -> None:
-    streamed = replace(make_sample(), first_pieces_ms=(1.0, *[20.0] * 8, 900.0))
-    assert read_value(FIRST_PIECE, PROCESS, [streamed]) == pytest.approx(20.0)
-    assert read_value(FIRST_PIECE, PROCESS, [make_sample()]) is None
+def test_pieces_are_as_late_as_the_trimmed_mean_of_their_times_and_no_stream_has_none() -> None:
+    first_ms, gaps_ms = (1.0, *[20.0] * 8, 900.0), (1.0, *[50.0] * 8, 900.0)
+    streamed = replace(make_sample(), first_pieces_ms=first_ms, piece_gaps_ms=gaps_ms)
+    for kind, usual_ms in ((FIRST_PIECE, 20.0), (PIECE_GAP, 50.0)):
+        assert read_value(kind, PROCESS, [streamed]) == pytest.approx(usual_ms)
+        assert read_value(kind, PROCESS, [make_sample()]) is None
 
 
 def test_cost_is_the_services_cpu_time_for_a_unit() -> None:
