@@ -80,9 +80,9 @@ def describe_findings(
         *allowed_more,
         _describe_change(improved, "gains", "gain"),
         *less,
-        *_describe_reasons(slow, "slow answers of {names}"),
         *_describe_reasons(invalid, "{names} can't be judged"),
         *_describe_reasons(failed, "{names} could not be compared"),
+        _describe_slow(slow),
         describe_doubts(unclear, passed=passed, is_gravest=not (regressed or more or slow or invalid or failed)),
         *perhaps_more,
         *_describe_reasons(missing, "there is nothing to compare {names} with"),
@@ -120,6 +120,15 @@ def _write_size(low: float, high: float) -> str:
     if low < 0 < high:
         return f"{100 * low:+.1f} to {100 * high:+.1f} %"
     return write_range(*sorted((abs(low), abs(high))))
+
+
+def _describe_slow(subjects: Sequence[Subject]) -> str:
+    """Name the cells with too many slow answers, and the numbers of a single one: each cell has its own."""
+    verdicts = [verdict for subject in subjects for verdict in subject.verdicts]
+    if not verdicts:
+        return ""
+    numbers = f": {first_line(verdicts[0].reason)}" if len(verdicts) == 1 else ""
+    return f"too many slow answers of {enumerate_names([subject.name for subject in subjects])}{numbers}"
 
 
 def _describe_reasons(subjects: Sequence[Subject], text: str) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from scipy import special
 
 from servegate.judging.cell_result import CellResult
-from servegate.records import Cell, Status, Verdict
+from servegate.records import Cell, Sample, Status, Verdict
 
 # A share that is as large as the allowed one is exceeded by chance in half of the runs.
 _ERROR_LEVEL = 0.05
@@ -34,23 +34,27 @@ class LatencyLimits:
 
 
 def hold_to_limits(result: CellResult, limits: LatencyLimits) -> CellResult:
-    """Count a cell's slow answers, and give it the verdict SLOW if there are more than allowed.
+    """Count a cell's slow answers, and give it the verdict SLOW if there are more than allowed; twice is as once.
 
     More than allowed are those that chance explains in fewer than one run of twenty, if answers are slow independently
     of each other. A cell without latencies, as of a target that is no server, has no slow answers.
     """
     slow_ms = _find(limits.slow_ms, result.cell)
-    if slow_ms is None:
+    if slow_ms is None or result.verdict.status is Status.SLOW:
         return result
+    # Later pairs take no turns. Their bursts, in which waits look shorter, would water the share down.
+    in_turns = any(sample.windows_ms for sample in result.samples)
+
+    def limit(sample: Sample) -> Sample:
+        return sample if in_turns and not sample.windows_ms else replace(sample, slow_ms=slow_ms)
+
     result = replace(
         result,
-        samples=[replace(sample, slow_ms=slow_ms) for sample in result.samples],
-        pairs=[
-            replace(pair, base=replace(pair.base, slow_ms=slow_ms), head=replace(pair.head, slow_ms=slow_ms))
-            for pair in result.pairs
-        ],
+        samples=[limit(sample) for sample in result.samples],
+        pairs=[replace(pair, base=limit(pair.base), head=limit(pair.head)) for pair in result.pairs],
     )
-    latencies_ms = [latency_ms for sample in result.samples for latency_ms in sample.felt_latencies_ms]
+    counted = [sample for sample in result.samples if sample.slow_ms is not None]
+    latencies_ms = [latency_ms for sample in counted for latency_ms in sample.felt_latencies_ms]
     slow, allowed = sum(latency_ms > slow_ms for latency_ms in latencies_ms), _find(limits.allowed, result.cell)
     if allowed is None or result.verdict.status in _GRAVER or not _is_more(slow, len(latencies_ms), allowed):
         return result
@@ -68,7 +72,7 @@ def _is_more(slow: int, answers: int, allowed: float) -> bool:
 
 def _find_slow(verdict: Verdict, slow: int, answers: int, slow_ms: float, allowed: float) -> Verdict:
     reason = (
-        f"{slow} of {answers} answers ({100 * slow / answers:.2g} %) took more than {slow_ms:g} ms, "
+        f"{slow} of {answers} answers ({100 * slow / answers:.3g} %) took more than {slow_ms:g} ms, "
         f"{100 * allowed:g} % may (perf_slow_percent)"
     )
     evidence = (*verdict.evidence, f"without this limit {verdict.status}: {verdict.reason}")

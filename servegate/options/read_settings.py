@@ -146,9 +146,18 @@ def _latency_limits(
 ) -> LatencyLimits:
     for named, source in (slow_ms, percents):
         _check_names([name for name in named if name], source, names)
-    if percents[0] and not slow_ms[0]:
-        raise SettingsError(f"{percents[1]}: without perf_slow_ms no answer is slow; set that, too, as in: 250")
+    for name in percents[0]:
+        if not _can_be_slow(name, slow_ms[0]):
+            where = f" of {name}" if name else ""
+            message = f"no answer{where} is slow without perf_slow_ms; set that, too, as in: 250"
+            raise SettingsError(f"{percents[1]}: {message}")
     return LatencyLimits(slow_ms[0], {name: percent / 100 for name, percent in percents[0].items()})
+
+
+def _can_be_slow(name: str, slow_ms: Iterable[str]) -> bool:
+    """Whether a limit is set for what is named, or for a part of it; the empty name means all."""
+    group, _, _ = name.partition("[")
+    return any(not name or other in ("", group, name) or other.startswith(f"{name}[") for other in slow_ms)
 
 
 def _recipe(lock: str, source: str, command: str, is_shared: bool) -> EnvironmentRecipe:

@@ -18,9 +18,9 @@ from servegate.storage.history import SCHEMA
 # The verdict of a run is the first of these that one of its groups, cells or figures has.
 _BY_WEIGHT = (
     Status.REGRESSED,
-    Status.SLOW,
     Status.INVALID,
     Status.BASE_FAILED,
+    Status.SLOW,
     Status.INCONCLUSIVE,
     Status.NO_BASELINE,
     Status.ALLOWED,

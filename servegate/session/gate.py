@@ -128,7 +128,9 @@ class Gate:
             figure, Verdict(Status.NOT_JUDGED, "nothing was compared"), 0.0
         )
         if found.verdict.status is Status.NOT_JUDGED or target.rate_is_given:
-            unjudged = [result for result in self._results_of(target) if result.verdict.status in _NO_FIGURES]
+            # A slow answer says nothing of a figure, but no other test may report the cell.
+            reported = _NO_FIGURES | {Status.SLOW} if target.rate_is_given else _NO_FIGURES
+            unjudged = [result for result in self._results_of(target) if result.verdict.status in reported]
             failed = next((result for result in unjudged if result.verdict.status in self.failing), None)
             if failed is not None:
                 reason = f"{failed.cell} {failed.verdict.status}: {failed.verdict.reason}"

@@ -20,7 +20,7 @@ from service.transport.table_transport import TableTransport
 
 _LOG = logging.getLogger(__name__)
 # Each wakeup costs an idle server CPU time. A worker that has been told to stop looks more often.
-_IDLE_S = 5.0
+_IDLE_S = 2.0
 _STOPPING_S = 0.1
 _POLL_S = 0.001
 

@@ -278,7 +278,8 @@ class RequestTable:
             awake_on_device = np.bincount(awake % self._devices, minlength=self._devices)
             worker = asleep[np.lexsort((-self._worked_at_s[asleep], awake_on_device[asleep % self._devices]))[0]]
             self._is_woken[worker] = True  # the next request wakes another
-        self._wakeups[worker].release()
+            # Not after the lock: of a process that is killed between the two, the worker would wait in vain.
+            self._wakeups[worker].release()
 
     # Every process may call these.
 

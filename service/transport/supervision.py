@@ -14,13 +14,16 @@ from litserve import LitServer
 from service.transport.request_table import RequestTable
 
 _LOG = logging.getLogger(__name__)
-# Each wakeup costs an idle server CPU time.
+# Each wakeup costs an idle server CPU time. A shorter timeout of workers needs more looks.
 _LOOK_EVERY_S = 1.0
+_LOOKS_IN_A_TIMEOUT = 5
+# The kernel closes the files of a process that ends, which wakes the supervisor, before it tells others of the end.
+_REAP_S = 0.02
 _LONGEST_PAUSE_S = 30.0
 
 
 class WorkerSupervisor(threading.Thread):
-    """A thread of the server's main process that looks at all other processes when one ends, and once a second.
+    """A thread of the server's main process that looks at all other processes when one ends, and every second.
 
     It runs from before the server's start until after its end. It must: the workers that it starts end with it, see
     `service.processes.end_with_parent`.
@@ -42,11 +45,12 @@ class WorkerSupervisor(threading.Thread):
     def __init__(self, server: LitServer, table: RequestTable, worker_timeout_s: float, start_timeout_s: float) -> None:
         super().__init__(name="supervisor", daemon=True)
         self._server, self._table, self._worker_timeout_s = server, table, worker_timeout_s
+        self._look_every_s = min(_LOOK_EVERY_S, worker_timeout_s / _LOOKS_IN_A_TIMEOUT)
         self._start_timeout_s, self._left_to_start_s = start_timeout_s, start_timeout_s
         self._is_stopping = False
         self._ending, self._end = connection.Pipe(duplex=False)
         self._is_up = False
-        self._silent: dict[int, tuple[int, float]] = {}
+        self._silent: dict[int, tuple[int | None, float]] = {}
         self._restarts: Counter[int] = Counter()
         self._restart_at_s: dict[int, float] = {}
         self.failure: str | None = None
@@ -63,16 +67,19 @@ class WorkerSupervisor(threading.Thread):
 
     def run(self) -> None:
         """Look until `end` is called."""
-        before_s = time.monotonic()
-        while self._ending not in connection.wait([self._ending, *self._sentinels()], _LOOK_EVERY_S):
-            now_s = time.monotonic()
+        before_s, wait_s = time.monotonic(), 0.0
+        sentinels: list[int] = []
+        while self._ending not in (ready := connection.wait([self._ending, *sentinels], wait_s)):
+            if ready:
+                time.sleep(_REAP_S)
+            now_s, wait_s, sentinels = time.monotonic(), self._look_every_s, []
             if not self._is_stopping:
-                self._look(min(now_s - before_s, 2 * _LOOK_EVERY_S))
+                # Read before the look: the death of a process that ends meanwhile ends the next wait. One that ended
+                # before, and waits for its restart, would end every wait.
+                processes = (*self._workers, *self._server.http_processes)
+                sentinels = [process.sentinel for process in processes if process.is_alive()]
+                self._look(min(now_s - before_s, 2 * self._look_every_s))
             before_s = now_s
-
-    def _sentinels(self) -> list[int]:
-        # One that has ended, and waits for its restart, would be ready at once.
-        return [process.sentinel for process in (*self._workers, *self._server.http_processes) if process.is_alive()]
 
     @property
     def _workers(self) -> list[Any]:
@@ -92,14 +99,15 @@ class WorkerSupervisor(threading.Thread):
             elif self._hangs(worker, passed_s):
                 _LOG.error("worker %d has not come back from a batch for %g s: killed", worker, self._worker_timeout_s)
                 process.kill()
+                self._silent.pop(worker, None)
         if not all(process.is_alive() for process in self._server.http_processes):
             self._fail("an HTTP process has ended")
 
     def _hangs(self, worker: int, passed_s: float) -> bool:
         heartbeats = self._table.heartbeats(worker)
+        before, silent_s = self._silent.pop(worker, (None, 0.0))
         if heartbeats is None:
             return False
-        before, silent_s = self._silent.get(worker, (heartbeats, 0.0))
         silent_s = silent_s + passed_s if heartbeats == before else 0.0
         self._silent[worker] = heartbeats, silent_s
         return silent_s > self._worker_timeout_s

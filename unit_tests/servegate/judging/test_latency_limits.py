@@ -38,6 +38,13 @@ def test_the_answers_of_all_processes_count_together() -> None:
     assert hold_to_limits(make_result(*[with_slow(15)] * 5), LIMITS).verdict.status is Status.SLOW
 
 
+def test_a_limit_that_was_applied_changes_nothing_when_it_is_applied_again() -> None:
+    """A run holds all its cells to their limits whenever another target was measured."""
+    held = hold_to_limits(make_result(with_slow(1000)), LIMITS)
+    assert "1000 of 1000 answers (100 %)" in held.verdict.reason
+    assert hold_to_limits(held, LIMITS) == held
+
+
 def test_where_none_may_be_slow_a_single_answer_fails() -> None:
     limits = LatencyLimits({"": 250.0}, {"": 0.0})
     assert hold_to_limits(make_result(with_slow(1)), limits).verdict.status is Status.SLOW
@@ -93,3 +100,13 @@ def test_answers_in_turns_count_where_there_are_any() -> None:
     """A wait looks shorter in bursts than it is."""
     in_turns = replace(with_slow(0), windows_ms=((10.0, 300.0), (10.0, 10.0)))
     assert hold_to_limits(make_result(in_turns), LIMITS).samples[0].slow_share == 0.25
+
+
+def test_later_pairs_without_turns_do_not_water_the_share_down() -> None:
+    in_turns = replace(with_slow(0), windows_ms=((10.0,) * 95 + (300.0,) * 5,))
+    later = [with_slow(0)] * 18
+    pairs = [PairFigure(0.0, (0.0, 0.0), sample, sample, seconds=5.0) for sample in (in_turns, later[0])]
+    held = hold_to_limits(replace(make_result(in_turns, *later), pairs=pairs), LIMITS)
+    assert held.verdict.reason.startswith("5 of 100 answers")
+    assert [sample.slow_share for sample in held.samples] == [0.05, *[None] * 18]
+    assert [pair.base.slow_share for pair in held.pairs] == [0.05, None]

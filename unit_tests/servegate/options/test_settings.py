@@ -236,11 +236,17 @@ class TestWrongValues:
             read_settings(pytester, "--perf-slow-ms=250", f"--{option}=1 apj=2 api[8]=3")
 
     def test_a_share_of_slow_answers_needs_a_limit(self, pytester: pytest.Pytester) -> None:
-        message = "--perf-slow-percent: without perf_slow_ms no answer is slow; set that, too"
+        message = "--perf-slow-percent: no answer is slow without perf_slow_ms; set that, too"
         with pytest.raises(SettingsError, match=message):
             read_settings(pytester, "--perf-slow-percent=1")
-        limits = read_settings(pytester, "--perf-slow-percent=1 api=5", "--perf-slow-ms=api=250").judging.latency_limits
-        assert limits == LatencyLimits({"api": 250.0}, {"": 0.01, "api": 0.05})
+        for name in ("model", "model[8]", "api[1]"):
+            message = re.escape(f"--perf-slow-percent: no answer of {name} is slow without perf_slow_ms")
+            with pytest.raises(SettingsError, match=message):
+                read_settings(pytester, f"--perf-slow-percent=1 {name}=5", "--perf-slow-ms=api[8]=250")
+        limits = read_settings(
+            pytester, "--perf-slow-percent=1 api=5", "--perf-slow-ms=api[8]=250"
+        ).judging.latency_limits
+        assert limits == LatencyLimits({"api[8]": 250.0}, {"": 0.01, "api": 0.05})
 
     def test_a_group_that_is_not_measured_cannot_inform(self, pytester: pytest.Pytester) -> None:
         """Else a typing error would have it judged."""

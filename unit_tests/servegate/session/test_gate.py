@@ -177,7 +177,7 @@ def test_a_limit_of_latency_holds_whether_or_not_anything_is_compared(*, is_judg
     assert (result.verdict.status, result.verdict.status in gate.failing) == (Status.SLOW, True)
     assert [sample.slow_share for sample in result.samples] == [0.1, 0.1]
     assert gate.sentence.startswith(
-        "Slow answers of `api[concurrency=1]`: 20 of 200 answers (10 %) took more than 250 ms"
+        "Too many slow answers of `api[concurrency=1]`: 20 of 200 answers (10 %) took more than 250 ms"
     )
 
 

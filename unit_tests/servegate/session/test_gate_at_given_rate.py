@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from servegate.judging.figures.kinds import LATENESS, GroupFigure
+from servegate.judging.latency_limits import LatencyLimits
 from servegate.measure.targets import Conditions, Instrument, LaunchedProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
 from servegate.session.gate import Gate
@@ -70,6 +71,16 @@ def test_its_lateness_is_judged_and_its_cell_informs(project: Path, head_ms: flo
     else:
         assert gate.sentence == "No change found in `model lateness`."
     assert (target.measured_alone, gate.groups, gate.selection.judged_throughput) == (0, [], [])
+
+
+def test_too_many_slow_answers_fail_its_cell_and_its_figure(project: Path) -> None:
+    """Its lateness may be the only test of it that was selected."""
+    target = TargetAtGivenRate({"base": 40.0, "head": 41.0})
+    gate = make_gate(target, project, figures=(FIGURE,))
+    limits = LatencyLimits({"": 40.5}, {"": 0.01})
+    gate.selection.settings = judging(gate.settings, latency_limits=limits)
+    assert gate.judge(target, FIGURE, no_session_server).verdict.status is Status.SLOW
+    assert gate.measure(target, CELL, no_session_server).verdict.status is Status.SLOW
 
 
 def test_wrong_answers_fail_its_cell_and_its_figure(project: Path) -> None:

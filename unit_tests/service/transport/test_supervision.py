@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from service.transport import supervision
-from service.transport.request_table import RequestTable
+from service.transport.request_table import _WAITING, RequestTable
 from service.transport.supervision import WorkerSupervisor
 from unit_tests.builders.waiting import wait_until
 
@@ -48,6 +48,42 @@ def test_a_worker_that_follows_one_without_a_finished_batch_starts_ever_later(
     assert pauses[:7] == ["0 s", "1 s", "3 s", "7 s", "0 s", "1 s", "3 s"]
 
 
+class _Hanging:
+    """A worker's process that can be killed, and takes its time to end."""
+
+    exitcode = None
+
+    def __init__(self) -> None:
+        self.kills = 0
+
+    def is_alive(self) -> bool:
+        return True
+
+    def kill(self) -> None:
+        self.kills += 1
+
+
+def test_only_the_time_in_a_batch_counts_as_silence() -> None:
+    """A worker sleeps for longer than its timeout, and its first batch isn't charged for that."""
+    table = RequestTable(1, slots=1, processes=1, labels=2, devices=1, workers_per_device=1)
+    worker = _Hanging()
+    server = SimpleNamespace(inference_workers=[worker], http_processes=())
+    supervisor = WorkerSupervisor(server, table, worker_timeout_s=1.0, start_timeout_s=30.0)
+    for _ in range(2):
+        table.collect(0)
+        table.wait(0, 0.0)
+        table._workers[0] = _WAITING
+        supervisor._look(50.0)
+        table.collect(0)
+        table.work(0)
+        supervisor._look(50.0)
+        supervisor._look(0.9)
+        assert worker.kills == 0
+    supervisor._look(0.2)
+    supervisor._look(0.9)
+    assert worker.kills == 1, "it was killed, and killed once for one silence"
+
+
 class _ServerOfProcesses:
     """Its worker is a process, of which it starts another when asked."""
 
@@ -76,7 +112,7 @@ def test_the_death_of_a_worker_or_of_an_http_process_wakes_the_supervisor(monkey
     table.collect(0)
     server, signals = _ServerOfProcesses(), list[tuple[int, int]]()
     monkeypatch.setattr(supervision, "os", SimpleNamespace(getpid=lambda: 1, kill=lambda *sent: signals.append(sent)))
-    supervisor = WorkerSupervisor(server, table, 30.0, 30.0)
+    supervisor = WorkerSupervisor(server, table, worker_timeout_s=3600.0, start_timeout_s=30.0)
     supervisor.start()
     server.inference_workers[0].kill()
     wait_until(lambda: server.is_asked, "the worker is replaced")
