@@ -6,8 +6,6 @@ import signal
 import threading
 import time
 from collections import Counter
-from multiprocessing import connection
-from typing import Any
 
 from litserve import LitServer
 
@@ -15,15 +13,13 @@ from service.transport.request_table import RequestTable
 
 _LOG = logging.getLogger(__name__)
 # Each wakeup costs an idle server CPU time. A shorter timeout of workers needs more looks.
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.5
 _LOOKS_IN_A_TIMEOUT = 5
-# The kernel closes the files of a process that ends, which wakes the supervisor, before it tells others of the end.
-_REAP_S = 0.02
 _LONGEST_PAUSE_S = 30.0
 
 
 class WorkerSupervisor(threading.Thread):
-    """A thread of the server's main process that looks at all other processes when one ends, and every second.
+    """A thread of the server's main process that looks at all other processes twice a second.
 
     It runs from before the server's start until after its end. It must: the workers that it starts end with it, see
     `service.processes.end_with_parent`.
@@ -48,7 +44,7 @@ class WorkerSupervisor(threading.Thread):
         self._look_every_s = min(_LOOK_EVERY_S, worker_timeout_s / _LOOKS_IN_A_TIMEOUT)
         self._start_timeout_s, self._left_to_start_s = start_timeout_s, start_timeout_s
         self._is_stopping = False
-        self._ending, self._end = connection.Pipe(duplex=False)
+        self._has_ended = threading.Event()
         self._is_up = False
         self._silent: dict[int, tuple[int | None, float]] = {}
         self._restarts: Counter[int] = Counter()
@@ -62,29 +58,17 @@ class WorkerSupervisor(threading.Thread):
     def end(self) -> None:
         """End the thread, and wait for that. The server has ended, or the workers would end now."""
         self.stop()
-        self._end.send(None)
+        self._has_ended.set()
         self.join()
 
     def run(self) -> None:
         """Look until `end` is called."""
-        before_s, wait_s = time.monotonic(), 0.0
-        sentinels: list[int] = []
-        while self._ending not in (ready := connection.wait([self._ending, *sentinels], wait_s)):
-            if ready:
-                time.sleep(_REAP_S)
-            now_s, wait_s, sentinels = time.monotonic(), self._look_every_s, []
+        before_s = time.monotonic()
+        while not self._has_ended.wait(self._look_every_s):
+            now_s = time.monotonic()
             if not self._is_stopping:
-                # Read before the look: the death of a process that ends meanwhile ends the next wait. One that ended
-                # before, and waits for its restart, would end every wait.
-                processes = (*self._workers, *self._server.http_processes)
-                sentinels = [process.sentinel for process in processes if process.is_alive()]
                 self._look(min(now_s - before_s, 2 * self._look_every_s))
             before_s = now_s
-
-    @property
-    def _workers(self) -> list[Any]:
-        """The processes of the workers; none until LitServe has started all of them."""
-        return getattr(self._server, "inference_workers", [])
 
     def _look(self, passed_s: float) -> None:
         self._is_up = self._is_up or self._table.any_worker_present
@@ -93,7 +77,8 @@ class WorkerSupervisor(threading.Thread):
             self._left_to_start_s -= passed_s
             if self._left_to_start_s < 0:
                 self._fail(f"no worker was ready within {self._start_timeout_s:g} s (--start-timeout-s)")
-        for worker, process in enumerate(self._workers):
+        # LitServe sets the list when it has started all workers.
+        for worker, process in enumerate(getattr(self._server, "inference_workers", [])):
             if not process.is_alive():
                 self._replace(worker, process.exitcode)
             elif self._hangs(worker, passed_s):

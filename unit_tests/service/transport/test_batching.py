@@ -3,7 +3,9 @@
 import signal
 import time
 from functools import cache
+from multiprocessing import get_context
 from queue import Queue
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -20,6 +22,7 @@ from service.transport import batching
 from service.transport.batching import FairShareLoop
 from service.transport.request_table import RequestTable
 from service.transport.table_transport import TableTransport
+from unit_tests.builders.waiting import wait_until
 
 _NEVER_S = "9"
 """A batch window in seconds that a test would notice: it is only waited out where the test says so."""
@@ -283,19 +286,25 @@ def test_who_waits_seldom_looks(company: bool, looks_per_s: int, monkeypatch: py
     assert looks <= looks_per_s * (time.monotonic() - start_s) + 2
 
 
-def test_an_idle_worker_that_is_told_to_end_does_not_sleep_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def _work(table: RequestTable) -> None:
+    """Sleep for long where nothing is queued, and end when told to, as a worker's process does."""
+    batching._IDLE_S = 600.0
+    loop = FairShareLoop(table)
+    signal.signal(signal.SIGTERM, lambda *_: loop.stop())
+    while True:
+        loop.next_batch(cast("LitAPI", SimpleNamespace(max_batch_size=8, batch_timeout=0.01)))
+
+
+def test_an_idle_worker_that_is_told_to_end_does_not_sleep_on() -> None:
     """The signal comes while it sleeps, and its handler ends the sleep."""
-    monkeypatch.setattr(batching, "_IDLE_S", 20.0)
-    collector = _Collector()
-    before = signal.signal(signal.SIGALRM, lambda *_: collector.loop.stop())
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-        assert _collect_early(collector) == []
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
-    with pytest.raises(SystemExit):
-        collector.collect()
+    table = RequestTable(16, slots=16, processes=2, labels=2, devices=1, workers_per_device=1)
+    worker = get_context("spawn").Process(target=_work, args=(table,), daemon=True)
+    worker.start()
+    wait_until(lambda: table.free_workers == 1 and table.heartbeats(0) is None, "it sleeps")
+    worker.terminate()
+    worker.join(60)
+    worker.kill()
+    assert worker.exitcode == 0
 
 
 def test_each_server_has_its_own_table() -> None:

@@ -1,10 +1,6 @@
 """The supervisor replaces a worker at once, or after a pause that grows while no worker finishes a batch."""
 
-import signal
 from itertools import count
-from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
-from time import sleep
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +8,6 @@ import pytest
 from service.transport import supervision
 from service.transport.request_table import _WAITING, RequestTable
 from service.transport.supervision import WorkerSupervisor
-from unit_tests.builders.waiting import wait_until
 
 
 class _Server:
@@ -82,43 +77,3 @@ def test_only_the_time_in_a_batch_counts_as_silence() -> None:
     supervisor._look(0.2)
     supervisor._look(0.9)
     assert worker.kills == 1, "it was killed, and killed once for one silence"
-
-
-class _ServerOfProcesses:
-    """Its worker is a process, of which it starts another when asked."""
-
-    lit_api = None
-
-    def __init__(self) -> None:
-        self.http_processes: tuple[BaseProcess, ...] = (_start_process(),)
-        self.inference_workers = [_start_process()]
-        self.is_asked = False
-
-    def launch_single_inference_worker(self, api: None, worker: int) -> BaseProcess:
-        self.is_asked = True
-        return _start_process()
-
-
-def _start_process() -> BaseProcess:
-    process = get_context("spawn").Process(target=sleep, args=(600.0,), daemon=True)
-    process.start()
-    return process
-
-
-def test_the_death_of_a_worker_or_of_an_http_process_wakes_the_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long before it would look again; and so does its end."""
-    monkeypatch.setattr(supervision, "_LOOK_EVERY_S", 600.0)
-    table = RequestTable(1, slots=1, processes=1, labels=2, devices=1, workers_per_device=1)
-    table.collect(0)
-    server, signals = _ServerOfProcesses(), list[tuple[int, int]]()
-    monkeypatch.setattr(supervision, "os", SimpleNamespace(getpid=lambda: 1, kill=lambda *sent: signals.append(sent)))
-    supervisor = WorkerSupervisor(server, table, worker_timeout_s=3600.0, start_timeout_s=30.0)
-    supervisor.start()
-    server.inference_workers[0].kill()
-    wait_until(lambda: server.is_asked, "the worker is replaced")
-    server.http_processes[0].kill()
-    wait_until(lambda: bool(signals), "the server is stopped")
-    supervisor.end()
-    assert not supervisor.is_alive()
-    assert (supervisor.failure, signals) == ("an HTTP process has ended", [(1, signal.SIGTERM)])
-    server.inference_workers[0].kill()
