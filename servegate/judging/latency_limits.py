@@ -34,13 +34,13 @@ class LatencyLimits:
 
 
 def hold_to_limits(result: CellResult, limits: LatencyLimits) -> CellResult:
-    """Count a cell's slow answers, and give it the verdict SLOW if there are more than allowed; twice is as once.
+    """Count a cell's slow answers, and give it the verdict SLOW if there are more than allowed.
 
     More than allowed are those that chance explains in fewer than one run of twenty, if answers are slow independently
     of each other. A cell without latencies, as of a target that is no server, has no slow answers.
     """
     slow_ms = _find(limits.slow_ms, result.cell)
-    if slow_ms is None or result.verdict.status is Status.SLOW:
+    if slow_ms is None:
         return result
     # Later pairs take no turns. Their bursts, in which waits look shorter, would water the share down.
     in_turns = any(sample.windows_ms for sample in result.samples)

@@ -8,7 +8,7 @@ from servegate.judging.figures.kinds import FIGURE_KINDS, MEMORY, START
 from servegate.judging.figures.policy import DEFAULT_MARGINS
 
 _MOST_LOAD_PROCESSES = 64
-# Of a group, of one of its cells, or of nothing.
+# It matches the name of a group or of one of its cells, and nothing at all.
 _NAME = r"([^\s=\[\]]+(\[[\w-]+\])?)?"
 
 
@@ -118,24 +118,6 @@ def figures(text: str) -> dict[str, float | None]:
     return margins
 
 
-def margins(text: str) -> tuple[float, dict[str, float]]:
-    """Read `2 api=3 api[64]=4`, in percent: the margin of all, and those of groups and cells as shares.
-
-    Raises
-    ------
-    ValueError
-        For anything else, and for a margin outside 0.1 to 90 %.
-    """
-    first, *others = text.split()
-    named = {}
-    for other in others:
-        name, _, percent = other.partition("=")
-        if not re.fullmatch(r"[^\s=\[\]]+(\[[\w-]+\])?", name):
-            raise ValueError(f"{other!r} must look like api=3 or api[64]=4")
-        named[name] = _share(percent)
-    return _share(first), named
-
-
 def by_name(low: float, high: float) -> Callable[[str], dict[str, float]]:
     """Make a parser of `250 photo=2000 api[64]=800`: numbers within limits by name, the one for all others under ""."""
 
@@ -151,8 +133,15 @@ def by_name(low: float, high: float) -> Callable[[str], dict[str, float]]:
     return parse
 
 
-def _share(percent: str) -> float:
-    value = float(percent)
-    if not 0.1 <= value <= 90:
-        raise ValueError("must be from 0.1 to 90")
-    return value / 100
+def margins(text: str) -> tuple[float, dict[str, float]]:
+    """Read `2 api=3 api[64]=4`, in percent: the margin of all, and those of groups and cells as shares.
+
+    Raises
+    ------
+    ValueError
+        For anything else, and for a margin outside 0.1 to 90 %.
+    """
+    shares = {name: percent / 100 for name, percent in by_name(0.1, 90)(text).items()}
+    if "" not in shares:
+        raise ValueError("must have a number for all groups, as in: 2 api=3 api[64]=4")
+    return shares.pop(""), shares

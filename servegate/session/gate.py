@@ -146,17 +146,18 @@ class Gate:
         if not is_measured and target.name not in self._errors:
             if self.selection.is_judged(target):
                 self._measure_judged(get_fixture)
+                self._hold_to_limits(self.selection.judged)
             else:
                 self._measure([target], get_fixture)
-            self._hold_to_limits()
+                self._hold_to_limits([target])
         if target.name in self._errors:
             raise self._errors[target.name]
 
-    def _hold_to_limits(self) -> None:
-        """A group that only informs is left out."""
-        for cell, result in self.results.items():
-            if cell.group not in self.settings.informing:
-                self.results[cell] = hold_to_limits(result, self.settings.judging.latency_limits)
+    def _hold_to_limits(self, targets: Sequence[MeasurementTarget]) -> None:
+        """Hold the cells of targets that were just measured to the user's limits; a group that informs has none."""
+        for target in targets:
+            for result in self._results_of(target) if target.name not in self.settings.informing else ():
+                self.results[result.cell] = hold_to_limits(result, self.settings.judging.latency_limits)
 
     @property
     def failing(self) -> frozenset[Status]:

@@ -17,16 +17,16 @@ class FigureKind:
         A description of the figure for the report's reader.
     grew, shrank:
         The predicate of a sentence about a change, as in "takes {} longer to start"; `{}` stands for its size.
-    unit:
-        The unit of its change. With `%`, head and base are compared by their ratio, else by their difference.
-    scale:
-        The size of one unit of the change, in the value's natural unit; 0.01 for percent.
     value_unit, value_scale:
         The unit that a value is shown in, and its size in the value's natural unit.
     margin:
         The smallest change that is accused unless the settings say otherwise, in the unit.
     error_share:
         Its share of the run's error level.
+    unit:
+        The unit of its change. With `%`, head and base are compared by their ratio, else by their difference.
+    scale:
+        The size of one unit of the change, in the value's natural unit; 0.01 for percent.
     is_paired:
         Whether it follows the machine's speed, which changes within a run. What both processes of a pair have in common
         then cancels: the paired t test judges it, as it judges throughput. Others are judged by the ranks of processes.
@@ -36,12 +36,12 @@ class FigureKind:
     meaning: str
     grew: str
     shrank: str
-    unit: str
-    scale: float
     value_unit: str
-    value_scale: float
     margin: float
     error_share: float
+    unit: str = "%"
+    scale: float = 0.01
+    value_scale: float = 1.0
     is_paired: bool = False
 
     @property
@@ -75,10 +75,7 @@ TAIL = FigureKind(
     "the slowest request of half a second, against the others",
     "answers its slowest requests {} later",
     "answers its slowest requests {} sooner",
-    "%",
-    scale=0.01,
     value_unit="times",
-    value_scale=1.0,
     margin=20.0,
     error_share=0.075,
 )
@@ -87,10 +84,7 @@ LATENESS = FigureKind(
     "the slowest request of half a second, at a rate that the load sets",
     "answers requests that come at random {} later",
     "answers requests that come at random {} sooner",
-    "%",
-    scale=0.01,
     value_unit="ms",
-    value_scale=1.0,
     margin=20.0,
     error_share=0.05,
 )
@@ -99,10 +93,7 @@ FIRST_PIECE = FigureKind(
     "time to the first piece of a streamed answer",
     "begins to answer {} later",
     "begins to answer {} sooner",
-    "%",
-    scale=0.01,
     value_unit="ms",
-    value_scale=1.0,
     margin=20.0,
     error_share=0.0375,
 )
@@ -111,10 +102,7 @@ PIECE_GAP = FigureKind(
     "the longest wait between two pieces of a streamed answer",
     "pauses {} longer within an answer",
     "pauses {} less within an answer",
-    "%",
-    scale=0.01,
     value_unit="ms",
-    value_scale=1.0,
     margin=20.0,
     error_share=0.0375,
 )
@@ -123,10 +111,7 @@ COST = FigureKind(
     "CPU time of the service for one unit",
     "uses {} more CPU time a unit",
     "uses {} less CPU time a unit",
-    "%",
-    scale=0.01,
     value_unit="ms",
-    value_scale=1.0,
     margin=5.0,
     error_share=0.1,
     is_paired=True,
@@ -136,8 +121,6 @@ MEMORY = FigureKind(
     "memory of the service's processes before their load",
     "needs {} more memory",
     "needs {} less memory",
-    "%",
-    scale=0.01,
     value_unit="MB",
     value_scale=_MEGABYTE,
     margin=5.0,
@@ -148,7 +131,7 @@ GROWTH = FigureKind(
     "memory that the service keeps of each unit",
     "keeps {} more of each unit",
     "keeps {} less of each unit",
-    "KB",
+    unit="KB",
     scale=_KILOBYTE,
     value_unit="KB",
     value_scale=_KILOBYTE,
@@ -160,10 +143,7 @@ START = FigureKind(
     "time from the start of the service to its first right answer",
     "takes {} longer to start",
     "takes {} less time to start",
-    "%",
-    scale=0.01,
     value_unit="s",
-    value_scale=1.0,
     margin=10.0,
     error_share=0.1,
 )

@@ -38,11 +38,9 @@ def test_the_answers_of_all_processes_count_together() -> None:
     assert hold_to_limits(make_result(*[with_slow(15)] * 5), LIMITS).verdict.status is Status.SLOW
 
 
-def test_a_limit_that_was_applied_changes_nothing_when_it_is_applied_again() -> None:
-    """A run holds all its cells to their limits whenever another target was measured."""
+def test_where_all_are_slow_the_share_is_readable() -> None:
     held = hold_to_limits(make_result(with_slow(1000)), LIMITS)
-    assert "1000 of 1000 answers (100 %)" in held.verdict.reason
-    assert hold_to_limits(held, LIMITS) == held
+    assert held.verdict.reason.startswith("1000 of 1000 answers (100 %)")
 
 
 def test_where_none_may_be_slow_a_single_answer_fails() -> None:

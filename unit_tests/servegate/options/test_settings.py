@@ -152,7 +152,7 @@ class TestWrongValues:
             ("perf_seconds", "nan", "must lie in 0.1..3600"),
             ("perf_seconds", "five", "could not convert string to float"),
             ("perf_warmup_seconds", "-1", "must lie in 0..600"),
-            ("perf_margin_percent", "100", "must be from 0.1 to 90"),
+            ("perf_margin_percent", "100", "must lie in 0.1..90"),
             ("perf_error_percent", "0", "must lie in 0.01..50"),
             ("perf_error_percent", "inf", "must lie in 0.01..50"),
             ("perf_figures", "speed=8", "must look like cost=8"),

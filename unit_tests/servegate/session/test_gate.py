@@ -181,6 +181,17 @@ def test_a_limit_of_latency_holds_whether_or_not_anything_is_compared(*, is_judg
     )
 
 
+def test_each_cell_is_held_to_its_limit_once() -> None:
+    """Whatever is measured later: in a run that compares nothing each target is measured when its first test asks."""
+    gate = make_gate([API_1, MODEL_8], None, judging(is_judged=False, latency_limits=LIMITS))
+    gate.selection.targets = api, model = [CountingTarget(name, slow_sample) for name in ("api", "model")]
+    measure(gate, api, API_1)
+    measure(gate, model, MODEL_8)
+    for cell in (API_1, MODEL_8):
+        (evidence,) = [line for line in gate.results[cell].verdict.evidence if "without this limit" in line]
+        assert evidence.startswith("without this limit not judged")
+
+
 def test_a_group_that_only_informs_has_no_limit_of_latency() -> None:
     settings = judging(replace(SETTINGS, informing=frozenset({"model"})), latency_limits=LIMITS)
     gate = make_gate([MODEL_8], None, settings)
