@@ -24,8 +24,8 @@ from servegate import __version__
 from servegate.errors import ProcessError, ServegateError, SettingsError
 from servegate.load.expected import Checked, Lines, Raw, Text
 from servegate.load.workload import WeightedSet, Workload
-from servegate.measure.http_service import HttpService
-from servegate.measure.http_targets import HttpTarget, OpenLoopTarget
+from servegate.measure.http.service import HttpService
+from servegate.measure.http.targets import HttpTarget, OpenLoopTarget
 from servegate.measure.targets import MeasurementTarget
 from servegate.measure.workers import WorkerTarget
 from servegate.processes.server import ServerProcess

@@ -19,7 +19,7 @@ from servegate.errors import ServegateError
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
 from servegate.measure.cell_load import CellLoad
-from servegate.measure.http_instruments import ServerInstrument
+from servegate.measure.http.instruments import ServerInstrument
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout
 from tools.null_server import ANSWER

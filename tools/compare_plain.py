@@ -17,7 +17,7 @@ from servegate.api import HttpService, HttpTarget
 from servegate.errors import ServegateError
 from servegate.judging.pairs import PairFigure
 from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
-from servegate.measure.http_targets import SharedServer
+from servegate.measure.http.targets import SharedServer
 from servegate.measure.targets import Launchable, LaunchedProcess
 from servegate.records import Cell, Checkout
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from servegate.judging.absolute.validity import why_unjudged
 from servegate.judging.cell_result import Comparison
 from servegate.judging.decisions import Decision, explain, with_group
 from servegate.judging.estimators import Floats, MeanDifference, geometric_mean
@@ -13,7 +14,6 @@ from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
 from servegate.judging.sequential import Judged, SequentialTest, pool_cells
 from servegate.judging.stages import compare_stages, describe_stages
-from servegate.judging.validity import why_unjudged
 from servegate.records import Cell, Change, Status, Verdict
 
 OUT_OF_TIME = Verdict(Status.INCONCLUSIVE, "the run's time budget had ended before this could be compared")

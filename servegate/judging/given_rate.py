@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from servegate.judging.absolute.validity import mean_rate_per_s, why_unjudged
 from servegate.judging.comparison import OUT_OF_TIME
-from servegate.judging.validity import mean_rate_per_s, why_unjudged
 from servegate.records import Cell, Sample, Status, Verdict
 
 

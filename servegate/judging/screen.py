@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from servegate.judging.absolute.validity import why_invalid
 from servegate.judging.decisions import Decision, decide, excluded_slowdown, explain, with_group
 from servegate.judging.estimators import MeanDifference, predict_mean, robust_spread, typical_rate
 from servegate.judging.policy import Policy, Thresholds
-from servegate.judging.validity import why_invalid
 from servegate.records import Cell, Sample, Status, Verdict
 
 

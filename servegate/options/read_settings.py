@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from servegate.errors import SettingsError
-from servegate.judging.latency_limits import LatencyLimits
+from servegate.judging.absolute.latency_limits import LatencyLimits
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
 from servegate.measure.fresh_pairs import Schedule

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from servegate.judging.absolute.latency_limits import LatencyLimits
 from servegate.judging.figures.policy import FigurePolicy
-from servegate.judging.latency_limits import LatencyLimits
 from servegate.judging.policy import Policy
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine

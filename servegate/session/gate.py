@@ -8,12 +8,12 @@ import pytest
 
 from servegate.errors import CheckoutError, NothingToCompareError, ReferenceCheckoutError
 from servegate.findings.sentence import describe_findings
+from servegate.judging.absolute.latency_limits import hold_to_limits
 from servegate.judging.arms import PairReport, collect_details, find_fallback
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.kinds import GroupFigure
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
-from servegate.judging.latency_limits import hold_to_limits
 from servegate.judging.screen import screen_group
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import Compared

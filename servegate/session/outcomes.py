@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from servegate.judging.absolute.slowing import describe_slowing
 from servegate.judging.cell_result import CellResult
-from servegate.judging.slowing import describe_slowing
 from servegate.records import Status, Verdict
 
 # Verdicts of the stored baseline that must be confirmed side by side: a machine that is slower or faster today than

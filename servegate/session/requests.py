@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from servegate.load.workload import Requests
-from servegate.measure.http_targets import HttpTarget, OpenLoopTarget
+from servegate.measure.http.targets import HttpTarget, OpenLoopTarget
 from servegate.measure.targets import MeasurementTarget
 
 

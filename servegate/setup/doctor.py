@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from servegate.errors import SetupError
 from servegate.load.deployed import Deployed
-from servegate.measure.http_targets import HttpTarget, OpenLoopTarget
+from servegate.measure.http.targets import HttpTarget, OpenLoopTarget
 from servegate.records import Checkout
 from servegate.report.headline import describe_load
 from servegate.session.machine_claim import claim_machine

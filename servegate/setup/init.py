@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from servegate.errors import CheckoutError, SetupError
-from servegate.measure.http_service import HttpService
+from servegate.measure.http.service import HttpService
 from servegate.options.values import cells
 from servegate.records import Checkout
 from servegate.setup.action import find_action

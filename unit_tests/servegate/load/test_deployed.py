@@ -14,8 +14,8 @@ from aiohttp import web
 from servegate.errors import DeployedError, SettingsError
 from servegate.load.deployed import Deployed
 from servegate.load.workload import KEY_VARIABLE, Workload
-from servegate.measure.http_service import HttpService
-from servegate.measure.http_targets import HttpTarget
+from servegate.measure.http.service import HttpService
+from servegate.measure.http.targets import HttpTarget
 from servegate.processes.ports import free_port
 from servegate.records import Cell
 from unit_tests.builders.gate_settings import read_settings

@@ -13,9 +13,9 @@ from servegate.load import engines
 from servegate.load.engines import LoadEngine
 from servegate.load.locust_cpu import cpu_cores
 from servegate.load.workload import Workload
-from servegate.measure.http_instruments import ServerInstrument
-from servegate.measure.http_service import HttpService
-from servegate.measure.http_targets import HttpTarget, open_server_instrument
+from servegate.measure.http.instruments import ServerInstrument
+from servegate.measure.http.service import HttpService
+from servegate.measure.http.targets import HttpTarget, open_server_instrument
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell
 from unit_tests.builders import stub_server

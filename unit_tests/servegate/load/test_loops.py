@@ -19,9 +19,9 @@ from servegate.load.loops import ClosedLoop, Loop, OpenLoop, poisson_arrivals_s
 from servegate.load.requests import Requester
 from servegate.load.workload import Workload
 from servegate.measure.cell_load import CellLoad
-from servegate.measure.http_instruments import ServerInstrument
-from servegate.measure.http_service import HttpService
-from servegate.measure.http_targets import OpenLoopTarget
+from servegate.measure.http.instruments import ServerInstrument
+from servegate.measure.http.service import HttpService
+from servegate.measure.http.targets import OpenLoopTarget
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell
 from unit_tests.builders import stub_server

@@ -8,8 +8,8 @@ import pytest
 from servegate.errors import ProcessError
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
-from servegate.measure.http_service import HttpService
-from servegate.measure.http_targets import HttpTarget
+from servegate.measure.http.service import HttpService
+from servegate.measure.http.targets import HttpTarget
 from servegate.measure.targets import LaunchedProcess
 from servegate.storage.arms import Arms, open_arms
 from servegate.storage.carried import advise_to_carry

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from servegate.judging.validity import why_invalid
+from servegate.judging.absolute.validity import why_invalid
 from servegate.load.client import GO, HOLD, MEASURE, STOP, LoadJob
 from servegate.load.client_processes import ClientProcesses
 from servegate.load.requests import Completion

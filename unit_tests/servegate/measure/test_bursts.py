@@ -15,9 +15,9 @@ from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
 from servegate.measure.bursts import ApiBurstLoad, PausableServer, open_pausable_server
 from servegate.measure.cell_load import CellLoad
-from servegate.measure.http_service import HttpService
-from servegate.measure.http_targets import HttpTarget
-from servegate.measure.launched_server import choose_pausing
+from servegate.measure.http.launched_server import choose_pausing
+from servegate.measure.http.service import HttpService
+from servegate.measure.http.targets import HttpTarget
 from servegate.processes.pausing import ON_CPU, ON_GPU, Pausing
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout

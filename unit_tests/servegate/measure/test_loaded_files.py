@@ -10,7 +10,7 @@ import pytest
 
 from servegate.errors import WrongCodeError
 from servegate.measure.code_path import make_environment
-from servegate.measure.http_service import HttpService
+from servegate.measure.http.service import HttpService
 from servegate.records import Checkout
 from unit_tests.builders import stub_server
 from unit_tests.builders.repository import ROOT

@@ -9,8 +9,8 @@ import pytest
 from servegate.judging.arms import find_fallback
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
-from servegate.measure.http_service import HttpService
-from servegate.measure.http_targets import HttpTarget
+from servegate.measure.http.service import HttpService
+from servegate.measure.http.targets import HttpTarget
 from servegate.measure.workers import WorkerTarget
 from servegate.records import Checkout
 from unit_tests.builders.nvml.stand_in import StandInGpu, StandInNvml

@@ -7,8 +7,8 @@ import pytest
 
 from servegate.errors import SettingsError
 from servegate.findings.doubts import ADVICE
+from servegate.judging.absolute.latency_limits import LatencyLimits
 from servegate.judging.figures.kinds import COST, TAIL
-from servegate.judging.latency_limits import LatencyLimits
 from servegate.judging.policy import Policy
 from servegate.options.catalogue import MIN_ACCEPTED_PROCESSES, OPTIONS
 from servegate.storage.environments import EnvironmentRecipe

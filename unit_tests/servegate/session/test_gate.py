@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from servegate.errors import MeasurementError, ProcessError, ServegateError
+from servegate.judging.absolute.latency_limits import LatencyLimits
 from servegate.judging.cell_result import CellResult
-from servegate.judging.latency_limits import LatencyLimits
 from servegate.measure.targets import Conditions, MeasurementTarget
 from servegate.options.settings import Settings
 from servegate.records import Cell, Sample, Status, Verdict

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from servegate.judging.absolute.latency_limits import LatencyLimits
 from servegate.judging.figures.kinds import LATENESS, GroupFigure
-from servegate.judging.latency_limits import LatencyLimits
 from servegate.measure.targets import Conditions, Instrument, LaunchedProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
 from servegate.session.gate import Gate

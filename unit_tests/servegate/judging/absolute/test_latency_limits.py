@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from servegate.judging.absolute.latency_limits import LatencyLimits, hold_to_limits
 from servegate.judging.cell_result import CellResult
-from servegate.judging.latency_limits import LatencyLimits, hold_to_limits
 from servegate.judging.pairs import PairFigure
 from servegate.records import Cell, Sample, Status, Verdict
 from unit_tests.builders.runs.samples import make_sample

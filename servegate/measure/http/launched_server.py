@@ -14,7 +14,7 @@ from servegate.load.workload import Workload
 from servegate.measure.bursts import PausableServer, open_pausable_server
 from servegate.measure.cell_load import LoadOf
 from servegate.measure.code_path import names_python
-from servegate.measure.http_service import HttpService
+from servegate.measure.http.service import HttpService
 from servegate.processes.local_http import open_local
 from servegate.processes.pausing import ON_CPU, ON_GPU, Pausing
 from servegate.processes.server import ServerProcess

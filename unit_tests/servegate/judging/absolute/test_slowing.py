@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from servegate.judging.slowing import describe_slowing
+from servegate.judging.absolute.slowing import describe_slowing
 from unit_tests.builders.runs.samples import make_sample
 
 EVEN = [0.1] * 12

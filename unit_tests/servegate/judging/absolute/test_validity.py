@@ -2,7 +2,7 @@
 
 import pytest
 
-from servegate.judging.validity import describe_failures, why_invalid
+from servegate.judging.absolute.validity import describe_failures, why_invalid
 from servegate.records import GpuUse
 from unit_tests.builders.runs.samples import make_sample
 

@@ -11,7 +11,7 @@ from servegate.load import client_processes
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Workload
 from servegate.measure.cell_load import CellLoad
-from servegate.measure.http_instruments import ServerInstrument
+from servegate.measure.http.instruments import ServerInstrument
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Sample
 from unit_tests.builders import stub_server

@@ -9,9 +9,9 @@ from servegate.judging.figures.kinds import COST, GROWTH, LATENESS, MEMORY, OF_S
 from servegate.load.engines import LoadEngine
 from servegate.load.workload import Requests
 from servegate.measure.cell_load import CellLoad
-from servegate.measure.http_instruments import DeployedInstrument, ServerInstrument
-from servegate.measure.http_service import HttpService
-from servegate.measure.launched_server import launch_server
+from servegate.measure.http.instruments import DeployedInstrument, ServerInstrument
+from servegate.measure.http.launched_server import launch_server
+from servegate.measure.http.service import HttpService
 from servegate.measure.targets import Conditions, Launchable, LaunchedProcess, MeasurementTarget, explain_no_number
 from servegate.records import Cell, Checkout
 from servegate.telemetry.missed_gpu import tell_missed_gpu
