@@ -16,8 +16,9 @@ from perf_tests.photos import cat_jpeg, cat_workload, large_cat_jpeg
 from servegate.api import HttpService, HttpTarget
 from servegate.errors import ServegateError
 from servegate.judging.pairs import PairFigure
-from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
+from servegate.measure.fresh_pairs import FreshPairs
 from servegate.measure.http.targets import SharedServer
+from servegate.measure.pair_plan import PairPlan, Schedule
 from servegate.measure.targets import Launchable, LaunchedProcess
 from servegate.records import Cell, Checkout
 

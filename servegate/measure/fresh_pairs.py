@@ -20,51 +20,10 @@ from servegate.judging.arms import ArmReport, PairReport
 from servegate.judging.pairs import PairFigure, pair_figure
 from servegate.load.engines import LoadEngine
 from servegate.measure.loaded_files import LoadWatch, watch_loading
+from servegate.measure.pair_plan import TURNS_AT_GIVEN_RATE, TURNS_OF_AN_ARM, PairPlan, Schedule, balanced_blocks
 from servegate.measure.samples import unmeasured_record
 from servegate.measure.targets import BurstLoad, Launchable, LaunchedProcess, PausableTarget
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample
-
-# Turns of each arm for a cell in a pair. At a given rate a turn takes seconds, so there is one.
-TURNS_OF_AN_ARM = 2
-TURNS_AT_GIVEN_RATE = 1
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The schedule by which a pair is measured.
-
-    Attributes
-    ----------
-    burst_s:
-        Seconds of load in a burst; longer where an arm needs that, see `BurstLoad.shortest_burst_s`.
-    blocks:
-        Blocks of four bursts for each cell in a pair.
-    turn_s:
-        Seconds of load in a turn; longer where an arm needs that, see `BurstLoad.shortest_turn_s`.
-    """
-
-    burst_s: float
-    blocks: int
-    turn_s: float = 1.0
-
-
-@dataclass(frozen=True)
-class PairPlan:
-    """The load of a pair of fresh processes; without any they only start.
-
-    Attributes
-    ----------
-    bursts, turns:
-        The cells that are loaded in bursts, and those that are loaded in turns.
-    """
-
-    bursts: Sequence[Cell]
-    turns: Sequence[Cell]
-
-    @property
-    def cells(self) -> list[Cell]:
-        """All cells that are loaded."""
-        return list(dict.fromkeys([*self.bursts, *self.turns]))
 
 
 @dataclass(frozen=True)
@@ -292,9 +251,3 @@ def wait_for_all(launched: Mapping[str, LaunchedProcess]) -> dict[str, BaseExcep
     for thread in threads:
         thread.join()
     return failures
-
-
-def balanced_blocks(blocks: int, order: random.Random) -> list[str]:
-    """`blocks` times ABBA or BAAB in random order, as many of one as of the other; if odd, one more of either."""
-    kinds = order.sample(["ABBA", "BAAB"], 2) * math.ceil(blocks / 2)
-    return order.sample(kinds[:blocks], blocks)

@@ -16,7 +16,8 @@ from servegate.judging.figures.result import FigureResult
 from servegate.judging.given_rate import CellAtGivenRate, GivenRateJudge
 from servegate.judging.group_result import GroupResult
 from servegate.judging.policy import Policy
-from servegate.measure.fresh_pairs import FreshPairs, PairPlan
+from servegate.measure.fresh_pairs import FreshPairs
+from servegate.measure.pair_plan import PairPlan
 from servegate.measure.process_by_process import describe_duration
 from servegate.measure.targets import Comparable, Launchable
 from servegate.records import Cell

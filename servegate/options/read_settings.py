@@ -9,7 +9,7 @@ from servegate.errors import SettingsError
 from servegate.judging.absolute.latency_limits import LatencyLimits
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
-from servegate.measure.fresh_pairs import Schedule
+from servegate.measure.pair_plan import Schedule
 from servegate.options import catalogue
 from servegate.options.allowance import Allowance
 from servegate.options.catalogue import CELLS, MIN_ACCEPTED_PROCESSES

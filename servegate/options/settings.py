@@ -9,7 +9,7 @@ from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.policy import Policy
 from servegate.load.deployed import Deployed
 from servegate.load.engines import LoadEngine
-from servegate.measure.fresh_pairs import Schedule
+from servegate.measure.pair_plan import Schedule
 from servegate.options.allowance import Allowance
 from servegate.options.cells import Cells
 from servegate.storage.environments import EnvironmentRecipe

@@ -1,18 +1,9 @@
 """Frozen records that all wings share: of measurements, of verdicts, and of the machine."""
 
+from servegate.records.cells import Cell, Checkout
 from servegate.records.machine import Fingerprint, MachineLoad
-from servegate.records.measurements import (
-    REST,
-    BurstRecord,
-    Cell,
-    Checkout,
-    GpuUse,
-    Latency,
-    ProcessRecord,
-    Sample,
-    StageTime,
-    Telemetry,
-)
+from servegate.records.samples import REST, BurstRecord, Latency, ProcessRecord, Sample, StageTime
+from servegate.records.telemetry import GpuUse, Telemetry
 from servegate.records.verdicts import Change, Status, Verdict
 
 __all__ = [

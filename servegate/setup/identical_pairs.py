@@ -9,7 +9,8 @@ from statistics import median
 from servegate.errors import ServegateError, SetupError
 from servegate.judging.figures.kinds import IN_TURNS
 from servegate.judging.pairs import PairFigure
-from servegate.measure.fresh_pairs import FreshPairs, PairPlan
+from servegate.measure.fresh_pairs import FreshPairs
+from servegate.measure.pair_plan import PairPlan
 from servegate.measure.side_by_side import join_plans, plan_group, share_processes
 from servegate.records import Cell, Sample
 from servegate.setup.collected import Collected

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from servegate.judging.stages import PartsOfPair, compare_stages, describe_stages, stages_that_moved
-from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
+from servegate.measure.fresh_pairs import FreshPairs
+from servegate.measure.pair_plan import PairPlan, Schedule
 from servegate.records import Cell, StageTime
 from tools.calibration.certificate.shares import interval_of
 from tools.calibration.injections.slowdowns import Slowdown

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from servegate.measure.fresh_pairs import Schedule
+from servegate.measure.pair_plan import Schedule
 from servegate.records import Cell
 from tools.calibration.lines import append_line, read_lines
 

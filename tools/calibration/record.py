@@ -10,13 +10,8 @@ from servegate.judging.figures.kinds import IN_TURNS, LATENESS, GroupFigure
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.figures.values import read_value
 from servegate.measure.bursts import SHORTEST_OPEN_TURN_S
-from servegate.measure.fresh_pairs import (
-    TURNS_AT_GIVEN_RATE,
-    TURNS_OF_AN_ARM,
-    FreshPairs,
-    MeasuredPair,
-    PairPlan,
-)
+from servegate.measure.fresh_pairs import FreshPairs, MeasuredPair
+from servegate.measure.pair_plan import TURNS_AT_GIVEN_RATE, TURNS_OF_AN_ARM, PairPlan
 from servegate.measure.side_by_side import share_processes
 from servegate.measure.targets import MeasurementTarget
 from servegate.options.settings import JudgingSettings

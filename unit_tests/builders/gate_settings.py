@@ -8,7 +8,7 @@ import pytest
 from servegate.judging.absolute.latency_limits import LatencyLimits
 from servegate.judging.figures.policy import DEFAULT_MARGINS
 from servegate.load.engines import LoadEngine
-from servegate.measure.fresh_pairs import Schedule
+from servegate.measure.pair_plan import Schedule
 from servegate.options.read_settings import read_settings as read_from_config
 from servegate.options.settings import (
     FileSettings,

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from servegate.judging.arms import PairReport
-from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule
+from servegate.measure.fresh_pairs import FreshPairs
+from servegate.measure.pair_plan import PairPlan, Schedule
 from servegate.measure.workers import WorkerTarget
 from servegate.records import Cell, Checkout
 

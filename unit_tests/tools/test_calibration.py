@@ -17,7 +17,7 @@ from servegate.errors import MeasurementError
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
-from servegate.measure.fresh_pairs import Schedule
+from servegate.measure.pair_plan import Schedule
 from servegate.records import Cell, StageTime
 from tools.calibration import __main__ as command
 from tools.calibration.attribution import (

@@ -8,7 +8,7 @@ import numpy as np
 
 from servegate.judging.figures.policy import FigurePolicy
 from servegate.judging.policy import Policy
-from servegate.measure.fresh_pairs import Schedule
+from servegate.measure.pair_plan import Schedule
 from servegate.records import Cell, Status
 from tools.calibration.certificate.figures import certify_figures
 from tools.calibration.certificate.measured import (

@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 
 from servegate.judging.estimators import Floats
-from servegate.measure.fresh_pairs import Schedule
+from servegate.measure.pair_plan import Schedule
 from servegate.measure.side_by_side import share_processes
 from servegate.measure.workers import WorkerTarget
 from servegate.records import Cell

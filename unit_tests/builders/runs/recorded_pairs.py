@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from servegate.measure.fresh_pairs import Schedule
+from servegate.measure.pair_plan import Schedule
 from servegate.records import Cell
 from tools.calibration.pairs import CellPair, PairRecord
 

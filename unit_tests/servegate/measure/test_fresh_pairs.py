@@ -13,7 +13,8 @@ import pytest
 from servegate.errors import MeasurementError, ProcessError, ReferenceCheckoutError
 from servegate.judging.pairs import pair_figure
 from servegate.load.engines import LoadEngine
-from servegate.measure.fresh_pairs import FreshPairs, PairPlan, Schedule, balanced_blocks
+from servegate.measure.fresh_pairs import FreshPairs
+from servegate.measure.pair_plan import PairPlan, Schedule, balanced_blocks
 from servegate.records import BurstRecord, Cell, ProcessRecord
 from unit_tests.builders.fake_arms import BASE, CELL, HEAD, FakeArms
 from unit_tests.builders.runs.samples import make_sample

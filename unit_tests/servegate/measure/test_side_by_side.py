@@ -28,9 +28,10 @@ from servegate.judging.policy import Policy
 from servegate.load.expected import Lines
 from servegate.load.workload import WeightedSet, Workload
 from servegate.measure.cell_load import CellLoad
-from servegate.measure.fresh_pairs import FreshPairs, MeasuredPair, PairPlan, Schedule
+from servegate.measure.fresh_pairs import FreshPairs, MeasuredPair
 from servegate.measure.http.service import HttpService
 from servegate.measure.http.targets import HttpTarget, OpenLoopTarget, SharedServer
+from servegate.measure.pair_plan import PairPlan, Schedule
 from servegate.measure.side_by_side import SideBySide, plan_group, share_processes
 from servegate.measure.targets import Comparable, Launchable
 from servegate.records import Cell, ProcessRecord, StageTime, Status

@@ -1,68 +1,19 @@
 """Records of what is measured: a cell of a checkout, in one fresh process."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from statistics import median
 
+from servegate.records.telemetry import Telemetry
 
-@dataclass(frozen=True, order=True)
-class Cell:
-    """One thing measured, as in `api[concurrency=8]` or `photo[kind=phone]`."""
-
-    group: str
-    parameter: str
-    value: int | str
-
-    def __str__(self) -> str:
-        return f"{self.group}[{self.parameter}={self.value}]"
-
-    @property
-    def setting_name(self) -> str:
-        """Its name in settings and allowances, as in `api[64]`."""
-        return f"{self.group}[{self.value}]"
-
-
-@dataclass(frozen=True)
-class Checkout:
-    """One of two checkouts that are compared side by side.
-
-    Attributes
-    ----------
-    name:
-        `base` or `head`.
-    folder:
-        Its processes run here.
-    python:
-        The interpreter of its environment.
-    environment:
-        Variables of its processes, on top of what the target sets. A PYTHONPATH among them leads theirs.
-    repository:
-        The folder with all files of its repository, where the project is a folder in it; None for the project's own.
-    """
-
-    name: str
-    folder: Path
-    python: str
-    environment: Mapping[str, str] = field(default_factory=dict)
-    repository: Path | None = None
-
-    @property
-    def top(self) -> Path:
-        """The folder that all files of the checkout lie in."""
-        return self.repository or self.folder
-
-    @classmethod
-    def working_tree(cls, folder: Path) -> "Checkout":
-        """The files as they are now, run by this process's interpreter."""
-        return cls("head", folder, sys.executable)
+# The name of the part of a request that lies outside of its stages: HTTP, queues and the client.
+REST = "rest"
 
 
 @dataclass(frozen=True)
 class Latency:
-    """The time that an answer took, or a batch for the model alone, in ms."""
+    """The time that an answer took, or a batch for the model alone, in ms; NaN where there are too few to tell."""
 
     mean_ms: float
     p50_ms: float
@@ -84,67 +35,6 @@ class StageTime:
 
     ms: float
     cpu_ms: float | None
-
-
-@dataclass(frozen=True)
-class GpuUse:
-    """The report of NVML while a cell ran, over all GPUs in use.
-
-    Attributes
-    ----------
-    utilisation_percent:
-        Mean share of time in which a kernel ran; None under MIG, which doesn't report it.
-    memory_bytes:
-        Most memory in use at one time.
-    power_w:
-        Mean power of all GPUs together; None where the driver doesn't report it.
-    energy_j:
-        Energy of all GPUs together from start to end.
-    temperature_c:
-        The highest temperature.
-    sm_clock_mhz:
-        Mean clock of the multiprocessors.
-    slowed_by:
-        The names of heat or power brakes that slowed a GPU down in at least a tenth of the readings.
-    """
-
-    utilisation_percent: float | None
-    memory_bytes: int
-    power_w: float | None
-    energy_j: float | None
-    temperature_c: float | None = None
-    sm_clock_mhz: float | None = None
-    slowed_by: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Telemetry:
-    """The resources that the measured process and its children used.
-
-    Attributes
-    ----------
-    cpu_cores:
-        CPU-seconds per second.
-    gauges:
-        Levels by name, of all processes together; see `servegate.telemetry.gauges`.
-    gpu:
-        The use of the GPUs; None without a GPU.
-    own_cpu_s, observed_cpu_s:
-        CPU-seconds that the observation itself used, and those of the observed processes.
-    cpu_cores_by_process:
-        `cpu_cores` by the processes' names.
-    """
-
-    cpu_cores: float
-    gauges: Mapping[str, float]
-    gpu: GpuUse | None
-    own_cpu_s: float = 0.0
-    observed_cpu_s: float = 0.0
-    cpu_cores_by_process: Mapping[str, float] = field(default_factory=dict)
-
-
-# The name of the part of a request that lies outside of its stages: HTTP, queues and the client.
-REST = "rest"
 
 
 @dataclass(frozen=True)
