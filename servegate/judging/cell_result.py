@@ -43,3 +43,8 @@ class CellResult:
     ceiling: str | None = None
     rate_is_given: bool = False
     excludes: float | None = None
+
+    @property
+    def slow_ms(self) -> float | None:
+        """The latency beyond which an answer counts as slow; None without one."""
+        return next((sample.slow_ms for sample in self.samples if sample.slow_ms is not None), None)

@@ -179,3 +179,13 @@ def most_of_known(values: Iterable[float | None]) -> float | None:
 def geometric_mean(values: Sequence[float]) -> float:
     """Exp of the mean logarithm; values above 0."""
     return math.exp(fmean(math.log(value) for value in values))
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The percentile of single requests' figures; NaN where less than one of them is expected to lie beyond it.
+
+    Of fewer it would be the largest, whatever that happens to be.
+    """
+    if len(values) * (100 - percent) < 100:
+        return math.nan
+    return float(np.percentile(values, percent))

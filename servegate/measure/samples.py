@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from servegate.errors import MeasurementError
+from servegate.judging.estimators import percentile
 from servegate.load.results import LoadResult
 from servegate.records import BurstRecord, Cell, Latency, Sample, StageTime, Telemetry
 from servegate.telemetry.sampler import combine
@@ -37,11 +38,10 @@ def build_sample(cell: Cell, result: LoadResult, telemetry: Telemetry | None) ->
 
 
 def summarise_latency(latencies_ms: Sequence[float]) -> Latency:
-    """Mean and percentiles; NaN without any."""
+    """Mean and percentiles; NaN without any, and for a percentile that too few stand behind."""
     if not latencies_ms:
         return Latency(*[float("nan")] * 4)
-    p50_ms, p95_ms, p99_ms = np.percentile(latencies_ms, [50, 95, 99])
-    return Latency(float(np.mean(latencies_ms)), float(p50_ms), float(p95_ms), float(p99_ms))
+    return Latency(float(np.mean(latencies_ms)), *(percentile(latencies_ms, percent) for percent in (50, 95, 99)))
 
 
 def burst_record(

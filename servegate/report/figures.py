@@ -60,12 +60,21 @@ show_percent, show_cores = "{:.1%}".format, "{:.2f}".format
 
 
 def _median(values: Iterable[float | None]) -> float | None:
+    """The median of the processes that have the figure; None where one has too few answers to tell."""
     known = [value for value in values if value is not None]
-    return median(known) if known else None
+    return median(known) if known and not any(map(math.isnan, known)) else None
 
 
 def _least(values: Iterable[float | None]) -> float | None:
     return min((value for value in values if value is not None), default=None)
+
+
+def _latency(name: str) -> Callable[[Sample], float | None]:
+    def read(sample: Sample) -> float | None:
+        value: float = getattr(sample.felt_latency, name)
+        return None if math.isnan(sample.felt_latency.mean_ms) else value
+
+    return read
 
 
 def _gauge(name: str) -> Callable[[Sample], float | None]:
@@ -100,9 +109,9 @@ def _telemetry_share(sample: Sample) -> float | None:
 
 
 FIGURES = (
-    Figure("latency_p50_ms", "p50, ms", short, lambda sample: sample.felt_latency.p50_ms, _median),
-    Figure("latency_p95_ms", "p95, ms", short, lambda sample: sample.felt_latency.p95_ms, _median),
-    Figure("latency_p99_ms", "p99, ms", short, lambda sample: sample.felt_latency.p99_ms, _median),
+    Figure("latency_p50_ms", "p50, ms", short, _latency("p50_ms"), _median),
+    Figure("latency_p95_ms", "p95, ms", short, _latency("p95_ms"), _median),
+    Figure("latency_p99_ms", "p99, ms", short, _latency("p99_ms"), _median),
     Figure("slow_share", "slow answers", show_percent, lambda sample: sample.slow_share, mean_of_known),
     Figure("success_rate", "right answers", show_percent, lambda sample: sample.success_rate, _least, usual=1.0),
     Figure("cpu_cores", "CPU, cores", show_cores, _cpu_cores, mean_of_known),
@@ -173,15 +182,18 @@ def benchmark_figures(result: CellResult) -> dict[str, object]:
         "units_per_round": [sample.units_per_round for sample in samples],
         "throughput_per_s": [sample.throughput_per_s for sample in samples],
         "latency_mean_ms": [sample.felt_latency.mean_ms for sample in samples],
-        **{
-            figure.name: [value for sample in samples if (value := figure.read(sample)) is not None]
-            for figure in FIGURES
-        },
+        **{figure.name: _list_values(figure, samples) for figure in FIGURES},
         "success_rate": fmean(sample.success_rate for sample in result.samples) if result.samples else None,
         "verdict": str(result.verdict.status),
         "change": asdict(result.verdict.change) if result.verdict.change else None,
         "pairs": [pair.to_json() for pair in result.pairs],
     }
+
+
+def _list_values(figure: Figure, samples: Iterable[Sample]) -> list[float | None]:
+    """The figure of each process, None for one that doesn't have it; empty if none has it."""
+    values = [value if value is not None and math.isfinite(value) else None for value in map(figure.read, samples)]
+    return values if any(value is not None for value in values) else []
 
 
 def list_properties(result: CellResult) -> list[tuple[str, object]]:

@@ -14,7 +14,7 @@ _OF_RUN: Mapping[str, Any] = {
     "changed_files": None,
     "requests": {},
 }
-_OF_CELL: Mapping[str, Any] = {"ceiling": None, "rate_is_given": False, "excludes": None}
+_OF_CELL: Mapping[str, Any] = {"ceiling": None, "rate_is_given": False, "excludes": None, "slow_ms": None}
 _OF_SIDE: Mapping[str, Any] = {"slow_share": None}
 _OF_REFERENCE: Mapping[str, Any] = {"commit": None, "subject": None}
 

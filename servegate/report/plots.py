@@ -93,6 +93,8 @@ def _draw_latency(axes: "Axes", cells: Cells) -> None:
     places = range(len(cells))
     for colour, marker, name in ((GREEN, "o", "p50"), (BLUE, "^", "p95"), (ORANGE, "D", "p99")):
         now = [cell["now"][f"latency_{name}_ms"] for cell in cells]
+        if all(latency_ms is None for latency_ms in now):
+            continue
         axes.plot(places, now, color=colour, marker=marker, label=name)
         if all(cell["base"] is not None for cell in cells):
             before = [cell["base"][f"latency_{name}_ms"] for cell in cells]

@@ -188,6 +188,7 @@ def _cell(result: CellResult, *, fails: bool) -> dict[str, Any]:
         "baseline_per_s": verdict.baseline_per_s,
         "change": asdict(verdict.change) if verdict.change else None,
         "excludes": result.excludes,
+        "slow_ms": result.slow_ms,
         "now": _summary(result.samples),
         "base": _summary([pair.base for pair in result.pairs]),
         "processes_per_s": [sample.throughput_per_s for sample in result.samples if sample.rounds_s],

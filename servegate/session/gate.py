@@ -2,18 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
 from servegate.errors import CheckoutError, NothingToCompareError, ReferenceCheckoutError
-from servegate.findings.sentence import describe_findings
-from servegate.judging.absolute.latency_limits import hold_to_limits
-from servegate.judging.arms import PairReport, collect_details, find_fallback
+from servegate.judging.arms import find_fallback
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.kinds import GroupFigure
 from servegate.judging.figures.result import FigureResult
-from servegate.judging.group_result import GroupResult
 from servegate.judging.screen import screen_group
 from servegate.measure.process_by_process import measure_group
 from servegate.measure.side_by_side import Compared
@@ -21,17 +18,9 @@ from servegate.measure.targets import Conditions, MeasurementTarget, SessionServ
 from servegate.options.settings import Settings
 from servegate.processes.server import ServerProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
-from servegate.session.allowances import allow_cells, allow_figures, allow_groups
-from servegate.session.outcomes import (
-    confirm,
-    excuse_base,
-    explain_missing_base,
-    inform,
-    is_unclear,
-    leave_unjudged,
-    tell_slowing,
-)
+from servegate.session.outcomes import confirm, excuse_base, explain_missing_base, inform, is_unclear, leave_unjudged
 from servegate.session.put_beside import put_beside
+from servegate.session.run_results import RunResults
 from servegate.session.selection import Selection
 from servegate.storage.baselines import Baseline
 from servegate.storage.commits import find_equivalent
@@ -39,8 +28,6 @@ from servegate.telemetry.outside_load import OutsideLoad
 
 _FAILING = frozenset({Status.REGRESSED, Status.SLOW, Status.INVALID, Status.BASE_FAILED})
 _FAILING_STRICT = _FAILING | {Status.INCONCLUSIVE, Status.NO_BASELINE}
-# A cell with one of these verdicts leaves its group's figures without their own.
-_NO_FIGURES = frozenset({Status.INVALID, Status.BASE_FAILED, Status.INCONCLUSIVE})
 # The run ends at once with these, whatever else is to be measured.
 _ENDS_THE_RUN = (KeyboardInterrupt, SystemExit, pytest.exit.Exception)
 
@@ -73,15 +60,7 @@ class Gate:
     selection:
         The targets, cells and figures that this run measures, and the policies by which it judges them.
     results:
-        The result of each cell that was measured.
-    groups:
-        The groups that were compared side by side.
-    figures:
-        The figures that were judged side by side.
-    details:
-        The details that the measured processes reported.
-    reports:
-        The report of what the two arms ran, for each pair; empty if nothing was compared side by side.
+        What the run has found so far.
     outside:
         The measurement of the CPU time that other programs use.
     """
@@ -90,15 +69,13 @@ class Gate:
     baseline: Baseline | None
     progress: Callable[[str], None]
     reference: str | None = None
-    results: dict[Cell, CellResult] = field(default_factory=dict)
-    groups: list[GroupResult] = field(default_factory=list)
-    figures: dict[GroupFigure, FigureResult] = field(default_factory=dict)
-    details: dict[str, str] = field(default_factory=dict)
-    reports: Sequence[PairReport] = ()
     outside: OutsideLoad = field(default_factory=OutsideLoad)
-    _errors: dict[str, BaseException] = field(default_factory=dict)
+    results: RunResults = field(init=False)
     _servers: SessionServers = field(default_factory=SessionServers)
     _start_s: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.results = RunResults(self.selection)
 
     @property
     def settings(self) -> Settings:
@@ -113,8 +90,8 @@ class Gate:
         ServegateError
             When measuring the target failed; the same for each of its cells.
         """
-        self._require(target, get_fixture, is_measured=cell in self.results)
-        return self.results[cell]
+        self._require(target, get_fixture, is_measured=cell in self.results.cells)
+        return self.results.cells[cell]
 
     def judge(self, target: MeasurementTarget, figure: GroupFigure, get_fixture: GetFixture) -> FigureResult:
         """The verdict on a figure of a target's group; the first call measures, and errors are raised, as in `measure`.
@@ -123,19 +100,8 @@ class Gate:
         as after a wrong answer, the figure has the cell's verdict: it says nothing of a service that doesn't work. At a
         rate that the load sets, it has that verdict even if it was judged before: no other test may report the cell.
         """
-        self._require(target, get_fixture, is_measured=bool(self._results_of(target)))
-        found = self.figures.get(figure) or FigureResult(
-            figure, Verdict(Status.NOT_JUDGED, "nothing was compared"), 0.0
-        )
-        if found.verdict.status is Status.NOT_JUDGED or target.rate_is_given:
-            # A slow answer says nothing of a figure, but no other test may report the cell.
-            reported = _NO_FIGURES | {Status.SLOW} if target.rate_is_given else _NO_FIGURES
-            unjudged = [result for result in self._results_of(target) if result.verdict.status in reported]
-            failed = next((result for result in unjudged if result.verdict.status in self.failing), None)
-            if failed is not None:
-                reason = f"{failed.cell} {failed.verdict.status}: {failed.verdict.reason}"
-                found = replace(found, verdict=Verdict(failed.verdict.status, reason))
-        return found
+        self._require(target, get_fixture, is_measured=bool(self.results.of(target)))
+        return self.results.judge(target, figure, self.failing)
 
     def begin(self) -> None:
         """Count the time budget, and what others use of the machine, from now on."""
@@ -143,21 +109,15 @@ class Gate:
         self._start_s = time.monotonic()
 
     def _require(self, target: MeasurementTarget, get_fixture: GetFixture, *, is_measured: bool) -> None:
-        if not is_measured and target.name not in self._errors:
+        if not is_measured and target.name not in self.results.errors:
             if self.selection.is_judged(target):
                 self._measure_judged(get_fixture)
-                self._hold_to_limits(self.selection.judged)
+                self.results.count_slow(self.selection.judged)
             else:
                 self._measure([target], get_fixture)
-                self._hold_to_limits([target])
-        if target.name in self._errors:
-            raise self._errors[target.name]
-
-    def _hold_to_limits(self, targets: Sequence[MeasurementTarget]) -> None:
-        """Hold the cells of targets that were just measured to the user's limits; a group that informs has none."""
-        for target in targets:
-            for result in self._results_of(target) if target.name not in self.settings.informing else ():
-                self.results[result.cell] = hold_to_limits(result, self.settings.judging.latency_limits)
+                self.results.count_slow([target])
+        if target.name in self.results.errors:
+            raise self.results.errors[target.name]
 
     @property
     def failing(self) -> frozenset[Status]:
@@ -167,14 +127,7 @@ class Gate:
     @property
     def sentence(self) -> str:
         """The run's findings so far in one sentence; at least one cell was measured."""
-        return describe_findings(
-            self.groups,
-            list(self.results.values()),
-            list(self.figures.values()),
-            arms=collect_details(self.reports),
-            failing=self.failing,
-            load=self.outside.found,
-        )
+        return self.results.describe(self.failing, self.outside.found)
 
     def _measure_judged(self, get_fixture: GetFixture) -> None:
         targets = self.selection.judged
@@ -183,17 +136,14 @@ class Gate:
                 self._compare(targets, self.reference, get_fixture)
             else:
                 self._measure(targets, get_fixture)
-                self._confirm([target for target in targets if any(map(is_unclear, self._results_of(target)))])
+                self._confirm([target for target in targets if any(map(is_unclear, self.results.of(target)))])
         except _ENDS_THE_RUN:
             raise
         # A comparison that failed as a whole would fail again, whatever it was, pytest.fail and its like among it.
         except BaseException as error:
-            self._errors.update({target.name: error for target in targets if target.name not in self._errors})
-        allowances = self.selection.allowances
-        self.groups = allow_groups(allowances, self.groups)
-        self.figures = {result.figure: result for result in allow_figures(allowances, self.figures.values())}
-        judged = [tell_slowing(result) for target in targets for result in self._results_of(target)]
-        self.results.update({result.cell: result for result in allow_cells(allowances, self.groups, judged)})
+            for target in targets:
+                self.results.errors.setdefault(target.name, error)
+        self.results.allow(targets)
 
     def _measure(self, targets: Sequence[MeasurementTarget], get_fixture: GetFixture) -> None:
         """Measure targets process by process, and judge them by the stored baseline."""
@@ -204,7 +154,7 @@ class Gate:
                 raise
             # Measuring again would meet it again, whatever it was; pytest.fail and its like are no Exception.
             except BaseException as error:
-                self._errors[target.name] = error
+                self.results.errors[target.name] = error
 
     def _measure_target(self, target: MeasurementTarget, get_fixture: GetFixture) -> None:
         measuring = self.settings.measuring
@@ -224,12 +174,12 @@ class Gate:
             progress=self.progress,
             watch=self.outside.watch,
         )
-        self.details.update(measurement.details)
+        self.results.details.update(measurement.details)
         fallback = find_fallback(measurement.details)
         for cell, verdict in self._screen(target, measurement.samples).items():
             if fallback is not None:
                 verdict = Verdict(Status.INVALID, f"it runs otherwise than intended: {fallback}")
-            self._keep(target, cell, measurement.samples[cell], verdict)
+            self.results.keep(target, cell, measurement.samples[cell], verdict)
 
     def _screen(self, target: MeasurementTarget, samples: Mapping[Cell, Sequence[Sample]]) -> dict[Cell, Verdict]:
         stored: Mapping[str, Sequence[float]] = self.baseline.throughput_per_s if self.baseline else {}
@@ -249,7 +199,7 @@ class Gate:
         screened = [
             result
             for target in targets
-            for result in self._results_of(target)
+            for result in self.results.of(target)
             if result.verdict.change is not None or result.verdict.status is Status.NO_BASELINE
         ]
         try:
@@ -260,10 +210,10 @@ class Gate:
             compared = self._put_beside(targets, [result.cell for result in screened], reference)
         for target in targets:
             if not isinstance(compared.errors.get(target.name), ReferenceCheckoutError):
-                self._take(target, compared)
+                self.results.take(target, compared)
         for before in screened:
             failure = compared.errors.get(before.cell.group)
-            self.results[before.cell] = confirm(before, self.results[before.cell], failure)
+            self.results.update([confirm(before, self.results.cells[before.cell], failure)])
 
     def _compare(self, targets: Sequence[MeasurementTarget], reference: str, get_fixture: GetFixture) -> None:
         """Judge targets side by side with another commit, and by nothing else."""
@@ -273,9 +223,9 @@ class Gate:
             if isinstance(failure, ReferenceCheckoutError):
                 self._keep_without_base(target, failure, get_fixture)
             else:
-                self._take(target, compared)
+                self.results.take(target, compared)
         if self.settings.judging.versus is None:
-            self.results.update({cell: excuse_base(result) for cell, result in self.results.items()})
+            self.results.update([excuse_base(result) for result in self.results.cells.values()])
 
     def _keep_without_base(
         self, target: MeasurementTarget, failure: ReferenceCheckoutError, get_fixture: GetFixture
@@ -285,11 +235,10 @@ class Gate:
         if is_first or self.settings.judging.versus is not None:
             verdict = Verdict(Status.NOT_JUDGED if is_first else Status.BASE_FAILED, str(failure))
             for cell in self.selection.cells_of(target):
-                self._keep(target, cell, (), verdict)
+                self.results.keep(target, cell, (), verdict)
             return
         self._measure([target], get_fixture)
-        for result in self._results_of(target):
-            self.results[result.cell] = explain_missing_base(result, failure)
+        self.results.update([explain_missing_base(result, failure) for result in self.results.of(target)])
 
     def _put_beside(self, targets: Sequence[MeasurementTarget], cells: Sequence[Cell], reference: str) -> Compared:
         self._servers.stop()
@@ -308,36 +257,6 @@ class Gate:
             )
         except ReferenceCheckoutError as error:
             return _nothing_compared(targets, error)
-
-    def _take(self, target: MeasurementTarget, compared: Compared) -> None:
-        """Keep what a comparison found out about a target."""
-        self.reports = compared.reports
-        if target.name in compared.errors:
-            self._errors[target.name] = compared.errors[target.name]
-            return
-        self.groups += [group for group in compared.groups if group.name == target.name]
-        self.figures.update({found.figure: found for found in compared.figures if found.figure.group == target.name})
-        for cell, comparison in compared.cells.items():
-            if cell.group == target.name:
-                self._keep(target, cell, [pair.head for pair in comparison.pairs], comparison.verdict)
-                self.results[cell] = replace(self.results[cell], pairs=comparison.pairs)
-        for cell, found in compared.at_given_rate.items():
-            if cell.group == target.name:
-                self._keep(target, cell, found.samples, found.verdict)
-
-    def _keep(self, target: MeasurementTarget, cell: Cell, samples: Sequence[Sample], verdict: Verdict) -> None:
-        self.results[cell] = CellResult(
-            cell,
-            target.unit,
-            samples,
-            verdict,
-            ceiling=None if target.ceiling is None else target.ceiling.name,
-            rate_is_given=target.rate_is_given,
-            excludes=self.selection.policy.of_cell(cell).excluded if verdict.change is not None else None,
-        )
-
-    def _results_of(self, target: MeasurementTarget) -> list[CellResult]:
-        return [self.results[cell] for cell in self.selection.cells_of(target) if cell in self.results]
 
 
 def _nothing_compared(targets: Sequence[MeasurementTarget], error: ReferenceCheckoutError) -> Compared:

@@ -212,15 +212,15 @@ class SessionHooks:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the table, and what the run left."""
         session = self.session
-        if not session.gate.results:
+        if not session.gate.results.cells:
             return
         gate, details = session.gate, session.complete_fingerprint.details
         write_summary(
             terminalreporter,
             gate.sentence,
-            list(gate.results.values()),
-            gate.groups,
-            list(gate.figures.values()),
+            list(gate.results.cells.values()),
+            gate.results.groups,
+            list(gate.results.figures.values()),
             baseline=gate.baseline,
             details=details,
             versus=self._settings.judging.versus or gate.reference,

@@ -129,7 +129,7 @@ class GateSession:
     @property
     def complete_fingerprint(self) -> Fingerprint:
         """The fingerprint with the details that the measured processes reported."""
-        return replace(self.fingerprint, details={**self.fingerprint.details, **self.gate.details})
+        return replace(self.fingerprint, details={**self.fingerprint.details, **self.gate.results.details})
 
     def finish(self, exit_status: int) -> int:
         """Write the output of this run: its baseline if the user accepts it, and its report.
@@ -144,7 +144,7 @@ class GateSession:
         int
             The exit status, which changes if a baseline can't be stored.
         """
-        if not self.gate.results:
+        if not self.gate.results.cells:
             return exit_status
         if self.settings.is_accepting:
             exit_status = self._accept_if(exit_status)
@@ -163,7 +163,7 @@ class GateSession:
         return exit_status
 
     def _report(self, exit_status: int) -> None:
-        reports = self.gate.reports
+        reports = self.gate.results.reports
         if reports and all(report.loads_same_code for report in reports):
             self.notes.append("no Python file that the service loads differs between base and head")
         if any(not (report.base.loaded and report.head.loaded) for report in reports):
@@ -183,14 +183,14 @@ class GateSession:
             differences=self.gate.baseline.differences(self.complete_fingerprint.details) if self.gate.baseline else (),
             selected=self.gate.selection.cells,
             failing=self.gate.failing,
-            arms=collect_details(self.gate.reports),
+            arms=collect_details(self.gate.results.reports),
             load=self.gate.outside.found,
             changed_files=None if self._base is None else list_differing_files(self.settings.root, self._base),
             requests=list_requests(self.gate.selection.targets),
             notes=tuple(self.notes),
         )
-        gate = self.gate
-        document = results_document(facts, list(gate.results.values()), gate.groups, list(gate.figures.values()))
+        found = self.gate.results
+        document = results_document(facts, list(found.cells.values()), found.groups, list(found.figures.values()))
         report, history = self.settings.files.report, self.settings.files.history
         try:
             if history is not None:
@@ -204,7 +204,7 @@ class GateSession:
     def _accept(self) -> str:
         root, files, project = self.settings.root, self.settings.files, self.settings.project
         require_clean(root, files.baselines)
-        lost = self._stored_cells() - {str(cell) for cell in self.gate.results}
+        lost = self._stored_cells() - {str(cell) for cell in self.gate.results.cells}
         if lost:
             raise SettingsError(
                 f"the stored baseline has cells that this run did not measure: {', '.join(sorted(lost))}; "

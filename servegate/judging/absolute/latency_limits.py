@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from scipy import special
 
 from servegate.judging.cell_result import CellResult
-from servegate.records import Cell, Sample, Status, Verdict
+from servegate.judging.slow_answers import list_latencies, with_limit
+from servegate.records import Cell, Status, Verdict
 
 # A share that is as large as the allowed one is exceeded by chance in half of the runs.
 _ERROR_LEVEL = 0.05
@@ -42,19 +43,8 @@ def hold_to_limits(result: CellResult, limits: LatencyLimits) -> CellResult:
     slow_ms = _find(limits.slow_ms, result.cell)
     if slow_ms is None:
         return result
-    # Later pairs take no turns. Their bursts, in which waits look shorter, would water the share down.
-    in_turns = any(sample.windows_ms for sample in result.samples)
-
-    def limit(sample: Sample) -> Sample:
-        return sample if in_turns and not sample.windows_ms else replace(sample, slow_ms=slow_ms)
-
-    result = replace(
-        result,
-        samples=[limit(sample) for sample in result.samples],
-        pairs=[replace(pair, base=limit(pair.base), head=limit(pair.head)) for pair in result.pairs],
-    )
-    counted = [sample for sample in result.samples if sample.slow_ms is not None]
-    latencies_ms = [latency_ms for sample in counted for latency_ms in sample.felt_latencies_ms]
+    result = with_limit(result, slow_ms)
+    latencies_ms = list_latencies([sample for sample in result.samples if sample.slow_ms is not None])
     slow, allowed = sum(latency_ms > slow_ms for latency_ms in latencies_ms), _find(limits.allowed, result.cell)
     if allowed is None or result.verdict.status in _GRAVER or not _is_more(slow, len(latencies_ms), allowed):
         return result

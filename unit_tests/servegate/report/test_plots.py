@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from servegate.judging.cell_result import CellResult
-from servegate.records import Cell, Status, Verdict
+from servegate.records import Cell, Latency, Status, Verdict
 from servegate.report.plots import choose_plots
 from servegate.report.svg import draw_svgs
 from unit_tests.builders.runs.run_documents import RESULTS, document
@@ -135,3 +135,16 @@ def test_kinds_keep_their_order_beside_numbers() -> None:
     ]
     texts = draw([*kinds, *measured("api", "concurrency", [8, 1], "requests")], "Throughput: photo")
     assert texts.index("screenshot") < texts.index("phone") < texts.index("kind")
+
+
+def test_percentiles_that_few_answers_stand_behind_are_missing_from_the_plot() -> None:
+    results = measured("api", "concurrency", [1, 8], "requests")
+    nan = float("nan")
+    latencies = (Latency(10.0, 9.5, nan, nan), Latency(10.0, 9.5, 20.25, nan))
+    few = [
+        replace(result, samples=[replace(sample, latency=latency) for sample in result.samples])
+        for result, latency in zip(results, latencies, strict=True)
+    ]
+    texts = draw(few, "Latency: api")
+    assert {"p50", "p95"} <= set(texts)
+    assert "p99" not in texts

@@ -3,18 +3,22 @@
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.kinds import GROWTH
+from servegate.judging.pairs import PairFigure
+from servegate.judging.slow_answers import with_common_limit
 from servegate.records import Cell, Status, Verdict
 from servegate.report.run_page import render_run
 from servegate.report.summary import render_summary
 from unit_tests.builders.runs.findings import make_figure
 from unit_tests.builders.runs.run_documents import RESULTS, document, figure_at
 from unit_tests.builders.runs.sample_runs import VALUES, identical_code, noisy_machine, slower_predict
+from unit_tests.builders.runs.samples import make_sample
 
 OLD_RUNS = Path(__file__).parent / "written_by_perfgate"
 
@@ -169,3 +173,15 @@ def test_a_stage_stands_with_its_cell_once(page: str) -> None:
         ("", "rest (HTTP, queues, client)"),
         ("api[concurrency=8]", "decode"),
     ]
+
+
+def test_the_base_shares_of_slow_answers_stand_beside_the_limit() -> None:
+    usual = replace(make_sample(), latencies_ms=(10.0,) * 100 + (300.0,))
+    late = replace(make_sample(), latencies_ms=(10.0,) * 100 + (310.0, 320.0, 330.0))
+    pair = PairFigure(0.0, (0.0, 0.0), usual, late, seconds=5.0)
+    result = CellResult(Cell("api", "concurrency", 8), "requests", [late], Verdict(Status.PASS, ""), [pair])
+    page = render_run(document([with_common_limit(result), RESULTS[1]]))
+    headings = re.findall(r"<th>([^<]+)</th>", page)
+    assert headings[headings.index("slow answers") :][:3] == ["slow answers", "base", "beyond, ms"]
+    for name, shown in (("now.slow_share", "2.9%"), ("base.slow_share", "0.0%"), ("slow_ms", "309.7")):
+        assert re.search(rf"cells.0.{name}[^>]*>{shown}<", page), name

@@ -70,11 +70,11 @@ def test_all_judged_targets_are_measured_when_the_first_cell_is_asked_for_and_on
     gate = make_gate([API_1, MODEL_8, API_8, latency], baseline(API_1, API_8, MODEL_8), settings)
     gate.selection.targets = api, model, informing = [CountingTarget(name) for name in ("api", "model", "latency")]
     assert measure(gate, api, API_8).cell == API_8
-    assert list(gate.results) == [API_1, API_8, MODEL_8]
+    assert list(gate.results.cells) == [API_1, API_8, MODEL_8]
     assert measure(gate, api, API_1).cell == API_1
     assert measure(gate, model, MODEL_8).cell == MODEL_8
     assert (api.started, model.started, informing.started) == (2, 2, 0)
-    assert gate.details == {"api precision": "float32", "model precision": "float32"}
+    assert gate.results.details == {"api precision": "float32", "model precision": "float32"}
     assert measure(gate, informing, latency).verdict.status is Status.INFORMS
     assert (api.started, model.started, informing.started) == (2, 2, 2)
 
@@ -82,7 +82,7 @@ def test_all_judged_targets_are_measured_when_the_first_cell_is_asked_for_and_on
 def test_cells_that_were_not_selected_are_not_measured() -> None:
     gate = make_gate([API_8], baseline(API_1, API_8))
     measure(gate, CountingTarget("api"), API_8)
-    assert list(gate.results) == [API_8]
+    assert list(gate.results.cells) == [API_8]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_each_cell_is_held_to_its_limit_once() -> None:
     measure(gate, api, API_1)
     measure(gate, model, MODEL_8)
     for cell in (API_1, MODEL_8):
-        (evidence,) = [line for line in gate.results[cell].verdict.evidence if "without this limit" in line]
+        (evidence,) = [line for line in gate.results.cells[cell].verdict.evidence if "without this limit" in line]
         assert evidence.startswith("without this limit not judged")
 
 
@@ -292,4 +292,4 @@ def test_an_error_while_measuring_one_cell_leaves_no_half_measured_group() -> No
     api = CountingTarget("api", lost_after_the_first_process)
     with pytest.raises(MeasurementError, match="GPU is lost"):
         measure(gate, api, API_1)
-    assert (api.started, gate.results) == (2, {})
+    assert (api.started, gate.results.cells) == (2, {})

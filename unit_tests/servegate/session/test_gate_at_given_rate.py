@@ -65,12 +65,12 @@ def test_its_lateness_is_judged_and_its_cell_informs(project: Path, head_ms: flo
     gate = make_gate(target, project, figures=(FIGURE,))
     assert gate.measure(target, CELL, no_session_server).verdict.status is Status.INFORMS
     assert gate.judge(target, FIGURE, no_session_server).verdict.status is status
-    assert gate.results[CELL].verdict.now_per_s is not None
+    assert gate.results.cells[CELL].verdict.now_per_s is not None
     if status is Status.REGRESSED:
         assert "answers requests that come at random 100 % later" in gate.sentence
     else:
         assert gate.sentence == "No change found in `model lateness`."
-    assert (target.measured_alone, gate.groups, gate.selection.judged_throughput) == (0, [], [])
+    assert (target.measured_alone, gate.results.groups, gate.selection.judged_throughput) == (0, [], [])
 
 
 def test_too_many_slow_answers_fail_its_cell_and_its_figure(project: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_cell_that_fails_later_fails_its_figure_which_was_judged_before(projec
     target = TargetAtGivenRate({"base": 40.0, "head": 41.0})
     gate = make_gate(target, project, figures=(FIGURE,))
     assert gate.judge(target, FIGURE, no_session_server).verdict.status is Status.PASS
-    gate.results[CELL] = replace(gate.results[CELL], verdict=Verdict(Status.INVALID, "a dog"))
+    gate.results.cells[CELL] = replace(gate.results.cells[CELL], verdict=Verdict(Status.INVALID, "a dog"))
     verdict = gate.judge(target, FIGURE, no_session_server).verdict
     assert (verdict.status, verdict.reason) == (Status.INVALID, "model[batch=8] INVALID: a dog")
 

@@ -353,7 +353,7 @@ def test_a_figure_is_judged_beside_throughput_and_keeps_the_run_going_alone(
     figure = GroupFigure("api", START)
     assert gate.judge(service, figure, lambda _: server).verdict.status is status
     assert gate.measure(service, API_1, lambda _: server).verdict.status is Status.PASS
-    assert len(gate.results[API_1].pairs) == 3
+    assert len(gate.results.cells[API_1].pairs) == 3
     assert service.events.count("compared head") == (3 if status is Status.PASS else 8)
     assert ("takes 50 % longer to start" in gate.sentence) is (status is Status.REGRESSED)
 
@@ -385,7 +385,7 @@ def test_a_figure_whose_test_was_not_collected_is_not_judged(project: Path) -> N
     gate = make_gate_of(service, project, ())
     server: Any = SessionServer(service.events)
     gate.measure(service, API_1, lambda _: server)
-    assert gate.figures == {}
+    assert gate.results.figures == {}
     assert service.events.count("compared head") == 3
 
 
