@@ -9,12 +9,13 @@ from servegate.records import MachineLoad
 
 _REPEAT = "Repeat the run while the machine is less busy"
 ADVICE = f"{_REPEAT}, or plan more pairs: `--perf-pairs '4 5 7 10 15 22 34'`."
+_MORE_TIME = f"The time budget ended the comparison: give it more, `--perf-budget-minutes`. {_REPEAT}."
 # A process that uses this share of the cores, and more than one core, has threads that compete with all others.
 _GREEDY_SHARE = 0.75
 _ONE_THREAD = 1.2
 
 
-def give_advice(unclear: Sequence[Subject], load: MachineLoad | None) -> str:
+def give_advice(unclear: Sequence[Subject], load: MachineLoad | None, *, is_out_of_time: bool) -> str:
     """Say what helps: the machine's other load goes first, then threads of one process that want every core.
 
     Parameters
@@ -23,8 +24,10 @@ def give_advice(unclear: Sequence[Subject], load: MachineLoad | None) -> str:
         The groups and cells whose throughput is INCONCLUSIVE; without any, a figure is. More pairs don't help that one.
     load:
         CPU that other programs used on the machine; None where that isn't known.
+    is_out_of_time:
+        Whether the time budget ended a comparison that would have gone on: then more pairs don't help either.
     """
-    usual = ADVICE if unclear else f"{_REPEAT}."
+    usual = _MORE_TIME if is_out_of_time else ADVICE if unclear else f"{_REPEAT}."
     if load is None:
         return usual
     if load.is_busy:
@@ -35,9 +38,10 @@ def give_advice(unclear: Sequence[Subject], load: MachineLoad | None) -> str:
     greedy = _find_greedy([cell for subject in unclear for cell in subject.cells], load.cores)
     if greedy is not None:
         name, cores = greedy
+        more = "give it more time: `--perf-budget-minutes`" if is_out_of_time else "plan more pairs: `--perf-pairs`"
         return (
             f"{quote(name)} alone uses {cores:.1f} of the {load.cores} cores. Where those are threads of numpy's BLAS, "
-            "limit them for the service by `OPENBLAS_NUM_THREADS`; else plan more pairs: `--perf-pairs`."
+            f"limit them for the service by `OPENBLAS_NUM_THREADS`; else {more}."
         )
     return usual
 

@@ -11,11 +11,15 @@ from servegate.records import Status
 _NO_SLOWER = frozenset({Status.PASS, Status.IMPROVED, Status.INFORMS})
 
 
-def describe_exclusions(groups: Sequence[GroupResult], cells: Sequence[CellResult], *, is_first: bool) -> str:
+def describe_exclusions(
+    groups: Sequence[GroupResult], cells: Sequence[CellResult], *, is_whole: bool, is_first: bool
+) -> str:
     """Write "in `model` and `api` a slowdown of 3 % is excluded, in each cell one of 10 %"; empty where none is.
 
     Parameters
     ----------
+    is_whole:
+        Whether every group was measured: else nothing is said of each cell.
     is_first:
         Whether this is the run's finding: nothing changed.
     """
@@ -28,7 +32,12 @@ def describe_exclusions(groups: Sequence[GroupResult], cells: Sequence[CellResul
     # A claim about each cell is as weak as its weakest.
     of_cells = [result.excludes for result in cells if result.verdict.status is Status.PASS]
     known = [slowdown for slowdown in of_cells if slowdown is not None]
-    if known and len(known) == len(of_cells) and all(result.verdict.status in _NO_SLOWER for result in cells):
+    if (
+        is_whole
+        and known
+        and len(known) == len(of_cells)
+        and all(result.verdict.status in _NO_SLOWER for result in cells)
+    ):
         said.append(("each cell", max(known)))
     excluded = ", ".join(
         f"in {where} one of {write_share(slowdown)}"

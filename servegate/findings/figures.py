@@ -1,5 +1,6 @@
 """Say which figures beside throughput changed."""
 
+import math
 from collections.abc import Collection, Sequence
 
 from servegate.findings.wording import enumerate_names, first_line, quote, write_figure, write_share
@@ -36,7 +37,9 @@ def describe_figures(figures: Sequence[FigureResult], told: Collection[str], sta
 def _describe_change(result: FigureResult) -> str:
     kind, change = result.figure.kind, result.change
     assert change is not None, "a figure that changed has a change"
-    low, high = sorted((abs(change.low), abs(change.high)))
+    # In the direction of the change: an end beyond zero keeps its sign.
+    sign = math.copysign(1, change.estimate)
+    low, high = sorted((sign * change.low, sign * change.high))
     phrase = kind.grew if change.estimate > 0 else kind.shrank
     if kind.is_relative:
         size, ends = write_share(abs(change.estimate)), f"[{write_figure(low)}, {write_figure(high)}]"

@@ -23,6 +23,8 @@ def describe_findings(
     arms: Mapping[str, Mapping[str, str]],
     failing: Collection[Status],
     load: MachineLoad | None = None,
+    errors: Mapping[str, BaseException] | None = None,
+    is_out_of_time: bool = False,
 ) -> str:
     """Say what a run found, the gravest first; one cause is one finding, however many cells show it.
 
@@ -40,7 +42,12 @@ def describe_findings(
         The verdicts that fail this run.
     load:
         CPU that other programs used on the machine; None where that isn't known.
+    errors:
+        Why a group could not be measured, by the group's name.
+    is_out_of_time:
+        Whether the time budget ended a comparison that would have gone on.
     """
+    errors = errors or {}
     of_cells = {result.verdict.status for result in cells}
     of_figures = {figure.verdict.status for figure in figures}
     statuses = of_cells | {group.verdict.status for group in groups} | (of_figures - {Status.NOT_JUDGED})
@@ -58,7 +65,7 @@ def describe_findings(
     allowed = find_subjects(groups, cells, Status.ALLOWED)
     unclear = find_subjects(groups, cells, Status.INCONCLUSIVE)
     # Only cells and figures have tests that can fail.
-    passed = not (of_cells | of_figures) & set(failing)
+    passed = not errors and not (of_cells | of_figures) & set(failing)
     slower, faster = (
         {result.cell.group for subject in subjects for result in subject.cells} for subjects in (regressed, improved)
     )
@@ -73,6 +80,7 @@ def describe_findings(
     )
     clauses = [
         describe_arms(arms),
+        *_describe_errors(errors),
         _explain(regressed or allowed or improved, cells, slower=bool(regressed or allowed)),
         _describe_change(regressed, "loses", "lose"),
         *more,
@@ -83,14 +91,22 @@ def describe_findings(
         *_describe_reasons(invalid, "{names} can't be judged"),
         *_describe_reasons(failed, "{names} could not be compared"),
         _describe_slow(slow),
-        describe_doubts(unclear, passed=passed, is_gravest=not (regressed or more or slow or invalid or failed)),
+        describe_doubts(
+            unclear, passed=passed, is_gravest=not (errors or regressed or more or slow or invalid or failed)
+        ),
         *perhaps_more,
         *_describe_reasons(missing, "there is nothing to compare {names} with"),
-        describe_exclusions(groups, cells, is_first=statuses <= {Status.PASS, Status.INFORMS}),
+        describe_exclusions(
+            groups, cells, is_whole=not errors, is_first=not errors and statuses <= {Status.PASS, Status.INFORMS}
+        ),
     ]
     said = "; ".join(filter(None, clauses)) or _describe_rest(cells, figures)
     sentence = f"{said[0].upper()}{said[1:].removesuffix('.')}."
-    return f"{sentence} {give_advice(unclear, load)}" if unclear or perhaps_more else sentence
+    return (
+        f"{sentence} {give_advice(unclear, load, is_out_of_time=is_out_of_time)}"
+        if unclear or perhaps_more
+        else sentence
+    )
 
 
 def _explain(subjects: Sequence[Subject], cells: Sequence[CellResult], *, slower: bool) -> str:
@@ -131,11 +147,20 @@ def _describe_slow(subjects: Sequence[Subject]) -> str:
     return f"too many slow answers of {enumerate_names([subject.name for subject in subjects])}{numbers}"
 
 
+def _describe_errors(errors: Mapping[str, BaseException]) -> list[str]:
+    reasons = [(quote(group), first_line(str(error)) or type(error).__name__) for group, error in errors.items()]
+    return _name_all(reasons, "{names} could not be measured")
+
+
 def _describe_reasons(subjects: Sequence[Subject], text: str) -> list[str]:
+    return _name_all([(subject.name, first_line(subject.verdicts[0].reason)) for subject in subjects], text)
+
+
+def _name_all(reasons: Sequence[tuple[str, str]], text: str) -> list[str]:
     """Write a clause for each reason, with the names of all that have it."""
     names: dict[str, list[str]] = {}
-    for subject in subjects:
-        names.setdefault(first_line(subject.verdicts[0].reason), []).append(subject.name)
+    for name, reason in reasons:
+        names.setdefault(reason, []).append(name)
     return [f"{text.format(names=enumerate_names(named))}: {reason}" for reason, named in names.items()]
 
 

@@ -23,8 +23,8 @@ class CellResult:
     ----------
     unit:
         The thing that throughput counts, as in `images`.
-    samples:
-        One for each fresh process that measured the cell.
+    samples, bases:
+        One for each fresh process that measured the cell, and for each of the other checkout that was compared with it.
     pairs:
         The pairs of a comparison side by side; empty where there was none.
     ceiling:
@@ -33,6 +33,8 @@ class CellResult:
         Whether the load sets the rate. Throughput then shows the load, and not what the service can do.
     excludes:
         The slowdown that PASS excludes at 95 %, as a share of throughput; None where no such verdict was sought.
+    slow_ms:
+        The latency beyond which an answer is slow; None without one.
     """
 
     cell: Cell
@@ -40,11 +42,8 @@ class CellResult:
     samples: Sequence[Sample]
     verdict: Verdict
     pairs: Sequence[PairFigure] = ()
+    bases: Sequence[Sample] = ()
     ceiling: str | None = None
     rate_is_given: bool = False
     excludes: float | None = None
-
-    @property
-    def slow_ms(self) -> float | None:
-        """The latency beyond which an answer counts as slow; None without one."""
-        return next((sample.slow_ms for sample in self.samples if sample.slow_ms is not None), None)
+    slow_ms: float | None = None

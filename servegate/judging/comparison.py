@@ -1,7 +1,7 @@
 """The judge of a comparison side by side: pairs of fresh processes come in, verdicts of groups and cells come out."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from servegate.judging.pairs import PairFigure
 from servegate.judging.policy import Policy
 from servegate.judging.sequential import Judged, SequentialTest, pool_cells
 from servegate.judging.stages import compare_stages, describe_stages
-from servegate.records import Cell, Change, Status, Verdict
+from servegate.records import Cell, Change, Sample, Status, Verdict
 
 OUT_OF_TIME = Verdict(Status.INCONCLUSIVE, "the run's time budget had ended before this could be compared")
 
@@ -70,6 +70,26 @@ class ComparisonJudge:
                 else why_unjudged(base, head, self._policy.client_ceiling_cores)
             )
             if unjudged is not None:
+                self._leave_out(cell, unjudged)
+
+    def check(
+        self, cells: Iterable[Cell], samples: Mapping[Cell, tuple[Sample, Sample]], fallback: str | None = None
+    ) -> None:
+        """Leave out each of these cells that can't be judged by a pair that did not measure its throughput.
+
+        Parameters
+        ----------
+        samples:
+            The samples of both arms, for each cell that the pair loaded.
+        fallback:
+            As in `add`.
+        """
+        for cell in [cell for cell in cells if cell in self._pairs]:
+            unjudged = Verdict(Status.INVALID, fallback) if fallback else None
+            if unjudged is None and cell in samples:
+                base, head = samples[cell]
+                unjudged = why_unjudged([base], [head], self._policy.client_ceiling_cores)
+            if unjudged is not None and cell not in self._unjudged:
                 self._leave_out(cell, unjudged)
 
     def drop(self, group: str) -> None:

@@ -182,9 +182,9 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """The percentile of single requests' figures; NaN where less than one of them is expected to lie beyond it.
+    """The percentile of single requests' figures; NaN where fewer than one value is expected to lie beyond it.
 
-    Of fewer it would be the largest, whatever that happens to be.
+    Of fewer values the percentile would be the largest one, whatever that happens to be.
     """
     if len(values) * (100 - percent) < 100:
         return math.nan

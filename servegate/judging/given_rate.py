@@ -14,12 +14,13 @@ class CellAtGivenRate:
 
     Attributes
     ----------
-    samples:
-        Those of the head.
+    bases, heads:
+        The samples of either arm, pair by pair.
     """
 
     verdict: Verdict
-    samples: Sequence[Sample]
+    bases: Sequence[Sample]
+    heads: Sequence[Sample]
 
 
 class GivenRateJudge:
@@ -80,7 +81,7 @@ class GivenRateJudge:
     def results(self) -> dict[Cell, CellAtGivenRate]:
         """The outcome for each cell, in their order."""
         return {
-            cell: CellAtGivenRate(self._judge(cell), [head for _, head in samples])
+            cell: CellAtGivenRate(self._judge(cell), [base for base, _ in samples], [head for _, head in samples])
             for cell, samples in self._samples.items()
         }
 

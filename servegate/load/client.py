@@ -24,6 +24,8 @@ from servegate.load.results import ClientRecord, MeasuredClient
 from servegate.load.workload import Requests, parse_requests
 
 _REQUEST_TIMEOUT_S = 60.0
+# A server that is paused in between, for the other one's turn, needs as much longer by the clock.
+_PAUSES = 4
 # A slow server gets this many times the planned time to complete two requests per connection.
 _PATIENCE = 8.0
 # Shorter than servers keep an idle connection, so that none is used at the moment in which the server closes it.
@@ -77,9 +79,14 @@ class LoadJob:
         return replace(self, concurrency=concurrency, rate_per_s=rate_per_s, number=number)
 
     @property
+    def request_timeout_s(self) -> float:
+        """The longest time that a request may take by the clock; a load without a fixed end may be paused meanwhile."""
+        return _REQUEST_TIMEOUT_S * (_PAUSES if self.measure_s is None else 1)
+
+    @property
     def longest_s(self) -> float:
         """Upper limit of the seconds until the client is done, or until it is warm if it then waits for a line."""
-        return _PATIENCE * (self.warmup_s + (self.measure_s or 0.0)) + _REQUEST_TIMEOUT_S
+        return _PATIENCE * (self.warmup_s + (self.measure_s or 0.0)) + self.request_timeout_s
 
     def to_json(self) -> str:
         """Write it as one line."""
@@ -178,11 +185,20 @@ def _say(**message: object) -> None:
     print(json.dumps(message), flush=True)
 
 
-async def _run(job: LoadJob) -> ClientRecord:
+def open_session(job: LoadJob) -> aiohttp.ClientSession:
+    """The connections of a job, which open when they are used; a request is sent once, whatever becomes of it."""
     ssl = tls_context(job.ca_file) if job.url.startswith("https:") else False
     connector = aiohttp.TCPConnector(limit=job.concurrency, keepalive_timeout=_KEEP_ALIVE_S, ssl=ssl)
-    timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+    timeout = aiohttp.ClientTimeout(total=job.request_timeout_s)
+    session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+    # aiohttp would send a GET, PUT or DELETE again whose connection was lost, and so hide that its answer was. It has
+    # no public switch for that.
+    session._retry_connection = False
+    return session
+
+
+async def _run(job: LoadJob) -> ClientRecord:
+    async with open_session(job) as session:
         load = _Load(job, session)
         return await (load.run_until_told() if job.measure_s is None else load.run(job.measure_s))
 

@@ -27,11 +27,14 @@ class ClientProcesses:
         self._processes = processes
         self._choose = choose
         self._loading: Sequence[ManagedProcess] = ()
+        self._reply_deadline_s = _DEADLINE_S
 
     def measure(self, job: LoadJob) -> None:
         """Load a server, and measure as soon as all processes have warmed up."""
         shares = job.split(self._choose(job.concurrency))
         self._loading = self._processes[: len(shares)]
+        # What is in flight may take its time until the client says that it holds.
+        self._reply_deadline_s = _DEADLINE_S + job.request_timeout_s
         self._exchange([share.to_json() for share in shares], job.longest_s + _DEADLINE_S)
         self._tell(MEASURE)
 
@@ -58,7 +61,7 @@ class ClientProcesses:
         return _merge(self._tell(STOP))
 
     def _tell(self, line: str) -> list[str]:
-        return self._exchange([line] * len(self._loading), _DEADLINE_S)
+        return self._exchange([line] * len(self._loading), self._reply_deadline_s)
 
     def _exchange(self, lines: Sequence[str], deadline_s: float) -> list[str]:
         """Write each process its line before the first reply is waited for, so that they act together."""

@@ -38,7 +38,7 @@ def build_sample(cell: Cell, result: LoadResult, telemetry: Telemetry | None) ->
 
 
 def summarise_latency(latencies_ms: Sequence[float]) -> Latency:
-    """Mean and percentiles; NaN without any, and for a percentile that too few stand behind."""
+    """Mean and percentiles; NaN without any, and for a percentile that too few answers stand behind."""
     if not latencies_ms:
         return Latency(*[float("nan")] * 4)
     return Latency(float(np.mean(latencies_ms)), *(percentile(latencies_ms, percent) for percent in (50, 95, 99)))
@@ -75,6 +75,8 @@ def burst_record(
         telemetry=combine(telemetry) if telemetry else None,
         client_cores=tuple(client_cores),
         stages=stages or {},
+        total_units=sum(units),
+        total_s=sum(seconds),
     )
     return BurstRecord(tuple(units), tuple(seconds), sample)
 

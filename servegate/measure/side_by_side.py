@@ -39,6 +39,8 @@ class Compared:
         The verdicts on what throughput doesn't show.
     at_given_rate:
         The outcome for each cell whose load sets the rate.
+    is_out_of_time:
+        Whether the time budget ended the comparison, which would have gone on.
     """
 
     cells: Mapping[Cell, Comparison]
@@ -47,6 +49,7 @@ class Compared:
     reports: Sequence[PairReport] = ()
     figures: Sequence[FigureResult] = ()
     at_given_rate: Mapping[Cell, CellAtGivenRate] = field(default_factory=dict)
+    is_out_of_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,12 @@ class SideBySide:
         )
         errors: dict[str, ServegateError] = {}
         reports: list[PairReport] = []
-        most_pairs = max(policy.looks[-1], figure_policy.looks[-1])
+        most_pairs, is_out_of_time = max(policy.looks[-1], figure_policy.looks[-1]), False
         start_s = self.clock_s()
         for pair in itertools.count(1):
             pair_start_s = self.clock_s()
             if pair_start_s >= start_s + budget_s:
+                is_out_of_time = True
                 break
             here = _describe_pair(policy, pair, pair_start_s - start_s)
             for target, groups in shared:
@@ -117,10 +121,13 @@ class SideBySide:
                     reports.append(measured.report)
                     judge.add(measured.figures, fallback=measured.report.fallback)
                     at_given_rate.add(measured.samples, measured.report.fallback)
-                    # A process that runs otherwise than intended has figures of something else.
-                    for group in plans if measured.report.fallback is None else ():
-                        if at_given_rate.is_open(groups[group]):
+                    for group in plans:
+                        judge.check(groups[group], measured.samples, measured.report.fallback)
+                        # A process that runs otherwise than intended has figures of something else.
+                        if measured.report.fallback is None and at_given_rate.is_open(groups[group]):
                             figures.add(group, measured.processes, measured.samples)
+                        else:
+                            figures.end(group)
                 except ServegateError as error:
                     # Groups that share the processes and are decided keep their verdicts.
                     for group in plans:
@@ -141,15 +148,15 @@ class SideBySide:
                     # A slower service is also later, in the groups that its processes are loaded for at a given rate.
                     for group in groups if accused else ():
                         figures.leave_to_throughput(group, LATENESS)
+            is_unfinished = figures.is_any_open or at_given_rate.is_first_due
+            is_out_of_time = is_late and (is_unfinished or (pair < policy.looks[-1] and judge.is_any_open))
             if last:
                 judge.close()
-            # A figure that is suspected and has no values any more, as after a wrong answer, would never be closed.
-            is_any_open = judge.is_any_open or figures.is_any_open or at_given_rate.is_first_due
-            if is_late or pair >= most_pairs or not is_any_open:
+            if is_late or pair >= most_pairs or not (judge.is_any_open or is_unfinished):
                 break
         compared = {cell: found for cell, found in judge.compared_cells().items() if cell.group not in errors}
         given = {cell: found for cell, found in at_given_rate.results().items() if cell.group not in errors}
-        return Compared(compared, judge.compared_groups(), errors, reports, figures.results(), given)
+        return Compared(compared, judge.compared_groups(), errors, reports, figures.results(), given, is_out_of_time)
 
 
 def share_processes(

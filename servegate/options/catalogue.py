@@ -65,7 +65,8 @@ OPTIONS = (
     Option(
         "perf_slow_ms",
         "",
-        "latency beyond which an answer is slow; others by group and cell, as in: 250 photo=2000 api[64]=800",
+        "latency beyond which an answer is slow; others by group and cell, as in: 250 photo=2000 api[64]=800; "
+        "by default, in a comparison, the 99th percentile of both commits' answers",
         by_name(0.001, 3.6e6),
         metavar="MS",
     ),

@@ -149,7 +149,7 @@ def _latency_limits(
     for name in percents[0]:
         if not _can_be_slow(name, slow_ms[0]):
             where = f" of {name}" if name else ""
-            message = f"no answer{where} is slow without perf_slow_ms; set that, too, as in: 250"
+            message = f"perf_slow_percent{where} needs perf_slow_ms; set that, too, as in: 250"
             raise SettingsError(f"{percents[1]}: {message}")
     return LatencyLimits(slow_ms[0], {name: percent / 100 for name, percent in percents[0].items()})
 

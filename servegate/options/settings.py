@@ -112,7 +112,9 @@ class JudgingSettings:
     @property
     def figure_policy(self) -> FigurePolicy:
         """The judge's policy for the figures beside throughput."""
-        return FigurePolicy(self.figures, self.error_level, first_pairs=self.looks[0])
+        # A figure's first look must not come before the pairs that it needs.
+        first_pairs = min(self.looks[0], FigurePolicy.looks[0])
+        return FigurePolicy(self.figures, self.error_level, first_pairs=first_pairs)
 
     @property
     def rule(self) -> dict[str, object]:

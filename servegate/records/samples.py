@@ -79,14 +79,14 @@ class Sample:
         as a timeout does, has its true length here, and looks shorter in `latency`.
     latencies_ms:
         The latencies of single answers that `latency` is of; empty where the measured process is no server.
-    slow_ms:
-        The latency beyond which an answer is slow; None without one.
     first_pieces_ms:
         The times in which the first pieces of the streamed answers to these requests came.
     piece_gaps_ms:
         The longest time between two pieces of each streamed answer to these requests.
     grew_bytes_per_unit:
         The memory that the measured processes kept of each unit; None where it isn't known.
+    total_units, total_s:
+        Units in all bursts, and the seconds of all; None where rounds are no bursts, and so have the same units each.
     """
 
     rounds_s: tuple[float, ...]
@@ -100,10 +100,11 @@ class Sample:
     windows_ms: tuple[tuple[float, ...], ...] = ()
     latency_of_turns: Latency | None = None
     latencies_ms: tuple[float, ...] = ()
-    slow_ms: float | None = None
     first_pieces_ms: tuple[float, ...] = ()
     piece_gaps_ms: tuple[float, ...] = ()
     grew_bytes_per_unit: float | None = None
+    total_units: float | None = None
+    total_s: float | None = None
 
     @property
     def felt_latency(self) -> Latency:
@@ -114,14 +115,6 @@ class Sample:
     def felt_latencies_ms(self) -> Sequence[float]:
         """The latencies of single answers that `felt_latency` is of."""
         return [*chain.from_iterable(self.windows_ms)] or self.latencies_ms
-
-    @property
-    def slow_share(self) -> float | None:
-        """The share of answers that took longer than `slow_ms`; None without a limit or an answer."""
-        latencies_ms = self.felt_latencies_ms
-        if self.slow_ms is None or not latencies_ms:
-            return None
-        return sum(latency_ms > self.slow_ms for latency_ms in latencies_ms) / len(latencies_ms)
 
     @property
     def rates_per_s(self) -> list[float]:
@@ -136,6 +129,8 @@ class Sample:
     @property
     def mean_throughput_per_s(self) -> float:
         """Units a second over all rounds: sharper than the median where a burst has only a few."""
+        if self.total_units is not None and self.total_s is not None:
+            return self.total_units / self.total_s
         return self.units_per_round * len(self.rounds_s) / sum(self.rounds_s)
 
     @property

@@ -8,6 +8,7 @@ from statistics import fmean, median
 from servegate.judging.cell_result import CellResult
 from servegate.judging.estimators import mean_of_known, most_of_known
 from servegate.judging.figures.result import FigureResult
+from servegate.judging.slow_answers import find_slow_share, in_turns
 from servegate.judging.stages import compare_stages, mean_stage
 from servegate.records import REST, Change, Sample, StageTime
 from servegate.telemetry.sampler import mean_by_process
@@ -31,6 +32,8 @@ class Figure:
         Combines the values of all processes.
     usual:
         The value that tells a reader nothing. The page leaves out a column that has only this value or none.
+    is_latency:
+        Whether processes that took no turns have no part in it, where others did.
     """
 
     name: str
@@ -39,6 +42,11 @@ class Figure:
     read: Callable[[Sample], float | None]
     over_processes: Callable[[Iterable[float | None]], float | None]
     usual: float | None = None
+    is_latency: bool = False
+
+    def summarise(self, samples: Sequence[Sample]) -> float | None:
+        """The figure over all processes; None where no process has it."""
+        return self.over_processes(map(self.read, in_turns(samples) if self.is_latency else samples))
 
 
 def short(value: float) -> str:
@@ -72,7 +80,8 @@ def _least(values: Iterable[float | None]) -> float | None:
 def _latency(name: str) -> Callable[[Sample], float | None]:
     def read(sample: Sample) -> float | None:
         value: float = getattr(sample.felt_latency, name)
-        return None if math.isnan(sample.felt_latency.mean_ms) else value
+        was_loaded = sample.rounds_s or math.isfinite(sample.felt_latency.mean_ms)
+        return value if was_loaded else None
 
     return read
 
@@ -109,10 +118,9 @@ def _telemetry_share(sample: Sample) -> float | None:
 
 
 FIGURES = (
-    Figure("latency_p50_ms", "p50, ms", short, _latency("p50_ms"), _median),
-    Figure("latency_p95_ms", "p95, ms", short, _latency("p95_ms"), _median),
-    Figure("latency_p99_ms", "p99, ms", short, _latency("p99_ms"), _median),
-    Figure("slow_share", "slow answers", show_percent, lambda sample: sample.slow_share, mean_of_known),
+    Figure("latency_p50_ms", "p50, ms", short, _latency("p50_ms"), _median, is_latency=True),
+    Figure("latency_p95_ms", "p95, ms", short, _latency("p95_ms"), _median, is_latency=True),
+    Figure("latency_p99_ms", "p99, ms", short, _latency("p99_ms"), _median, is_latency=True),
     Figure("success_rate", "right answers", show_percent, lambda sample: sample.success_rate, _least, usual=1.0),
     Figure("cpu_cores", "CPU, cores", show_cores, _cpu_cores, mean_of_known),
     Figure("client_cpu_cores", "client, cores", show_cores, lambda sample: sample.client_cpu_cores, mean_of_known),
@@ -132,7 +140,7 @@ FIGURES = (
 
 def summarise(samples: Sequence[Sample]) -> Mapping[str, float | None]:
     """Each figure over all processes, by name; None where no process has it."""
-    return {figure.name: figure.over_processes(map(figure.read, samples)) for figure in FIGURES}
+    return {figure.name: figure.summarise(samples) for figure in FIGURES}
 
 
 def mean_cpu_cores_by_process(samples: Sequence[Sample]) -> dict[str, float]:
@@ -181,19 +189,28 @@ def benchmark_figures(result: CellResult) -> dict[str, object]:
         "unit": result.unit,
         "units_per_round": [sample.units_per_round for sample in samples],
         "throughput_per_s": [sample.throughput_per_s for sample in samples],
-        "latency_mean_ms": [sample.felt_latency.mean_ms for sample in samples],
+        "latency_mean_ms": [_finite(sample.felt_latency.mean_ms) for sample in samples],
         **{figure.name: _list_values(figure, samples) for figure in FIGURES},
         "success_rate": fmean(sample.success_rate for sample in result.samples) if result.samples else None,
         "verdict": str(result.verdict.status),
         "change": asdict(result.verdict.change) if result.verdict.change else None,
         "pairs": [pair.to_json() for pair in result.pairs],
+        **_slow_answers(result),
     }
+
+
+def _slow_answers(result: CellResult) -> dict[str, float | None]:
+    return {"slow_ms": result.slow_ms, "slow_share": find_slow_share(result.samples, result.slow_ms)}
 
 
 def _list_values(figure: Figure, samples: Iterable[Sample]) -> list[float | None]:
     """The figure of each process, None for one that doesn't have it; empty if none has it."""
-    values = [value if value is not None and math.isfinite(value) else None for value in map(figure.read, samples)]
+    values = [_finite(figure.read(sample)) for sample in samples]
     return values if any(value is not None for value in values) else []
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def list_properties(result: CellResult) -> list[tuple[str, object]]:
@@ -207,6 +224,7 @@ def list_properties(result: CellResult) -> list[tuple[str, object]]:
         "baseline_per_s": verdict.baseline_per_s,
         **_write_change(verdict.change),
         **summarise(result.samples),
+        **_slow_answers(result),
     }
     return [("cell", str(result.cell)), ("verdict", str(verdict.status)), ("unit", result.unit), *_known(figures)]
 

@@ -13,6 +13,7 @@ _OF_RUN: Mapping[str, Any] = {
     "load": None,
     "changed_files": None,
     "requests": {},
+    "errors": {},
 }
 _OF_CELL: Mapping[str, Any] = {"ceiling": None, "rate_is_given": False, "excludes": None, "slow_ms": None}
 _OF_SIDE: Mapping[str, Any] = {"slow_share": None}

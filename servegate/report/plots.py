@@ -38,7 +38,8 @@ def choose_plots(document: Mapping[str, Any]) -> dict[str, Plot]:
             title = f"Throughput: {', '.join(bounded)} against {ceiling}"
             plots[title] = HEIGHT_IN, partial(_draw_throughputs, groups=compared)
     for name, group in series.items():
-        plots[f"Latency: {name}"] = HEIGHT_IN, partial(_draw_latency, cells=group)
+        if any(cell["now"]["latency_p50_ms"] is not None for cell in group):
+            plots[f"Latency: {name}"] = HEIGHT_IN, partial(_draw_latency, cells=group)
     staged = [cell for cell in cells if cell["stages"]]
     for title, figure, unit in _STAGE_PLOTS if staged else ():
         plots[title] = 1.1 + 0.5 * len(staged), partial(_draw_stages, cells=staged, figure=figure, unit=unit)
@@ -92,15 +93,10 @@ def _draw_throughputs(axes: "Axes", groups: Mapping[str, Cells]) -> None:
 def _draw_latency(axes: "Axes", cells: Cells) -> None:
     places = range(len(cells))
     for colour, marker, name in ((GREEN, "o", "p50"), (BLUE, "^", "p95"), (ORANGE, "D", "p99")):
-        now = [cell["now"][f"latency_{name}_ms"] for cell in cells]
-        if all(latency_ms is None for latency_ms in now):
-            continue
-        axes.plot(places, now, color=colour, marker=marker, label=name)
-        if all(cell["base"] is not None for cell in cells):
-            before = [cell["base"][f"latency_{name}_ms"] for cell in cells]
-            axes.plot(
-                places, before, color=colour, marker=marker, fillstyle="none", linestyle=":", label=f"{name}, base"
-            )
+        for side, label, fill, line in (("now", name, "full", "-"), ("base", f"{name}, base", "none", ":")):
+            values = [cell[side] and cell[side][f"latency_{name}_ms"] for cell in cells]
+            if any(value is not None for value in values):
+                axes.plot(places, values, color=colour, marker=marker, label=label, fillstyle=fill, linestyle=line)
     _set_log_scale(axes)
     _label(axes, cells, "ms")
     axes.set_ylim(bottom=None)

@@ -11,6 +11,7 @@ from servegate.findings.sentence import describe_findings
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
+from servegate.judging.slow_answers import find_slow_share
 from servegate.records import Cell, Fingerprint, MachineLoad, Sample, Status
 from servegate.report.figures import mean_cpu_cores_by_process, summarise, tabulate_stages
 from servegate.storage.history import SCHEMA
@@ -61,6 +62,8 @@ class RunFacts:
         The details that the processes of `base` and `head` reported; empty if nothing was compared side by side.
     load:
         CPU that other programs used on the machine; None where that isn't known.
+    is_out_of_time:
+        Whether the time budget ended a comparison that would have gone on.
     changed_files:
         Files that differ from the commit that was compared with; None where that isn't known.
     requests:
@@ -83,6 +86,7 @@ class RunFacts:
     failing: Collection[Status]
     arms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     load: MachineLoad | None = None
+    is_out_of_time: bool = False
     changed_files: Sequence[str] | None = None
     requests: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -93,19 +97,35 @@ def results_document(
     results: Sequence[CellResult],
     groups: Sequence[GroupResult] = (),
     figures: Sequence[FigureResult] = (),
+    errors: Mapping[str, BaseException] | None = None,
 ) -> dict[str, Any]:
-    """The document of a run that has measured a cell at least; nothing but what JSON can hold."""
+    """The document of a run that has measured a cell at least; nothing but what JSON can hold.
+
+    Parameters
+    ----------
+    errors:
+        Why a group could not be measured, by the group's name.
+    """
+    errors = errors or {}
     fingerprint, measured = facts.fingerprint, {result.cell for result in results}
     of_figures = [figure.verdict.status for figure in figures if figure.verdict.status is not Status.NOT_JUDGED]
     of_tests = [*(result.verdict.status for result in results), *of_figures]
-    statuses = [*(group.verdict.status for group in groups), *of_tests]
+    of_errors = [Status.INVALID] * len(errors)
+    statuses = [*(group.verdict.status for group in groups), *of_tests, *of_errors]
     document = {
         "schema": SCHEMA,
         "sentence": describe_findings(
-            groups, results, figures, arms=facts.arms, failing=facts.failing, load=facts.load
+            groups,
+            results,
+            figures,
+            arms=facts.arms,
+            failing=facts.failing,
+            load=facts.load,
+            errors=errors,
+            is_out_of_time=facts.is_out_of_time,
         ),
         "verdict": str(min(statuses, key=_BY_WEIGHT.index)),
-        "failed": any(status in facts.failing for status in of_tests),
+        "failed": any(status in facts.failing for status in [*of_tests, *of_errors]),
         "began": facts.began.astimezone(UTC).isoformat(timespec="seconds"),
         "minutes": round((facts.ended - facts.began).total_seconds() / 60, 2),
         "exit_status": facts.exit_status,
@@ -121,6 +141,7 @@ def results_document(
         "changed_files": None if facts.changed_files is None else list(facts.changed_files),
         "requests": {group: [*map(dict, requests)] for group, requests in facts.requests.items()},
         "notes": list(facts.notes),
+        "errors": {group: str(error) or type(error).__name__ for group, error in errors.items()},
         "not_measured": [str(cell) for cell in facts.selected if cell not in measured],
         "groups": [_group(group) for group in groups],
         "figures": [_figure(figure, fails=figure.verdict.status in facts.failing) for figure in figures],
@@ -189,18 +210,22 @@ def _cell(result: CellResult, *, fails: bool) -> dict[str, Any]:
         "change": asdict(verdict.change) if verdict.change else None,
         "excludes": result.excludes,
         "slow_ms": result.slow_ms,
-        "now": _summary(result.samples),
-        "base": _summary([pair.base for pair in result.pairs]),
+        "now": _summary(result.samples, result.slow_ms),
+        "base": _summary(result.bases, result.slow_ms),
         "processes_per_s": [sample.throughput_per_s for sample in result.samples if sample.rounds_s],
         "pairs": [pair.to_json() for pair in result.pairs],
         "stages": tabulate_stages(result),
     }
 
 
-def _summary(samples: Sequence[Sample]) -> dict[str, Any] | None:
+def _summary(samples: Sequence[Sample], slow_ms: float | None) -> dict[str, Any] | None:
     if not samples:
         return None
-    return {**summarise(samples), "cpu_cores_by_process": mean_cpu_cores_by_process(samples)}
+    return {
+        **summarise(samples),
+        "slow_share": find_slow_share(samples, slow_ms),
+        "cpu_cores_by_process": mean_cpu_cores_by_process(samples),
+    }
 
 
 def _without_nan(value: Any) -> Any:

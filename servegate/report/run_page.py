@@ -6,7 +6,7 @@ from typing import Any
 
 from servegate.judging.figures.kinds import write_change
 from servegate.report.changes import find_scale, list_rows
-from servegate.report.figures import FIGURES, Figure, short
+from servegate.report.figures import FIGURES, short, show_percent
 from servegate.report.headline import describe_run, headline, write_command
 from servegate.report.html import render_html
 from servegate.report.older_documents import complete
@@ -48,14 +48,6 @@ def _show_ms(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 1 else short(value)
 
 
-def _list_columns(figure: Figure) -> tuple[Column, ...]:
-    """A figure's column; slow answers have another for the base's, and one for the limit."""
-    now = Column(figure.heading, f"now.{figure.name}", figure.show, figure.usual)
-    if figure.name != "slow_share":
-        return (now,)
-    return now, Column("base", "base.slow_share", figure.show), Column("beyond, ms", "slow_ms", short)
-
-
 _signed = "{:+.1%}".format
 _COLUMNS = (
     Column("now, per s", "now_per_s", short),
@@ -63,7 +55,10 @@ _COLUMNS = (
     Column("change", "change.estimate", _signed),
     Column("95 % from", "change.low", _signed),
     Column("to", "change.high", _signed),
-    *(column for figure in FIGURES for column in _list_columns(figure)),
+    Column("slow answers", "now.slow_share", show_percent),
+    Column("base", "base.slow_share", show_percent),
+    Column("beyond, ms", "slow_ms", short),
+    *(Column(figure.heading, f"now.{figure.name}", figure.show, figure.usual) for figure in FIGURES),
 )
 _STAGE_COLUMNS = (
     Column("CPU, ms", "now.cpu_ms", _show_ms),

@@ -112,10 +112,10 @@ class Gate:
         if not is_measured and target.name not in self.results.errors:
             if self.selection.is_judged(target):
                 self._measure_judged(get_fixture)
-                self.results.count_slow(self.selection.judged)
+                self.results.limit_latency(self.selection.judged)
             else:
                 self._measure([target], get_fixture)
-                self.results.count_slow([target])
+                self.results.limit_latency([target])
         if target.name in self.results.errors:
             raise self.results.errors[target.name]
 

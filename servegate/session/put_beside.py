@@ -60,7 +60,13 @@ def put_beside(
             for is_given in (False, True)
         )
         unmeasured = ComparisonJudge(policies[0], judged).compared_cells()
-        return Compared(unmeasured, (), {}, at_given_rate=dict.fromkeys(given, CellAtGivenRate(OUT_OF_TIME, ())))
+        return Compared(
+            unmeasured,
+            (),
+            {},
+            at_given_rate=dict.fromkeys(given, CellAtGivenRate(OUT_OF_TIME, (), ())),
+            is_out_of_time=True,
+        )
     project = settings.project
     _check_comparable(settings, commit)
     with open_arms(settings.root, commit, project.recipe, carried=project.carried, progress=progress) as arms:

@@ -1,7 +1,9 @@
 """The results of a run so far: what it measured, and its verdicts on cells, groups and figures."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+import pytest
 
 from servegate.findings.sentence import describe_findings
 from servegate.judging.absolute.latency_limits import hold_to_limits
@@ -10,6 +12,7 @@ from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.kinds import GroupFigure
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
+from servegate.judging.pairs import PairFigure
 from servegate.judging.slow_answers import with_common_limit
 from servegate.measure.side_by_side import Compared
 from servegate.measure.targets import MeasurementTarget
@@ -28,6 +31,8 @@ class RunResults:
 
     Attributes
     ----------
+    selection:
+        What the run measures and judges.
     cells:
         The result of each cell that was measured.
     groups:
@@ -40,6 +45,8 @@ class RunResults:
         The report of what the two arms ran, for each pair; empty if nothing was compared side by side.
     errors:
         The error of each target that could not be measured, by the target's name.
+    is_out_of_time:
+        Whether the time budget ended a comparison that would have gone on.
     """
 
     selection: Selection
@@ -49,18 +56,35 @@ class RunResults:
     details: dict[str, str] = field(default_factory=dict)
     reports: Sequence[PairReport] = ()
     errors: dict[str, BaseException] = field(default_factory=dict)
+    is_out_of_time: bool = False
+
+    @property
+    def failures(self) -> Mapping[str, BaseException]:
+        """The errors that fail tests; a skipped test of a target fails none."""
+        return {name: error for name, error in self.errors.items() if not isinstance(error, pytest.skip.Exception)}
 
     def of(self, target: MeasurementTarget) -> list[CellResult]:
         """The results of a target's cells."""
         return [self.cells[cell] for cell in self.selection.cells_of(target) if cell in self.cells]
 
-    def keep(self, target: MeasurementTarget, cell: Cell, samples: Sequence[Sample], verdict: Verdict) -> None:
-        """Keep what was found of one cell."""
+    def keep(
+        self,
+        target: MeasurementTarget,
+        cell: Cell,
+        samples: Sequence[Sample],
+        verdict: Verdict,
+        *,
+        bases: Sequence[Sample] = (),
+        pairs: Sequence[PairFigure] = (),
+    ) -> None:
+        """Keep what was found of one cell; see `CellResult`."""
         self.cells[cell] = CellResult(
             cell,
             target.unit,
             samples,
             verdict,
+            pairs,
+            bases,
             ceiling=None if target.ceiling is None else target.ceiling.name,
             rate_is_given=target.rate_is_given,
             excludes=self.selection.policy.of_cell(cell).excluded if verdict.change is not None else None,
@@ -72,7 +96,7 @@ class RunResults:
 
     def take(self, target: MeasurementTarget, compared: Compared) -> None:
         """Keep what a comparison found of a target."""
-        self.reports = compared.reports
+        self.reports, self.is_out_of_time = compared.reports, compared.is_out_of_time
         if target.name in compared.errors:
             self.errors[target.name] = compared.errors[target.name]
             return
@@ -80,11 +104,12 @@ class RunResults:
         self.figures.update({found.figure: found for found in compared.figures if found.figure.group == target.name})
         for cell, comparison in compared.cells.items():
             if cell.group == target.name:
-                self.keep(target, cell, [pair.head for pair in comparison.pairs], comparison.verdict)
-                self.cells[cell] = replace(self.cells[cell], pairs=comparison.pairs)
+                pairs, verdict = comparison.pairs, comparison.verdict
+                bases, heads = [pair.base for pair in pairs], [pair.head for pair in pairs]
+                self.keep(target, cell, heads, verdict, bases=bases, pairs=pairs)
         for cell, found in compared.at_given_rate.items():
             if cell.group == target.name:
-                self.keep(target, cell, found.samples, found.verdict)
+                self.keep(target, cell, found.heads, found.verdict, bases=found.bases)
 
     def allow(self, targets: Sequence[MeasurementTarget]) -> None:
         """Apply the run's allowances to targets that were just judged."""
@@ -94,8 +119,8 @@ class RunResults:
         judged = [tell_slowing(result) for target in targets for result in self.of(target)]
         self.update(allow_cells(allowances, self.groups, judged))
 
-    def count_slow(self, targets: Sequence[MeasurementTarget]) -> None:
-        """Count slow answers of targets that were just measured; groups that inform have no limit of the user's."""
+    def limit_latency(self, targets: Sequence[MeasurementTarget]) -> None:
+        """Hold targets that were just measured to the user's limits, of which groups that inform have none."""
         settings = self.selection.settings
         for result in (result for target in targets for result in self.of(target)):
             if result.cell.group not in settings.informing:
@@ -132,4 +157,6 @@ class RunResults:
             arms=collect_details(self.reports),
             failing=failing,
             load=load,
+            errors=self.failures,
+            is_out_of_time=self.is_out_of_time,
         )

@@ -185,12 +185,15 @@ class GateSession:
             failing=self.gate.failing,
             arms=collect_details(self.gate.results.reports),
             load=self.gate.outside.found,
+            is_out_of_time=self.gate.results.is_out_of_time,
             changed_files=None if self._base is None else list_differing_files(self.settings.root, self._base),
             requests=list_requests(self.gate.selection.targets),
             notes=tuple(self.notes),
         )
         found = self.gate.results
-        document = results_document(facts, list(found.cells.values()), found.groups, list(found.figures.values()))
+        document = results_document(
+            facts, list(found.cells.values()), found.groups, list(found.figures.values()), found.failures
+        )
         report, history = self.settings.files.report, self.settings.files.history
         try:
             if history is not None:

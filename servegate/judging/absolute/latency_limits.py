@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from scipy import special
 
 from servegate.judging.cell_result import CellResult
-from servegate.judging.slow_answers import list_latencies, with_limit
+from servegate.judging.slow_answers import count_slow, list_latencies
 from servegate.records import Cell, Status, Verdict
 
 # A share that is as large as the allowed one is exceeded by chance in half of the runs.
@@ -35,17 +35,16 @@ class LatencyLimits:
 
 
 def hold_to_limits(result: CellResult, limits: LatencyLimits) -> CellResult:
-    """Count a cell's slow answers, and give it the verdict SLOW if there are more than allowed.
+    """Set the limit beyond which a cell's answers are slow, and give it the verdict SLOW if more are than allowed.
 
     More than allowed are those that chance explains in fewer than one run of twenty, if answers are slow independently
     of each other. A cell without latencies, as of a target that is no server, has no slow answers.
     """
-    slow_ms = _find(limits.slow_ms, result.cell)
-    if slow_ms is None:
+    slow_ms, latencies_ms = _find(limits.slow_ms, result.cell), list_latencies(result.samples)
+    if slow_ms is None or not latencies_ms:
         return result
-    result = with_limit(result, slow_ms)
-    latencies_ms = list_latencies([sample for sample in result.samples if sample.slow_ms is not None])
-    slow, allowed = sum(latency_ms > slow_ms for latency_ms in latencies_ms), _find(limits.allowed, result.cell)
+    result = replace(result, slow_ms=slow_ms)
+    slow, allowed = count_slow(latencies_ms, slow_ms), _find(limits.allowed, result.cell)
     if allowed is None or result.verdict.status in _GRAVER or not _is_more(slow, len(latencies_ms), allowed):
         return result
     return replace(result, verdict=_find_slow(result.verdict, slow, len(latencies_ms), slow_ms, allowed))

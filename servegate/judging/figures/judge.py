@@ -36,6 +36,7 @@ class _Series:
     head: list[float] = field(default_factory=list)
     status: Status | None = None
     is_left: bool = False
+    has_ended: bool = False
     p: float | None = None
 
     @property
@@ -97,11 +98,13 @@ class FigureJudge:
             )
             if base is not None and head is not None:
                 self.add_value(GroupFigure(group, kind), base, head)
+            elif self._is_suspected(series):
+                series.has_ended = True  # it was measured for this figure, as after a wrong answer
 
     def add_value(self, figure: GroupFigure, base: float, head: float) -> None:
         """Take a figure's values of one pair of fresh processes, and test it if it is due for a look."""
         series = self._series[figure.group, figure.kind]
-        if series.status is None and not series.is_left:
+        if series.status is None and not series.is_left and not series.has_ended:
             series.base.append(base)
             series.head.append(head)
             self._look(series)
@@ -137,6 +140,7 @@ class FigureJudge:
         return (
             series.status is None
             and not series.is_left
+            and not series.has_ended
             and self._policy.first_pairs <= len(series.base) < self._policy.looks[-1]
             and series.estimate >= series.margin
         )
@@ -151,6 +155,12 @@ class FigureJudge:
         series = self._series.get((group, kind))
         if series is not None and series.status is None:
             series.is_left = True
+
+    def end(self, group: str) -> None:
+        """Judge a group's figures by the values so far: its processes show no others."""
+        for (name, _), series in self._series.items():
+            if name == group:
+                series.has_ended = True
 
     def drop(self, group: str) -> None:
         """Stop judging a group that can't be measured."""

@@ -63,7 +63,8 @@ def make_cell(
     """A cell with its verdict; `change` is (estimate, low, high)."""
     verdict = Verdict(status, reason, 100.0, 100.0, Change(*change) if change else None, ("line of evidence",))
     samples = [pair.head for pair in pairs] or [make_sample()]
-    return CellResult(Cell(group, parameter, value), "requests", samples, verdict, pairs, excludes=excludes)
+    bases = [pair.base for pair in pairs]
+    return CellResult(Cell(group, parameter, value), "requests", samples, verdict, pairs, bases, excludes=excludes)
 
 
 def make_group(

@@ -38,7 +38,7 @@ def compared(cell: Cell, log_ratio: float) -> CellResult:
         judge.add({cell: PairFigure(ratio, (ratio - 0.005, ratio + 0.005), base, head, 1.0)})
     judge.look(last=True)
     comparison = judge.compared_cells()[cell]
-    return CellResult(cell, "requests", [head] * 3, comparison.verdict, comparison.pairs)
+    return CellResult(cell, "requests", [head] * 3, comparison.verdict, comparison.pairs, [base] * 3)
 
 
 RESULTS = (
@@ -58,7 +58,7 @@ RESULTS = (
 
 def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str, Any]:
     """That of a run with these cells, of nine selected."""
-    groups, figures = facts.pop("groups", ()), facts.pop("figures", ())
+    groups, figures, errors = facts.pop("groups", ()), facts.pop("figures", ()), facts.pop("errors", {})
     known: dict[str, Any] = {
         "began": BEGAN,
         "ended": BEGAN + timedelta(minutes=7.5),
@@ -80,7 +80,7 @@ def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str,
         "failing": {Status.REGRESSED, Status.INVALID},
         **facts,
     }
-    return results_document(RunFacts(**known), results, groups, figures)
+    return results_document(RunFacts(**known), results, groups, figures, errors)
 
 
 def figure_at(made: Any, place: str) -> float:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from servegate.errors import ServegateError
 from servegate.findings.sentence import describe_findings
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.kinds import COST, GROWTH, MEMORY, START, TAIL
@@ -29,8 +30,20 @@ def describe(
     failing: Collection[Status] = LENIENT,
     figures: Sequence[FigureResult] = (),
     load: MachineLoad | None = None,
+    errors: Mapping[str, BaseException] | None = None,
+    *,
+    is_out_of_time: bool = False,
 ) -> str:
-    return describe_findings(groups, cells, figures, arms=arms or {}, failing=failing, load=load)
+    return describe_findings(
+        groups,
+        cells,
+        figures,
+        arms=arms or {},
+        failing=failing,
+        load=load,
+        errors=errors,
+        is_out_of_time=is_out_of_time,
+    )
 
 
 def test_one_cause_is_one_finding_however_many_cells_show_it() -> None:
@@ -310,3 +323,24 @@ def test_what_a_faster_group_costs_more_is_told() -> None:
     cells = [make_cell("api", 1, IMPROVED, (0.1, 0.0, 0.2))]
     said = describe(groups, cells, figures=[make_figure(COST, REGRESSED, (0.5, 0.48, 0.52))])
     assert said.startswith("`api` uses 50 % more CPU time a unit [48.0, 52.0]; `api` gains 9.0 to 11.0 %")
+
+
+def test_a_group_that_could_not_be_measured_leads_and_nothing_is_said_of_each_cell() -> None:
+    died = ServegateError("the server died\nits log")
+    assert describe([make_group("model")], [make_cell("model")], errors={"api": died, "photo": died}) == (
+        "`api` and `photo` could not be measured: the server died; in `model` a slowdown of 3 % is excluded."
+    )
+
+
+def test_an_interval_of_a_figure_that_contains_zero_has_its_sign() -> None:
+    longer = make_figure(START, REGRESSED, (0.5, -0.144, 1.63))
+    assert describe([], [make_cell()], figures=[longer]).startswith("`api` takes 50 % longer to start [-14.4, 163]")
+    shorter = make_figure(START, IMPROVED, (-0.5, -0.7, 0.1))
+    assert "`api` takes 50 % less time to start [-10.0, 70.0]" in describe([], [make_cell()], figures=[shorter])
+
+
+def test_a_run_that_time_ended_needs_time_and_no_pairs() -> None:
+    groups = [make_group("api", INCONCLUSIVE, excluded=0.05)]
+    said = describe(groups, [make_cell("api", 1, INCONCLUSIVE)], is_out_of_time=True)
+    assert "The time budget ended the comparison: give it more, `--perf-budget-minutes`." in said
+    assert "--perf-pairs" not in said

@@ -26,7 +26,7 @@ def test_with_enough_pairs_it_informs_and_tells_the_rate() -> None:
         judge.add({CELL: (RIGHT, RIGHT), OTHER: (WRONG, WRONG)}, None)
     assert not judge.is_first_due
     result = judge.results()[CELL]
-    assert (result.verdict.status, len(result.samples)) == (Status.INFORMS, FIRST_PAIRS)
+    assert (result.verdict.status, len(result.bases), len(result.heads)) == (Status.INFORMS, FIRST_PAIRS, FIRST_PAIRS)
     assert result.verdict.now_per_s == pytest.approx(70.0)
     assert list(judge.results()) == [CELL]
 

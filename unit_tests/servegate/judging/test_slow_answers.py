@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from servegate.judging.cell_result import CellResult
-from servegate.judging.pairs import PairFigure
-from servegate.judging.slow_answers import with_common_limit, with_limit
+from servegate.judging.slow_answers import find_slow_share, with_common_limit
 from servegate.records import Cell, Sample, Status, Verdict
 from unit_tests.builders.runs.samples import make_sample
 
@@ -16,13 +15,14 @@ def with_latencies(*latencies_ms: float) -> Sample:
 
 
 def compare(*arms: tuple[Sample, Sample]) -> CellResult:
-    pairs = [PairFigure(0.0, (0.0, 0.0), base, head, seconds=5.0) for base, head in arms]
-    samples = [head for _, head in arms]
-    return CellResult(Cell("api", "concurrency", 8), "requests", samples, Verdict(Status.PASS, ""), pairs)
+    bases, heads = [base for base, _ in arms], [head for _, head in arms]
+    verdict = Verdict(Status.PASS, "")
+    return CellResult(Cell("api", "concurrency", 8), "requests", heads, verdict, bases=bases)
 
 
-def shares(result: CellResult) -> list[tuple[float | None, float | None]]:
-    return [(pair.base.slow_share, pair.head.slow_share) for pair in result.pairs]
+def shares(result: CellResult) -> tuple[float | None, float | None]:
+    """Of the base and of the head."""
+    return find_slow_share(result.bases, result.slow_ms), find_slow_share(result.samples, result.slow_ms)
 
 
 def test_what_is_slow_is_slower_than_99_of_100_answers_of_both_arms() -> None:
@@ -30,32 +30,30 @@ def test_what_is_slow_is_slower_than_99_of_100_answers_of_both_arms() -> None:
     base, head = with_latencies(*range(1, 101)), with_latencies(*range(101, 201))
     result = with_common_limit(compare((base, head)))
     assert result.slow_ms == pytest.approx(198.01)
-    assert shares(result) == [(0.0, 0.02)]
+    assert shares(result) == (0.0, 0.02)
 
 
-def test_all_pairs_have_one_limit() -> None:
-    usual, late = with_latencies(*[10.0] * 100), with_latencies(*[10.0] * 96, *[300.0] * 4)
-    result = with_common_limit(compare((usual, late), (usual, late)))
-    assert result.slow_ms == pytest.approx(300.0)
-    result = with_common_limit(compare((usual, usual), (usual, late), (usual, usual), (usual, usual)))
-    assert result.slow_ms == 10.0
-    assert shares(result) == [(0.0, 0.0), (0.0, 0.04), (0.0, 0.0), (0.0, 0.0)]
+def test_each_answer_counts_and_not_each_process() -> None:
+    """Of identical code in which one pair is slow and answers less often, 1 % of all answers are slow."""
+    quick = with_latencies(*[10.0] * 1000)
+    slow = with_latencies(*(50.0 + number for number in range(200)))
+    result = with_common_limit(compare((quick, quick), (quick, quick), (quick, quick), (slow, slow)))
+    assert shares(result) == (0.01, 0.01)
 
 
-def test_turns_alone_set_the_limit_where_there_are_any() -> None:
+def test_turns_alone_count_where_there_are_any() -> None:
     """In bursts a wait looks shorter than it is."""
     in_turns = replace(with_latencies(*[1.0] * 1000), windows_ms=((10.0,) * 50, (20.0,) * 50))
     later = with_latencies(*[1.0] * 1000)
     result = with_common_limit(compare((in_turns, in_turns), (later, later)))
     assert result.slow_ms == 20.0
-    assert shares(result) == [(0.0, 0.0), (None, None)]
+    assert find_slow_share(result.samples, 15.0) == 0.5
 
 
-@pytest.mark.parametrize("answers", [0, 49])
-def test_too_few_answers_have_no_limit(answers: int) -> None:
+@pytest.mark.parametrize(("answers", "slow_ms"), [(0, None), (49, None), (50, 1.0)])
+def test_too_few_answers_have_no_limit(answers: int, slow_ms: float | None) -> None:
     few = with_latencies(*[1.0] * answers)
-    assert with_common_limit(compare((few, few))).slow_ms is None
-    assert with_common_limit(compare((with_latencies(*[1.0] * 50),) * 2)).slow_ms == 1.0
+    assert with_common_limit(compare((few, few))).slow_ms == slow_ms
 
 
 def test_without_a_comparison_there_is_no_common_limit() -> None:
@@ -65,4 +63,9 @@ def test_without_a_comparison_there_is_no_common_limit() -> None:
 
 def test_a_limit_of_the_users_stays() -> None:
     arm = with_latencies(*range(1, 101))
-    assert with_common_limit(with_limit(compare((arm, arm)), 50.0)).slow_ms == 50.0
+    assert with_common_limit(replace(compare((arm, arm)), slow_ms=50.0)).slow_ms == 50.0
+
+
+def test_without_a_limit_or_an_answer_there_is_no_share() -> None:
+    assert find_slow_share([with_latencies(1.0)], None) is None
+    assert find_slow_share([with_latencies()], 1.0) is None

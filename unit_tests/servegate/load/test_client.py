@@ -1,5 +1,6 @@
 """The load client, as a process of its own against a real server, and how a running load is cut into windows."""
 
+import asyncio
 import io
 import json
 import sys
@@ -262,3 +263,34 @@ def test_bursts_of_a_batching_server_give_its_true_throughput(concurrency: int, 
 @pytest.mark.parametrize("completions", [0, 1, 8])
 def test_too_few_completions_make_no_window(completions: int) -> None:
     assert cut_windows([float(at) for at in range(completions)], concurrency=8) == ([], 8)
+
+
+def test_a_request_whose_connection_is_lost_is_not_sent_again() -> None:
+    """The client's library would repeat a GET, and a service that loses answers would seem to be right."""
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async def ask_twice() -> Requester:
+        server = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+        workload = Workload("/", b"", expected=True, method="GET")
+        job = LoadJob(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", workload, 1, 0.0, None)
+        async with server, load.open_session(job) as session:
+            requester = Requester(session, job.url, job.workload, 0)
+            for _ in range(2):
+                await requester.send(time.monotonic())
+        return requester
+
+    requester = asyncio.run(ask_twice())
+    assert len(requester.completions) == 1
+    [failure] = requester.failures
+    assert failure.startswith("no answer: ServerDisconnectedError")
+
+
+def test_a_load_that_may_be_paused_gives_its_requests_more_time() -> None:
+    """While the other arm's server runs, the clock goes on."""
+    fixed = LoadJob("http://127.0.0.1:9", Workload("/", b"", expected=True), 1, warmup_s=1.0, measure_s=2.0)
+    assert replace(fixed, measure_s=None).request_timeout_s == 4 * fixed.request_timeout_s == 240.0

@@ -95,7 +95,7 @@ def test_latency_and_stages_are_the_time_in_which_the_server_could_run() -> None
             load.burst(DELAY_S / 2)
             time.sleep(1.0)
         sample = load.finish().sample
-    assert sample.latency.p95_ms < 800
+    assert max(sample.latencies_ms) < 800
     assert list(sample.stages) == ["sleep"]
     assert sample.stages["sleep"].cpu_ms == pytest.approx(0.25)
     assert 0.5 * sample.latency.mean_ms < sample.stages["sleep"].ms < sample.latency.mean_ms

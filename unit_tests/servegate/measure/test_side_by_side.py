@@ -34,7 +34,7 @@ from servegate.measure.http.targets import HttpTarget, OpenLoopTarget, SharedSer
 from servegate.measure.pair_plan import PairPlan, Schedule
 from servegate.measure.side_by_side import SideBySide, plan_group, share_processes
 from servegate.measure.targets import Comparable, Launchable
-from servegate.records import Cell, ProcessRecord, StageTime, Status
+from servegate.records import Cell, ProcessRecord, Sample, StageTime, Status
 from unit_tests.builders.fake_arms import BASE, CELL, HEAD, FakeArms
 from unit_tests.builders.runs.samples import make_sample
 
@@ -194,7 +194,7 @@ def test_a_group_at_a_given_rate_is_measured_for_its_figures_alone() -> None:
     compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(3,)), FigurePolicy(), budget_s=60.0)
     assert (compared.cells, compared.groups, compared.errors) == ({}, (), {})
     assert compared.at_given_rate[CELL].verdict.status is Status.INFORMS
-    assert len(compared.at_given_rate[CELL].samples) == len(compared.reports) == FigurePolicy().first_pairs
+    assert len(compared.at_given_rate[CELL].heads) == len(compared.reports) == FigurePolicy().first_pairs
     assert arms.bursts == ""
     assert [str(found.figure) for found in compared.figures] == ["model lateness"]
 
@@ -231,7 +231,7 @@ def test_without_time_left_nothing_starts_and_nothing_is_accused() -> None:
     compared = side_by_side().compare([(arms, [CELL])], Policy(), FigurePolicy(), budget_s=0.0)
     assert compared.cells[CELL].verdict.status is Status.INCONCLUSIVE
     assert "the run's time budget had ended" in compared.cells[CELL].verdict.reason
-    assert arms.log == []
+    assert (arms.log, compared.is_out_of_time) == ([], True)
 
 
 def test_a_budget_that_ends_before_the_first_look_judges_nothing() -> None:
@@ -298,5 +298,60 @@ def test_a_suspected_figure_without_values_does_not_keep_a_run_going_for_ever(mo
 
     monkeypatch.setattr(FreshPairs, "measure", forget)
     compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(4,)), FigurePolicy(), budget_s=1e9)
-    assert next(pairs) == FigurePolicy().looks[-1] + 1
+    assert next(pairs) == 6
     assert compared.figures[0].verdict.status is Status.INCONCLUSIVE
+
+
+LATE = replace(make_sample(), windows_ms=((*[10.0] * 19, 100.0),) * 4)
+USUAL = replace(make_sample(), windows_ms=((10.0,) * 20,) * 4)
+WRONG = make_sample(failures=["a dog"])
+
+
+@pytest.mark.parametrize(
+    ("later", "status"),
+    [((USUAL, WRONG), Status.INVALID), ((WRONG, LATE), Status.BASE_FAILED)],
+    ids=["of the head", "of the base"],
+)
+def test_a_wrong_answer_in_a_turn_counts_though_throughput_is_decided(
+    monkeypatch: pytest.MonkeyPatch, later: tuple[Sample, Sample], status: Status
+) -> None:
+    """From the fifth pair on the cell takes turns alone, since its tail is beyond its margin."""
+    arms = FakeArms({"base": 100.0, "head": 100.0}, figures=[TAIL])
+    original, plans = FreshPairs.measure, []
+
+    def answer(self: FreshPairs, target: Launchable, plan: PairPlan, here: str) -> MeasuredPair:
+        plans.append(plan)
+        samples = (USUAL, LATE) if len(plans) <= 4 else later
+        return replace(original(self, target, plan, here), samples={CELL: samples})
+
+    monkeypatch.setattr(FreshPairs, "measure", answer)
+    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(4,)), FigurePolicy(), budget_s=1e9)
+    assert compared.cells[CELL].verdict.status is status
+    assert "a dog" in compared.cells[CELL].verdict.reason
+    assert plans[4:] == [PairPlan([], [CELL])], "no other pair would say more"
+
+
+def test_a_process_that_only_starts_and_runs_otherwise_than_intended_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = FakeArms({"base": 100.0, "head": 100.0}, figures=[START])
+    arms.records = {"base": ProcessRecord(6.0, None), "head": ProcessRecord(9.0, None)}
+    original, pairs = FreshPairs.measure, itertools.count(1)
+
+    def fall_back(self: FreshPairs, target: Launchable, plan: PairPlan, here: str) -> MeasuredPair:
+        measured = original(self, target, plan, here)
+        on_cpu = PairReport(ArmReport(), ArmReport({"model fallback": "no GPU: on the CPU"}))
+        return replace(measured, report=on_cpu) if next(pairs) > 4 else measured
+
+    monkeypatch.setattr(FreshPairs, "measure", fall_back)
+    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(4,)), FigurePolicy(), budget_s=1e9)
+    assert compared.cells[CELL].verdict.status is Status.INVALID
+    assert "no GPU: on the CPU" in compared.cells[CELL].verdict.reason
+    assert next(pairs) == 6
+
+
+@pytest.mark.parametrize(("budget_s", "is_out_of_time"), [(3.0, True), (60.0, False)])
+def test_a_comparison_that_time_ended_says_so(*, budget_s: float, is_out_of_time: bool) -> None:
+    clock = itertools.count()
+    timed = SideBySide(side_by_side().pairs, clock_s=lambda: next(clock))
+    arms = FakeArms({"base": 100.0, "head": 100.0})
+    compared = timed.compare([(arms, [CELL])], Policy(), FigurePolicy(), budget_s=budget_s)
+    assert compared.is_out_of_time is is_out_of_time

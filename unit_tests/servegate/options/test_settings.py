@@ -84,6 +84,13 @@ class TestReading:
         assert (policy.margin_of(TAIL, "api"), policy.margin_of(TAIL, "model")) == (None, 0.2)
         assert (policy.error_level, policy.first_pairs) == (0.02, judging.looks[0])
 
+    @pytest.mark.parametrize(("looks", "first_pairs"), [("4 8", 4), ("10 20", 8)])
+    def test_a_figures_own_look_is_not_lost_where_throughput_has_its_first_later(
+        self, pytester: pytest.Pytester, looks: str, first_pairs: int
+    ) -> None:
+        """A figure that is decided at its look takes no further values."""
+        assert read_settings(pytester, f"--perf-pairs={looks}").judging.figure_policy.first_pairs == first_pairs
+
     def test_the_ini_file_may_name_a_cell_that_the_command_line_leaves_out(self, pytester: pytest.Pytester) -> None:
         ini = f"{INI}perf_figures = api[32].tail=off\n"
         judging = read_settings(pytester, "--perf-cells=api=1", ini=ini).judging
@@ -236,11 +243,11 @@ class TestWrongValues:
             read_settings(pytester, "--perf-slow-ms=250", f"--{option}=1 apj=2 api[8]=3")
 
     def test_a_share_of_slow_answers_needs_a_limit(self, pytester: pytest.Pytester) -> None:
-        message = "--perf-slow-percent: no answer is slow without perf_slow_ms; set that, too"
+        message = "--perf-slow-percent: perf_slow_percent needs perf_slow_ms; set that, too"
         with pytest.raises(SettingsError, match=message):
             read_settings(pytester, "--perf-slow-percent=1")
         for name in ("model", "model[8]", "api[1]"):
-            message = re.escape(f"--perf-slow-percent: no answer of {name} is slow without perf_slow_ms")
+            message = re.escape(f"--perf-slow-percent: perf_slow_percent of {name} needs perf_slow_ms")
             with pytest.raises(SettingsError, match=message):
                 read_settings(pytester, f"--perf-slow-percent=1 {name}=5", "--perf-slow-ms=api[8]=250")
         limits = read_settings(

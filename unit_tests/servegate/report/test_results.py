@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from servegate.errors import ProcessError
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.kinds import GROWTH, TAIL
 from servegate.records import Cell, Status, Verdict
@@ -148,3 +149,13 @@ def test_it_has_the_sentence_by_what_fails_the_run_and_by_the_arms() -> None:
     made = document(cells, arms=arms, failing={Status.INCONCLUSIVE})
     assert made["sentence"].startswith("`api` runs with engine b instead of a; the run failed: it can't tell whether")
     assert made["arms"] == arms
+
+
+def test_a_group_that_could_not_be_measured_makes_the_run_invalid() -> None:
+    """The other groups passed."""
+    made = document(RESULTS[:2], errors={"api": ProcessError("the server died\nits log"), "photo": KeyError()})
+    assert (made["verdict"], made["failed"]) == ("INVALID", True)
+    assert made["errors"] == {"api": "the server died\nits log", "photo": "KeyError"}
+    assert made["sentence"].startswith(
+        "`api` could not be measured: the server died; `photo` could not be measured: KeyE"
+    )

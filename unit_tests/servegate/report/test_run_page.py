@@ -10,7 +10,6 @@ import pytest
 
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.kinds import GROWTH
-from servegate.judging.pairs import PairFigure
 from servegate.judging.slow_answers import with_common_limit
 from servegate.records import Cell, Status, Verdict
 from servegate.report.run_page import render_run
@@ -178,8 +177,7 @@ def test_a_stage_stands_with_its_cell_once(page: str) -> None:
 def test_the_base_shares_of_slow_answers_stand_beside_the_limit() -> None:
     usual = replace(make_sample(), latencies_ms=(10.0,) * 100 + (300.0,))
     late = replace(make_sample(), latencies_ms=(10.0,) * 100 + (310.0, 320.0, 330.0))
-    pair = PairFigure(0.0, (0.0, 0.0), usual, late, seconds=5.0)
-    result = CellResult(Cell("api", "concurrency", 8), "requests", [late], Verdict(Status.PASS, ""), [pair])
+    result = CellResult(Cell("api", "concurrency", 8), "requests", [late], Verdict(Status.PASS, ""), bases=[usual])
     page = render_run(document([with_common_limit(result), RESULTS[1]]))
     headings = re.findall(r"<th>([^<]+)</th>", page)
     assert headings[headings.index("slow answers") :][:3] == ["slow answers", "base", "beyond, ms"]

@@ -9,6 +9,7 @@ import pytest
 
 from servegate.judging.absolute.latency_limits import LatencyLimits
 from servegate.judging.figures.kinds import LATENESS, GroupFigure
+from servegate.judging.slow_answers import find_slow_share
 from servegate.measure.targets import Conditions, Instrument, LaunchedProcess
 from servegate.records import Cell, Checkout, Sample, Status, Verdict
 from servegate.session.gate import Gate
@@ -80,7 +81,9 @@ def test_too_many_slow_answers_fail_its_cell_and_its_figure(project: Path) -> No
     limits = LatencyLimits({"": 40.5}, {"": 0.01})
     gate.selection.settings = judging(gate.settings, latency_limits=limits)
     assert gate.judge(target, FIGURE, no_session_server).verdict.status is Status.SLOW
-    assert gate.measure(target, CELL, no_session_server).verdict.status is Status.SLOW
+    result = gate.measure(target, CELL, no_session_server)
+    assert result.verdict.status is Status.SLOW
+    assert find_slow_share(result.bases, result.slow_ms) == 0.0
 
 
 def test_wrong_answers_fail_its_cell_and_its_figure(project: Path) -> None:

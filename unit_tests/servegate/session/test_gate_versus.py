@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from servegate.errors import ProcessError, ServegateError
+from servegate.judging.absolute.latency_limits import LatencyLimits
 from servegate.judging.figures.kinds import START, GroupFigure
+from servegate.judging.slow_answers import find_slow_share
 from servegate.load.engines import LoadEngine
 from servegate.measure.targets import Conditions, PausableTarget
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, Sample, Status, Verdict
@@ -37,6 +39,7 @@ class Service(FakeTarget):
         self.screened_per_s = screened_per_s
         self.side_by_side_per_s = side_by_side_per_s or {}
         self.rounds_s: tuple[float, ...] = ()
+        self.latencies_ms: Mapping[str, tuple[float, ...]] = {}
         self.wrong_arm = ""
         self.start_s: Mapping[str, float] = {}
         self.events: list[str] = []
@@ -109,7 +112,7 @@ class _Process:
         assert self.arm is not None
         throughput_per_s = self.service.side_by_side_per_s[self.arm] * (1 + 0.001 * len(self.service.events))
         failures = ("a dog",) if self.arm == self.service.wrong_arm else ()
-        return _Load(throughput_per_s, self.service.rounds_s, failures)
+        return _Load(throughput_per_s, self.service.rounds_s, failures, self.service.latencies_ms.get(self.arm, ()))
 
 
 @dataclass
@@ -117,6 +120,7 @@ class _Load:
     throughput_per_s: float
     rounds_s: tuple[float, ...] = ()
     failures: tuple[str, ...] = ()
+    latencies_ms: tuple[float, ...] = ()
     shortest_burst_s: float = 0.0
     shortest_turn_s: float = 0.0
     takes_turns: bool = False
@@ -130,7 +134,7 @@ class _Load:
 
     def finish(self) -> BurstRecord:
         seconds = (100 / self.throughput_per_s,) * self.bursts
-        sample = make_sample(self.throughput_per_s, failures=self.failures)
+        sample = replace(make_sample(self.throughput_per_s, failures=self.failures), latencies_ms=self.latencies_ms)
         if self.rounds_s:
             sample = replace(sample, rounds_s=self.rounds_s)
         return BurstRecord((100,) * self.bursts, seconds, sample)
@@ -310,6 +314,25 @@ def test_both_arms_are_loaded_by_as_many_client_processes_as_the_run_is_set_to(p
     gate = Gate(Selection(settings, [service], [API_1]), None, progress=lambda _: None, reference="HEAD")
     gate.measure(service, API_1, no_session_server)
     assert service.engines == {LoadEngine(processes=3)}
+
+
+@pytest.mark.parametrize(
+    ("limits", "slow_ms", "shares"),
+    [(LatencyLimits(), 310.1, (0.0, 0.02)), (LatencyLimits({"": 250.0}), 250.0, (0.01, 0.03))],
+    ids=["common", "the user's"],
+)
+def test_a_comparison_finds_the_slow_answers_of_both_arms(
+    project: Path, limits: LatencyLimits, slow_ms: float, shares: tuple[float, float]
+) -> None:
+    """Of 100 answers of an arm in each pair; those of all pairs count together."""
+    service = Service({}, {"base": 100.0, "head": 100.0})
+    service.latencies_ms = {"base": (10.0,) * 99 + (300.0,), "head": (10.0,) * 97 + (310.0, 320.0, 330.0)}
+    settings = judging(replace(SETTINGS, root=project), versus="HEAD", latency_limits=limits)
+    gate = Gate(Selection(settings, [service], [API_1]), None, progress=lambda _: None, reference="HEAD")
+    result = gate.measure(service, API_1, no_session_server)
+    assert result.slow_ms == pytest.approx(slow_ms)
+    assert find_slow_share(result.bases, result.slow_ms) == shares[0]
+    assert find_slow_share(result.samples, result.slow_ms) == shares[1]
 
 
 def test_the_time_budget_bounds_the_whole_run_and_not_each_target(project: Path) -> None:

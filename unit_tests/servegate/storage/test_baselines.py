@@ -235,12 +235,17 @@ def test_everyone_may_read_it(tmp_path: Path) -> None:
 
 
 def test_it_has_a_line_a_process(tmp_path: Path) -> None:
-    """So that a diff of two baselines can be read; what isn't known of every process stays a list of its own."""
+    """So that a diff of two baselines can be read; what isn't known of any process stays a list of its own."""
     with_cpu = document({"api[concurrency=1]": [10.0, 11.0]})
-    with_cpu["benchmarks"][0]["extra_info"] |= {"cpu_cores": [1.5, 1.6], "gpu_power_w": [], "unit": "requests"}
+    with_cpu["benchmarks"][0]["extra_info"] |= {
+        "cpu_cores": [1.5, 1.6],
+        "gpu_power_w": [],
+        "p99_ms": [4.0, None],
+        "unit": "requests",
+    }
     lines = write_baseline(tmp_path, HERE, CHECKOUT, with_cpu).read_text().splitlines()
-    assert '     {"throughput_per_s": 10.0, "cpu_cores": 1.5},' in lines
-    assert '     {"throughput_per_s": 11.0, "cpu_cores": 1.6}' in lines
+    assert '     {"throughput_per_s": 10.0, "cpu_cores": 1.5, "p99_ms": 4.0},' in lines
+    assert '     {"throughput_per_s": 11.0, "cpu_cores": 1.6, "p99_ms": null}' in lines
     assert '    "gpu_power_w": [],' in lines
 
 

@@ -34,7 +34,7 @@ class TestServerInstrument:
         sample = self.measure(stub, "right", Cell("api", "concurrency", 2), 0.5)
         assert 0.5 * 2 / DELAY_S < sample.throughput_per_s <= 2 / DELAY_S
         assert sample.units_per_round % 2 == 0
-        assert DELAY_S * 1e3 - 5 <= sample.latency.p50_ms <= sample.latency.p95_ms <= sample.latency.p99_ms
+        assert DELAY_S * 1e3 - 5 <= sample.latency.p50_ms <= max(sample.latencies_ms)
         assert (sample.failures, sample.success_rate) == ((), 1.0)
         assert sample.answers >= 5
         assert len(sample.client_cores) == 1
