@@ -59,5 +59,5 @@ def judge(document: Mapping[str, Any], figure: str | None) -> int:
     is_left = any(found.get("reason") == LEFT_TO_THROUGHPUT for found in judged)
     if Status.REGRESSED in statuses or is_left:
         return SLOWER
-    is_whole = not document["errors"] and not document["not_measured"]
-    return NOT_SLOWER if is_whole and statuses and statuses <= _NOT_SLOWER else UNKNOWN
+    # A group that could not be measured may be the slower one.
+    return NOT_SLOWER if statuses and statuses <= _NOT_SLOWER and not document["errors"] else UNKNOWN

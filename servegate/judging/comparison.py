@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from servegate.judging.absolute.validity import why_unjudged
+from servegate.judging.absolute.validity import why_unjudged, why_wrong
 from servegate.judging.cell_result import Comparison
 from servegate.judging.decisions import Decision, explain, with_group
 from servegate.judging.estimators import Floats, MeanDifference, geometric_mean
@@ -34,6 +34,7 @@ class ComparisonJudge:
         self._pairs: dict[Cell, list[PairFigure]] = {cell: [] for cell in cells}
         # Cells without a figure that could be judged, and why.
         self._unjudged: dict[Cell, Verdict] = {}
+        self._wrong_later: dict[Cell, Verdict] = {}
         self._is_closed = False
 
     def open_cells(self, group: str) -> list[Cell]:
@@ -62,6 +63,9 @@ class ComparisonJudge:
             Why a process ran otherwise than it intended, which makes its cells INVALID; None if none did.
         """
         for cell, figure in pair.items():
+            if self._is_accused(cell):
+                self.check([cell], {cell: (figure.base, figure.head)}, fallback)
+                continue
             self._pairs[cell].append(figure)
             base, head = ([getattr(pair, arm) for pair in self._pairs[cell]] for arm in ("base", "head"))
             unjudged = (
@@ -75,7 +79,9 @@ class ComparisonJudge:
     def check(
         self, cells: Iterable[Cell], samples: Mapping[Cell, tuple[Sample, Sample]], fallback: str | None = None
     ) -> None:
-        """Leave out each of these cells that can't be judged by a pair that did not measure its throughput.
+        """Leave out the cells that a pair shows to be wrong that did not measure their throughput.
+
+        What was found to be slower stays so: a wrong answer in a later pair must not hide that. It is told beside it.
 
         Parameters
         ----------
@@ -85,12 +91,19 @@ class ComparisonJudge:
             As in `add`.
         """
         for cell in [cell for cell in cells if cell in self._pairs]:
-            unjudged = Verdict(Status.INVALID, fallback) if fallback else None
-            if unjudged is None and cell in samples:
-                base, head = samples[cell]
-                unjudged = why_unjudged([base], [head], self._policy.client_ceiling_cores)
-            if unjudged is not None and cell not in self._unjudged:
-                self._leave_out(cell, unjudged)
+            wrong = Verdict(Status.INVALID, fallback) if fallback else None
+            if wrong is None and cell in samples:
+                wrong = why_wrong(*samples[cell])
+            if wrong is not None and self._is_accused(cell):
+                self._wrong_later.setdefault(cell, wrong)
+            elif wrong is not None and cell not in self._unjudged:
+                self._leave_out(cell, wrong)
+
+    def _is_accused(self, cell: Cell) -> bool:
+        """Whether the cell or its group was found to be slower."""
+        test = self._test
+        decision, of_group = test.of_cells.decision[test.cells.index(cell)], self.is_slower(cell.group)
+        return bool(decision == Decision.REGRESSED) or (of_group and bool(decision != Decision.LEFT_OUT))
 
     def drop(self, group: str) -> None:
         """Measure a group no more that can't be measured; what was found out about it doesn't count."""
@@ -177,6 +190,7 @@ class ComparisonJudge:
         status, is_by_group = with_group(decision, Decision(self._test.of_groups.decision[group]))
         why = f"{cell.group} is {status} as a whole" if is_by_group else explain(decision, limits, excluded)
         stages = compare_stages([pair.parts for pair in pairs])
+        later = self._wrong_later.get(cell)
         return Verdict(
             status,
             f"throughput {change.as_change()} side by side; {why}",
@@ -188,6 +202,7 @@ class ComparisonJudge:
                 _describe_pairs([pair.robust_log_ratio for pair in pairs], "robust "),
                 *_describe_test(change, judged, place, self._policy),
                 *([f"stages   {describe_stages(stages, self._policy.margin)}"] if stages else ()),
+                *([f"later    {later.status}: {later.reason}"] if later else ()),
             ),
         )
 

@@ -24,8 +24,8 @@ from servegate.load.results import ClientRecord, MeasuredClient
 from servegate.load.workload import Requests, parse_requests
 
 _REQUEST_TIMEOUT_S = 60.0
-# A server that is paused in between, for the other one's turn, needs as much longer by the clock.
-_PAUSES = 4
+# By the clock, a server that is paused in between for the other one needs this many times as long.
+_PAUSES = 2
 # A slow server gets this many times the planned time to complete two requests per connection.
 _PATIENCE = 8.0
 # Shorter than servers keep an idle connection, so that none is used at the moment in which the server closes it.

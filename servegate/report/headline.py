@@ -17,8 +17,10 @@ def headline(document: Mapping[str, Any]) -> str:
     groups = [_count("groups", document["groups"], verdict)] if document["groups"] else []
     beside = [figure for figure in document["figures"] if figure["status"] != "not judged"]
     figures = [_count("figures", beside, verdict)] if beside else []
-    parts = [*groups, *figures, _count("cells", judged, verdict), *([f"{missing} not measured"] if missing else [])]
-    return f"{verdict}: {', '.join(parts)}"
+    failed = len(document["errors"])
+    errors = [f"{failed} {'group' if failed == 1 else 'groups'} could not be measured"] if failed else []
+    parts = [*errors, *groups, *figures, _count("cells", judged, verdict)]
+    return f"{verdict}: {', '.join([*parts, f'{missing} not measured'] if missing else parts)}"
 
 
 def _count(what: str, entries: Sequence[Mapping[str, Any]], verdict: str) -> str:

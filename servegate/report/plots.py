@@ -164,7 +164,7 @@ def _draw_stages(axes: "Axes", cells: Cells, figure: str, unit: str) -> None:
                 )
                 left += width * scale
     axes.set_yticks(range(len(cells), 0, -1), [cell["cell"] for cell in cells])
-    axes.set_xlabel(unit + ("; paler: the base" if any(cell["base"] for cell in cells) else ""))
+    axes.set_xlabel(unit + ("; paler: the base" if any(cell["stages"][0]["base"] for cell in cells) else ""))
     axes.figure.legend(loc="outside upper right", ncols=3)
 
 

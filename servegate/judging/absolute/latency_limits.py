@@ -40,10 +40,10 @@ def hold_to_limits(result: CellResult, limits: LatencyLimits) -> CellResult:
     More than allowed are those that chance explains in fewer than one run of twenty, if answers are slow independently
     of each other. A cell without latencies, as of a target that is no server, has no slow answers.
     """
-    slow_ms, latencies_ms = _find(limits.slow_ms, result.cell), list_latencies(result.samples)
-    if slow_ms is None or not latencies_ms:
+    slow_ms = _find(limits.slow_ms, result.cell)
+    if slow_ms is None or not list_latencies([*result.samples, *result.bases]):
         return result
-    result = replace(result, slow_ms=slow_ms)
+    result, latencies_ms = replace(result, slow_ms=slow_ms), list_latencies(result.samples)
     slow, allowed = count_slow(latencies_ms, slow_ms), _find(limits.allowed, result.cell)
     if allowed is None or result.verdict.status in _GRAVER or not _is_more(slow, len(latencies_ms), allowed):
         return result

@@ -20,6 +20,15 @@ def why_unjudged(base: Sequence[Sample], head: Sequence[Sample], client_ceiling_
     return Verdict(Status.INVALID, f"in the base, {invalid}") if invalid else None
 
 
+def why_wrong(base: Sample, head: Sample) -> Verdict | None:
+    """The verdict of a cell that was answered wrongly in a pair, whatever that pair measured; None if it was not."""
+    wrong = describe_failures([head])
+    if wrong:
+        return Verdict(Status.INVALID, wrong)
+    wrong = describe_failures([base])
+    return Verdict(Status.BASE_FAILED, f"the base can't serve this cell: {wrong}") if wrong else None
+
+
 def mean_rate_per_s(samples: Sequence[Sample]) -> float | None:
     """Throughput over all samples; None where one of them has none."""
     if not samples or not all(sample.rounds_s for sample in samples):

@@ -21,6 +21,8 @@ from servegate.judging.figures.values import as_change, difference, read_value
 from servegate.records import Cell, Change, ProcessRecord, Sample, Status, Verdict
 
 LEFT_TO_THROUGHPUT = "throughput tells it"
+# After so many pairs that should have shown a figure and didn't, others won't either.
+_MOST_MISSING = 2
 _CONFIDENCE = 0.95
 _INTERVAL_CONFIDENCE = 0.975
 
@@ -37,6 +39,7 @@ class _Series:
     status: Status | None = None
     is_left: bool = False
     has_ended: bool = False
+    missing: int = 0
     p: float | None = None
 
     @property
@@ -99,7 +102,9 @@ class FigureJudge:
             if base is not None and head is not None:
                 self.add_value(GroupFigure(group, kind), base, head)
             elif self._is_suspected(series):
-                series.has_ended = True  # it was measured for this figure, as after a wrong answer
+                # The pair was measured for this figure, and a wrong answer may have left it without a value.
+                series.missing += 1
+                series.has_ended = series.missing == _MOST_MISSING
 
     def add_value(self, figure: GroupFigure, base: float, head: float) -> None:
         """Take a figure's values of one pair of fresh processes, and test it if it is due for a look."""

@@ -126,7 +126,7 @@ def choose_pausing(details: Mapping[str, str], *, has_gpu: bool) -> Pausing:
 def is_answered_rightly(url: str, workload: Workload) -> bool:
     """Send a request once. An error raises nothing here: the measurement meets it again and reports it.
 
-    The deadline is one for the whole answer: a stream that sends a piece now and then may never end.
+    A stream that sends a piece now and then may never end, so each piece is a look at the time.
     """
     end_s = time.monotonic() + _FIRST_ANSWER_S
     # As the load client sends it; urllib would say that the body is a form.
@@ -139,6 +139,7 @@ def is_answered_rightly(url: str, workload: Workload) -> bool:
                 body += piece
                 if time.monotonic() > end_s:
                     return False
-            return wrong_answer(workload, response.status, bytes(body)) is None
+            is_cut_off = bool(response.length)
+            return not is_cut_off and wrong_answer(workload, response.status, bytes(body)) is None
     except (OSError, http.client.HTTPException):
         return False

@@ -298,7 +298,7 @@ def test_a_suspected_figure_without_values_does_not_keep_a_run_going_for_ever(mo
 
     monkeypatch.setattr(FreshPairs, "measure", forget)
     compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(4,)), FigurePolicy(), budget_s=1e9)
-    assert next(pairs) == 6
+    assert next(pairs) == 7
     assert compared.figures[0].verdict.status is Status.INCONCLUSIVE
 
 
@@ -328,7 +328,28 @@ def test_a_wrong_answer_in_a_turn_counts_though_throughput_is_decided(
     compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(4,)), FigurePolicy(), budget_s=1e9)
     assert compared.cells[CELL].verdict.status is status
     assert "a dog" in compared.cells[CELL].verdict.reason
-    assert plans[4:] == [PairPlan([], [CELL])], "no other pair would say more"
+    assert plans[4:] == [PairPlan([], [CELL])] * 2, "others would not say more"
+
+
+@pytest.mark.parametrize("later", [(USUAL, WRONG), (WRONG, LATE)], ids=["of the head", "of the base"])
+def test_a_wrong_answer_in_a_later_pair_hides_no_slowdown(
+    monkeypatch: pytest.MonkeyPatch, later: tuple[Sample, Sample]
+) -> None:
+    """A base that answers wrongly once would otherwise make the slower head pass where nobody named a base."""
+    arms = FakeArms({"base": 100.0, "head": 80.0}, figures=[TAIL])
+    original, pairs = FreshPairs.measure, itertools.count(1)
+
+    def answer(self: FreshPairs, target: Launchable, plan: PairPlan, here: str) -> MeasuredPair:
+        samples = (USUAL, LATE) if next(pairs) <= 4 else later
+        return replace(original(self, target, plan, here), samples={CELL: samples})
+
+    monkeypatch.setattr(FreshPairs, "measure", answer)
+    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(4,)), FigurePolicy(), budget_s=1e9)
+    verdict = compared.cells[CELL].verdict
+    assert (verdict.status, compared.groups[0].verdict.status) == (Status.REGRESSED, Status.REGRESSED)
+    assert next(pairs) > 5, "another pair was measured"
+    assert verdict.evidence[-1].startswith("later    ")
+    assert "a dog" in verdict.evidence[-1]
 
 
 def test_a_process_that_only_starts_and_runs_otherwise_than_intended_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from servegate.errors import ProcessError
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.kinds import GROWTH, TAIL
 from servegate.records import Cell, Status, Verdict
+from servegate.report.headline import headline
 from unit_tests.builders.runs.findings import make_cell, make_figure, make_group
 from unit_tests.builders.runs.run_documents import RESULTS, SLOWER_STAGES, STAGES, document
 from unit_tests.builders.runs.sample_runs import VALUES, slower_predict
@@ -155,6 +156,7 @@ def test_a_group_that_could_not_be_measured_makes_the_run_invalid() -> None:
     """The other groups passed."""
     made = document(RESULTS[:2], errors={"api": ProcessError("the server died\nits log"), "photo": KeyError()})
     assert (made["verdict"], made["failed"]) == ("INVALID", True)
+    assert headline(made) == "INVALID: 2 groups could not be measured, 0 of 2 cells, 1 not measured"
     assert made["errors"] == {"api": "the server died\nits log", "photo": "KeyError"}
     assert made["sentence"].startswith(
         "`api` could not be measured: the server died; `photo` could not be measured: KeyE"

@@ -99,3 +99,8 @@ def test_later_pairs_without_turns_do_not_water_the_share_down() -> None:
     in_turns = replace(with_slow(0), windows_ms=((10.0,) * 95 + (300.0,) * 5,))
     held = hold_to_limits(make_result(in_turns, *[with_slow(0)] * 18), LIMITS)
     assert held.verdict.reason.startswith("5 of 100 answers")
+
+
+def test_a_limit_holds_for_the_base_where_the_head_has_no_right_answer() -> None:
+    result = replace(make_result(make_sample(failures=["a dog"]), status=Status.INVALID), bases=[with_slow(300)])
+    assert hold_to_limits(result, LIMITS).slow_ms == 250.0

@@ -12,12 +12,14 @@ from servegate.measure.http.launched_server import is_answered_rightly
 
 
 class _Streaming(BaseHTTPRequestHandler):
-    """Streams `true` in two pieces, or comments until the client has gone."""
+    """Streams `true` in two pieces, cuts it off, or streams comments until the client has gone."""
 
     def do_POST(self) -> None:
         self.send_response(200)
+        if self.path == "/is-cut-off":
+            self.send_header("Content-Length", "9")
         self.end_headers()
-        pieces: Iterator[bytes] = iter([b"tr", b"ue"]) if self.path == "/ends" else iter(lambda: b": still here\n", b"")
+        pieces = iter(lambda: b": still here\n", b"") if self.path == "/goes-on" else iter([b"tr", b"ue"])
         try:
             for piece in pieces:
                 self.wfile.write(piece)
@@ -41,6 +43,10 @@ def url() -> Iterator[str]:
 def test_an_answer_in_pieces_is_read_to_its_end(url: str) -> None:
     assert is_answered_rightly(url, Workload("/ends", b"", expected=True))
     assert not is_answered_rightly(url, Workload("/ends", b"", expected=False))
+
+
+def test_the_beginning_of_an_answer_is_not_the_answer(url: str) -> None:
+    assert not is_answered_rightly(url, Workload("/is-cut-off", b"", expected=True))
 
 
 def test_an_answer_that_never_ends_is_not_waited_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
