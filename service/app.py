@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from types import FrameType
 
 from fastapi import FastAPI, Response
 from litserve.server import LIT_SERVER_API_KEY
+from starlette.routing import Route
 
 from service import metrics
 from service.api import ImageClassifierAPI
@@ -81,7 +83,11 @@ def build_server(settings: Settings) -> ClassifierServer:
 
 
 def _add_endpoints(app: FastAPI, path: str) -> None:
-    app.add_route(path, answer_image_request, methods=["POST"])
+    predict = Route(path, answer_image_request, methods=["POST"])
+    # The regex that Starlette makes ends in "$", which matches before a final line break, too. `/predict%0A` would
+    # reach the endpoint past `Admission` and `RequestMetrics`, which compare the whole path.
+    predict.path_regex = re.compile(re.escape(path) + r"\Z")
+    app.routes.append(predict)
 
     @app.get("/live")
     def live_endpoint() -> Response:

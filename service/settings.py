@@ -85,7 +85,7 @@ class Settings(BaseSettings):
         30.0, ge=1, le=3600, description="seconds without a sign of life after which a worker is replaced"
     )
     start_timeout_s: float = Field(
-        660.0, gt=0, le=86_400, description="seconds until the first worker must be ready, compiling included"
+        660.0, gt=0, le=86_400, description="seconds in which a worker must be ready, compiling included"
     )
     stop_timeout_s: float = Field(
         20.0, gt=0, le=600, description="seconds that requests in flight have after a stop signal"

@@ -39,5 +39,8 @@ Processes (`WorkerSupervisor`, `ConnectionDealer`, `service.app`):
 14. `run` calls `_start_server(port, HTTP processes, log level, sockets, kind, ...)` once the first worker is ready,
     with one socket, which is bound and doesn't listen. It passes `sockets` to uvicorn in each HTTP process, where the
     variable LITSERVE_WORKER_ID holds the process's number. We pass the dealer of connections instead.
-15. `run` calls `_perform_graceful_shutdown` at its end, before any process is ended.
+15. `run` calls `_perform_graceful_shutdown(manager, HTTP processes by number, reason)` at its end, before any process
+    is ended. We end the HTTP processes ourselves, and pass an empty dict to it: it ends the workers and the manager.
+16. `LitServer.workers_setup_status` has a `WorkerSetupStatus` for each worker, by `predict_` and the worker's number
+    for the path `/predict`. `/health` says 200 while all are READY. We set STARTING for a worker that has ended.
 """

@@ -83,13 +83,14 @@ class FairShareLoop(LitLoop):  # type: ignore[misc]  # litserve ships no types
             When this worker was told to stop, and no HTTP process has a request for it.
         """
         worker = self.worker_id or 0
+        if self._is_stopping and not self._table.is_open:
+            # Requests of an HTTP process that was killed may still be queued; nobody waits for their answers.
+            self._table.leave(worker)
+            raise SystemExit(0)
         self._table.collect(worker)
         slots = self._collect(lit_api)
         if slots:
             self._table.work(worker)
-        elif self._is_stopping and not self._table.is_open:
-            self._table.leave(worker)
-            raise SystemExit(0)
         else:
             self._table.wait(worker, _STOPPING_S if self._is_stopping else _IDLE_S)
         return slots

@@ -1,7 +1,9 @@
 """LitServer with the request table in place of its queues, and without its own monitoring of the workers."""
 
+import logging
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from multiprocessing.managers import SyncManager
 from typing import Any
@@ -12,6 +14,11 @@ from service.transport.dealing import ConnectionDealer
 from service.transport.request_table import RequestTable
 from service.transport.table_transport import TableTransport
 from service.transport.worker_details import WorkerDetails
+
+_LOG = logging.getLogger(__name__)
+# uvicorn's own timeout must come first: then it answers 500 to the requests that are left. It begins to count a little
+# after the signal, and LitServe may take a second more to end an HTTP process.
+_GRACE_S = 5.0
 
 
 class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no types
@@ -89,7 +96,26 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
         self.dealer.start()
         return started
 
-    def _perform_graceful_shutdown(self, *arguments: Any, **options: Any) -> None:
+    def _perform_graceful_shutdown(self, manager: SyncManager, _: object, shutdown_reason: str) -> None:
         # The HTTP processes drain: a new client is refused, so that it asks elsewhere at once.
         self.dealer.stop()
-        super()._perform_graceful_shutdown(*arguments, **options)
+        self._drain()
+        super()._perform_graceful_shutdown(manager, {}, shutdown_reason)
+
+    def _drain(self) -> None:
+        """Let the HTTP processes answer what they have, all at the same time, and kill those that don't end.
+
+        LitServe would wait for one after the other, and kill each at the moment of uvicorn's own timeout.
+        """
+        for process in self.http_processes:
+            process.terminate()
+        limit_s = self.uvicorn_graceful_timeout + _GRACE_S
+        end_s = time.monotonic() + limit_s
+        for process in self.http_processes:
+            process.join(max(0.0, end_s - time.monotonic()))
+        for number, process in enumerate(self.http_processes):
+            if process.is_alive():
+                _LOG.error("HTTP process %d has not ended within %g s: killed", number, limit_s)
+                process.kill()
+            # It can't say so itself if it was killed, and the workers would stay for its requests.
+            self.table.open(number, is_open=False)

@@ -308,6 +308,10 @@ class RequestTable:
         """Whether a worker has begun to wait for its first batch."""
         return bool(self._workers.any())
 
+    def is_present(self, worker: int) -> bool:
+        """Whether the worker has begun to wait for its first batch, and has not ended."""
+        return bool(self._workers[worker] != _ABSENT)
+
     def heartbeats(self, worker: int) -> int | None:
         """Count how often the worker has begun to collect a batch.
 

@@ -1,7 +1,9 @@
-"""The HTTP protocol of uvicorn with limits for the head of a request; it also handles heads that uvicorn would misread.
+"""The HTTP protocol of uvicorn with limits for all but bodies; it also handles heads that uvicorn would misread.
 
-Plain uvicorn waits for headers without a limit and keeps any number of them. It loses the body of a request that offers
-another protocol, and takes a compressed body for a plain one. Bodies have their limits in `service.web.body`.
+Plain uvicorn waits for headers without a limit and keeps any number of them, also of those that follow a chunked body.
+It loses the body of a request that offers another protocol, and takes a compressed body for a plain one. It leaves an
+idle connection open if a request was answered before its body had come. Bodies have their limits in
+`service.web.body`.
 """
 
 import asyncio
@@ -43,7 +45,8 @@ class _CodedBodyError(Exception):
 class BoundedHttp(HttpToolsProtocol):
     """One connection; 408 for a head that doesn't come in time, 431 for one that is too long, 501 for a coded body.
 
-    A request with `Upgrade`, as in `Upgrade: h2c`, is read as if it had no such header, as RFC 9110 allows.
+    A request with `Upgrade`, as in `Upgrade: h2c`, is read as if it had no such header, as RFC 9110 allows. A
+    connection on which trailers come without an end is closed.
 
     Parameters
     ----------
@@ -63,7 +66,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_timeout_s = head_timeout_s
         self._max_connections = max_connections
         self._is_in_head = True
-        self._head_bytes = 0
+        # Bytes of a head, or of chunk sizes and trailers since the last piece of a body.
+        self._overhead_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -81,11 +85,17 @@ class BoundedHttp(HttpToolsProtocol):
             return
         if self._is_in_head:
             self._wait_for_head()
-            self._head_bytes += len(data)
+        self._overhead_bytes += len(data)
         self._unset_keepalive_if_required()
         self._feed(data)
-        if self._is_in_head and self._head_bytes > MAX_HEAD_BYTES:
+        if self._overhead_bytes <= MAX_HEAD_BYTES:
+            self._rearm_keep_alive()
+        elif self._is_in_head:
             self._refuse(431, f"the request's headers are longer than {MAX_HEAD_BYTES:,} bytes")
+        else:
+            # Trailers without an end. An answer of ours could be taken for a second one: the application may have
+            # answered this request, or have begun to.
+            self.transport.close()
 
     def on_headers_complete(self) -> None:
         """Stop the limits of the head, since a body follows."""
@@ -93,16 +103,21 @@ class BoundedHttp(HttpToolsProtocol):
             return  # `_feed` reads this head again
         if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in self.headers):
             raise _CodedBodyError
-        self._is_in_head = False
+        self._is_in_head, self._overhead_bytes = False, 0
         self._stop_waiting()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Count anew from here: a body may be long, and may come in many chunks."""
+        self._overhead_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Expect the next request. Until it begins, uvicorn closes a connection that stays idle."""
         if self._offers_upgrade:
             return
         super().on_message_complete()
-        self._is_in_head, self._head_bytes = True, 0
+        self._is_in_head, self._overhead_bytes = True, 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer, since no more data will come."""
@@ -157,6 +172,16 @@ class BoundedHttp(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def _rearm_keep_alive(self) -> None:
+        """Arm uvicorn's timer again, where a piece of a body has stopped it that comes after the request's answer."""
+        if self.cycle is None or self._is_answering or self.transport.is_closing():
+            return
+        # A head that has begun has a timer of its own.
+        if self._timer is None and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
     @property
     def _is_client_sending(self) -> bool:
         """Whether a request hasn't come to its end; before the first it may be on its way.
@@ -165,7 +190,7 @@ class BoundedHttp(HttpToolsProtocol):
         """
         if len(self.connections) > self._max_connections + _RESERVED_FILES // 2:
             return False
-        return self.cycle is None or self._head_bytes > 0 or self.cycle.more_body
+        return self.cycle is None or self._overhead_bytes > 0 or self.cycle.more_body
 
     @property
     def _is_answering(self) -> bool:

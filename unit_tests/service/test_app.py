@@ -129,6 +129,15 @@ async def test_other_methods_and_paths_are_refused(client: AsyncClient) -> None:
     assert (await client.post("/classify", content=b"{}")).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/predict%0A", "/predict%0D", "/predict%20", "/%0Apredict", "/predict%0A/"])
+async def test_no_other_spelling_of_the_path_gets_past_the_key_the_limit_and_the_metrics(
+    client: AsyncClient, path: str
+) -> None:
+    """They go by the path as it is; Starlette takes a path with a line break behind it for the same."""
+    answer = await client.post(path, content=json_body(cat_jpeg()))
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+
+
 async def test_every_endpoint_and_every_error_is_described(client: AsyncClient) -> None:
     """Those of the application itself, and whatever status a request can get."""
     paths = (await client.get("/openapi.json")).json()["paths"]

@@ -52,11 +52,6 @@ def _workers(server: ServerProcess) -> list[psutil.Process]:
     return workers_of(server.process.pid)
 
 
-def _http_process(server: ServerProcess) -> psutil.Process:
-    [process] = http_processes_of(server.process.pid)
-    return process
-
-
 def _living(group: int) -> list[int]:
     living = []
     for process in psutil.process_iter():
@@ -240,14 +235,40 @@ def test_no_process_outlives_a_server_that_is_killed(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_its_http_process_the_server_ends(folder: Path) -> None:
-    """It would hold the port and answer no request: status 1, and its log says why."""
-    with _started(folder, "--workers-per-device", "1") as server:
+def test_http_processes_drain_at_the_same_time_and_answer_what_takes_too_long(folder: Path) -> None:
+    """The server waits for one `--stop-timeout-s`, however many they are. Then each request left gets a 500."""
+    flags = ["--workers-per-device", "1", "--api-processes", "2", "--stop-timeout-s", "5"]
+    with _started(folder, *flags) as server, ThreadPoolExecutor(8) as pool:
         process = server.process
-        _http_process(server).kill()
+        [worker] = _workers(server)
+        worker.suspend()
+        answers = _asked(pool, server, 8)
+        os.kill(process.pid, signal.SIGTERM)
+
+        def both_drain() -> bool:
+            log = process.log_tail()
+            return log.count("Waiting for connections") == 2 and "timeout graceful shutdown exceeded" not in log
+
+        wait_until(both_drain, "both drain, and the time of neither is over", 25)
+        assert [answer.result().status_code for answer in answers] == [500] * 8
+        worker.resume()
+        wait_until(lambda: process.returncode is not None, "it has ended", 25)
+        assert process.returncode == 0
+        assert "killed" not in process.log_tail()
+        assert "Did not terminate gracefully" not in process.log_tail()
+        wait_until(lambda: _living(process.pid) == [], "its processes have ended", 10)
+
+
+@pytest.mark.slow
+def test_without_one_of_its_http_processes_the_server_ends(folder: Path) -> None:
+    """Some of its clients would get no answer: status 1, and its log says why. No worker stays for its requests."""
+    with _started(folder, "--workers-per-device", "2", "--api-processes", "2") as server:
+        process = server.process
+        http_processes_of(process.pid)[0].kill()
         wait_until(lambda: process.returncode is not None, "it has ended", 25)
         assert process.returncode == 1
         assert process.log_tail().endswith("the server has stopped: an HTTP process has ended")
+        assert "Did not terminate gracefully" not in process.log_tail()
         wait_until(lambda: _living(process.pid) == [], "its processes have ended", 10)
 
 

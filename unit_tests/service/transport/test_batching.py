@@ -155,6 +155,18 @@ def test_a_worker_that_is_told_to_end_stays_as_long_as_an_http_process_may_need_
     assert collector.table.free_workers == 0
 
 
+def test_a_worker_that_is_told_to_end_predicts_nothing_that_no_http_process_waits_for() -> None:
+    """A killed HTTP process leaves its requests in the queue; the server's end would wait for them."""
+    collector = _Collector()
+    collector.table.open(1, is_open=True)
+    collector.queue(2, process=1)
+    collector.loop.stop()
+    collector.table.open(1, is_open=False)
+    with pytest.raises(SystemExit):
+        collector.collect()
+    assert collector.table.in_sight == 2
+
+
 def test_a_worker_that_is_not_told_to_end_stays_though_no_http_process_is_open() -> None:
     """As before the first of them has started."""
     collector = _Collector()

@@ -22,6 +22,7 @@ from litserve import LitAPI, LitServer
 from litserve.callbacks import CallbackRunner
 from litserve.loops import LitLoop, inference_worker
 from litserve.transport.base import MessageTransport
+from litserve.utils import WorkerSetupStatus
 from packaging.requirements import Requirement
 
 import service.transport
@@ -169,13 +170,17 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> _Loop:
     queue, transport, loop = Queue[Any](), _Transport(), _Loop()
     api = _Api(max_batch_size=2, batch_timeout=0.01, loop=loop)
     server = _server(api, transport)
+    statuses = {f"predict_{_WORKER}": WorkerSetupStatus.STARTING}
     with pytest.raises(SystemExit):
-        inference_worker(api, "cpu", _WORKER, queue, transport, {}, CallbackRunner(), server.restart_workers)
+        inference_worker(api, "cpu", _WORKER, queue, transport, statuses, CallbackRunner(), server.restart_workers)
     assert {arguments[:5] for arguments in loop.calls} == {(api, "cpu", _WORKER, queue, transport)}, (
         "a worker doesn't call LitLoop.run(lit_api, device, worker, queue, transport, ...) any more"
     )
     assert api.name == "an API on cpu", "a worker doesn't call LitAPI.setup(device) before that any more"
     assert transport.sent == []
+    assert statuses == {f"predict_{_WORKER}": WorkerSetupStatus.READY}, (
+        "a worker doesn't note by `predict_` and its number that it is ready any more"
+    )
     return loop
 
 
@@ -201,3 +206,14 @@ def test_9_workers_take_the_devices_in_turn() -> None:
     server = LitServer(_Api(), accelerator="cuda", devices=2, workers_per_device=2)
     devices = server._inference_workers_config_for_api("/predict")
     assert devices == [["cuda:0"], ["cuda:1"]] * 2, "worker n doesn't compute on device n modulo their number any more"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("status", "answer"), [(WorkerSetupStatus.STARTING, 503), (WorkerSetupStatus.READY, 200)])
+async def test_16_health_says_whether_all_workers_are_ready(status: str, answer: int) -> None:
+    api = _Api()
+    server = _server(api, _Transport())
+    server.workers_setup_status = {"predict_0": WorkerSetupStatus.READY, "predict_1": status}
+    assert (await _ask(server, "GET", "/health")).status_code == answer, (
+        "/health doesn't go by LitServer.workers_setup_status any more"
+    )

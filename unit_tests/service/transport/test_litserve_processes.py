@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 from litserve import LitAPI, LitServer
 from litserve.loops import inference_worker
+from litserve.utils import WorkerSetupStatus
 
 
 class _Api(LitAPI):  # type: ignore[misc]  # litserve ships no types
@@ -51,6 +52,7 @@ class _RecordingServer(LitServer):  # type: ignore[misc]
         super().__init__(_Api(), accelerator="cpu")
         self.calls: list[str] = []
         self.started_with: list[tuple[Any, ...]] = []
+        self.ended_with: list[tuple[Any, ...]] = []
 
     def _init_manager(self, num_api_servers: int) -> Any:
         self.calls.append(f"_init_manager {num_api_servers}")
@@ -67,9 +69,10 @@ class _RecordingServer(LitServer):  # type: ignore[misc]
         self.calls.append("launch_inference_worker")
         return [_Process("worker", self.calls)]
 
-    def _perform_graceful_shutdown(self, *arguments: Any, **options: Any) -> None:
+    def _perform_graceful_shutdown(self, *arguments: Any) -> None:
         self.calls.append("_perform_graceful_shutdown")
-        super()._perform_graceful_shutdown(*arguments, **options)
+        self.ended_with.append(arguments)
+        super()._perform_graceful_shutdown(*arguments)
 
     def _start_server(self, *arguments: Any, **_: Any) -> dict[int, _Process]:
         self.calls.append("_start_server")
@@ -126,7 +129,7 @@ class _Context:
         return made
 
 
-def test_11_a_worker_can_be_started_anew(recording: _RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_11_and_16_a_worker_can_be_started_anew(recording: _RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     _run(recording)
     assert [worker.name for worker in recording.inference_workers] == ["worker"], (
         "LitServer.inference_workers is not the list of the workers' processes any more"
@@ -141,6 +144,9 @@ def test_11_a_worker_can_be_started_anew(recording: _RecordingServer, monkeypatc
     )
     assert process.args[:5] == (server.lit_api, "cpu", 1, queue, transport), (
         "launch_single_inference_worker doesn't start the worker of that number with the server's transport any more"
+    )
+    assert server.workers_setup_status == {"predict_1": WorkerSetupStatus.STARTING}, (
+        "launch_single_inference_worker doesn't note by `predict_` and the number that the worker starts any more"
     )
 
 
@@ -185,6 +191,22 @@ def test_15_the_end_is_announced_before_any_process_is_ended(recording: _Recordi
     assert recording.calls[-5:] == [
         "_perform_graceful_shutdown", "close", "terminate HTTP process", "terminate worker", "manager shutdown",
     ], "LitServer.run doesn't end by _perform_graceful_shutdown any more"  # fmt: skip
+    [(manager, http_processes, reason)] = recording.ended_with
+    assert hasattr(manager, "shutdown"), "_perform_graceful_shutdown doesn't get the manager first any more"
+    assert [process.name for process in http_processes.values()] == ["HTTP process"], (
+        "_perform_graceful_shutdown doesn't get the HTTP processes second any more"
+    )
+    assert reason == "keyboard_interrupt", "_perform_graceful_shutdown doesn't get the reason third any more"
+
+
+def test_15_given_no_http_processes_it_ends_the_workers_and_the_manager(recording: _RecordingServer) -> None:
+    _run(recording)
+    [(manager, _, reason)] = recording.ended_with
+    recording.calls.clear()
+    recording._perform_graceful_shutdown(manager, {}, reason)
+    assert recording.calls == ["_perform_graceful_shutdown", "close", "terminate worker", "manager shutdown"], (
+        "LitServer._perform_graceful_shutdown needs HTTP processes now, or does other things without them"
+    )
 
 
 def test_13_an_interrupted_server_drains(recording: _RecordingServer) -> None:

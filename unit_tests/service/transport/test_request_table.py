@@ -237,6 +237,7 @@ def test_the_table_knows_what_each_worker_does() -> None:
     table.collect(0)
     table.collect(2)
     assert (table.any_worker_present, table.free_workers, table.heartbeats(0), table.heartbeats(2)) == (True, 2, 1, 1)
+    assert [table.is_present(worker) for worker in range(3)] == [True, False, True]
     table.work(0)
     assert (table.any_worker_present, table.free_workers, table.heartbeats(0)) == (True, 1, 1)
     table.collect(0)
@@ -246,6 +247,7 @@ def test_the_table_knows_what_each_worker_does() -> None:
     table.leave(0)
     table.leave(2)
     assert (table.any_worker_present, table.free_workers, table.heartbeats(0), table.batches(0)) == (False, 0, None, 0)
+    assert [table.is_present(worker) for worker in range(3)] == [False, False, False]
 
 
 def _answer_all_images(table: RequestTable) -> None:

@@ -144,8 +144,9 @@ async def ask():
     app = build_server(load_settings([], "test")).app
     app.response_queue_id = 0
     async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
-        return [(await client.post("/predict", headers={"content-type": "text/plain"})).status_code,
-                (await client.get("/metrics")).status_code]
+        headers = {"content-type": "text/plain"}
+        posted = [await client.post(path, headers=headers) for path in ("/predict", "/predict%0A")]
+        return [response.status_code for response in (*posted, await client.get("/metrics"))]
 print(*asyncio.run(ask()))
 """
     finished = subprocess.run(
@@ -157,4 +158,4 @@ print(*asyncio.run(ask()))
         check=False,
         timeout=60,
     )
-    assert finished.stdout == f"{status} 200\n", finished.stderr
+    assert finished.stdout == f"{status} 404 200\n", finished.stderr

@@ -77,6 +77,22 @@ def test_json_may_escape_what_it_likes() -> None:
     assert find_image_file(_image(_BASE64).replace(b"/", b"\\/").replace(b"+", b"\\u002B"), _JSON) == _FILE
 
 
+def _with_commas(count: int) -> str:
+    """The file in JSON that has so many commas, one of them before the array."""
+    return f'{{"image": "{_BASE64}", "other": [[]{",[]" * (count - 1)}]}}'
+
+
+def test_json_may_have_other_fields() -> None:
+    assert find_image_file(_with_commas(1_000).encode(), _JSON) == _FILE
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_json_with_very_many_values_is_not_read(encoding: str) -> None:
+    """A body of nothing but small values would keep all other requests waiting for seconds."""
+    with pytest.raises(HTTPException, match="400: the JSON has more than 1,000 commas; send one object with one image"):
+        find_image_file(_with_commas(1_001).encode(encoding), _JSON)
+
+
 @pytest.mark.parametrize("encoded", ["A" * 5, f"data:image/png,{_BASE64}", "A" * 9, "AA=A", "\u0410AAA", "A\0AA"])
 def test_what_is_no_base64_is_told_so(encoded: str) -> None:
     with pytest.raises(HTTPException, match="400: the field 'image' is not base64"):

@@ -7,6 +7,7 @@ import re
 import resource
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.anyio
 
 _GET = b"GET / HTTP/1.1\r\nHost: test\r\n"
 _SOON_S = 0.3
+_KEEP_ALIVE_S = 2
 _MOST_CONNECTIONS = 4
 
 
@@ -34,15 +36,17 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
         body, more = body + message.get("body", b""), message.get("more_body", False)
     if scope["path"] == "/slow":
         await asyncio.sleep(3 * _SOON_S)
+    if scope["path"] == "/later":
+        await asyncio.sleep(_KEEP_ALIVE_S + _SOON_S)
     answer = b"fine" if len(body) > 100 or not body else body
     headers = [(b"content-length", b"%d" % len(answer))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer})
 
 
-@pytest.fixture
-async def port(anyio_backend: str) -> AsyncIterator[int]:
-    """Where an application is served."""
+@asynccontextmanager
+async def _served(keep_alive_s: float = _KEEP_ALIVE_S) -> AsyncIterator[int]:
+    """The port where an application is served."""
     http = partial(BoundedHttp, head_timeout_s=_SOON_S, max_connections=_MOST_CONNECTIONS, on_closed=lambda: None)
     config = uvicorn.Config(
         _app,
@@ -50,7 +54,7 @@ async def port(anyio_backend: str) -> AsyncIterator[int]:
         lifespan="off",
         log_level="critical",
         http=http,  # type: ignore[arg-type]
-        timeout_keep_alive=2,  # a test waits for it; by itself it's 5
+        timeout_keep_alive=keep_alive_s,  # type: ignore[arg-type]
     )
     server = uvicorn.Server(config)
     config.load()
@@ -58,6 +62,13 @@ async def port(anyio_backend: str) -> AsyncIterator[int]:
     await server.startup()
     yield server.servers[0].sockets[0].getsockname()[1]
     await server.shutdown()
+
+
+@pytest.fixture
+async def port(anyio_backend: str) -> AsyncIterator[int]:
+    """Where an application is served."""
+    async with _served() as port:
+        yield port
 
 
 class _Client:
@@ -174,6 +185,73 @@ async def test_a_body_may_be_longer_and_take_its_time(client: _Client) -> None:
         await asyncio.sleep(2 * _SOON_S)
         client.writer.write(rest)
         assert await client.answer() == (200, "fine")
+
+
+_CHUNKED_HEAD = b"Host: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+
+
+async def test_trailers_without_an_end_close_the_connection(client: _Client) -> None:
+    """The application still waits for the body's end, so the client gets no answer."""
+    client.writer.write(b"POST / HTTP/1.1\r\n" + _CHUNKED_HEAD + b"0\r\n" + b"X: x\r\n" * 100_000)
+    assert await client.is_closed()
+
+
+async def test_trailers_without_an_end_behind_an_answer_get_no_second_one(client: _Client) -> None:
+    client.writer.write(b"POST /early HTTP/1.1\r\n" + _CHUNKED_HEAD)
+    assert (await client.answer())[0] == 413
+    client.writer.write(b"0\r\n" + b"X: x\r\n" * 100_000)
+    assert await client.is_closed()
+
+
+async def test_a_body_of_many_chunks_is_a_body(client: _Client) -> None:
+    """Its chunk sizes are longer than trailers may be, and so are the requests that come with its end."""
+    client.writer.write(b"POST / HTTP/1.1\r\n" + _CHUNKED_HEAD)
+    await client.writer.drain()
+    client.writer.write(b"1\r\nx\r\n" * 200_000 + b"0\r\n\r\n" + (_GET + b"\r\n") * 2_500)
+    for _ in range(2_501):
+        assert await client.answer() == (200, "fine")
+
+
+async def test_a_head_and_trailers_and_the_next_head_may_each_be_as_long_as_allowed(client: _Client) -> None:
+    field = b"X: " + b"x" * (MAX_HEAD_BYTES - 1_000) + b"\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n" + field
+    for piece in (head, b"\r\n", b"0\r\n" + field, b"\r\n", _GET + field, b"\r\n"):
+        client.writer.write(piece)
+        await client.writer.drain()
+        await asyncio.sleep(_SOON_S / 10)  # the server reads it alone
+    assert [await client.answer() for _ in range(2)] == [(200, "fine")] * 2
+
+
+@pytest.mark.parametrize("rest", [b" wor", b" world"], ids=["in part", "whole"])
+async def test_an_idle_connection_is_closed_though_its_last_request_was_answered_before_it_had_come(
+    client: _Client, rest: bytes
+) -> None:
+    """The rest of its body stops the timer of idle connections."""
+    client.writer.write(b"POST /early HTTP/1.1\r\nContent-Length: 11\r\n\r\nhello")
+    assert (await client.answer())[0] == 413
+    client.writer.write(rest)
+    assert await client.is_closed()
+
+
+async def test_a_request_that_is_answered_late_does_not_count_as_idle(client: _Client) -> None:
+    """However its body came; an idle connection would be closed before."""
+    for piece in (b"POST /later HTTP/1.1\r\nContent-Length: 11\r\n\r\nhello", b" world"):
+        client.writer.write(piece)
+        await client.writer.drain()
+        await asyncio.sleep(_SOON_S / 3)
+    assert await client.answer() == (200, "hello world")
+
+
+async def test_a_head_that_has_begun_does_not_count_as_idle() -> None:
+    """It has its own time, and may have more of it than idle connections."""
+    async with _served(keep_alive_s=_SOON_S / 3) as port:
+        client = _Client(*await asyncio.open_connection("127.0.0.1", port))
+        client.writer.write(_GET + b"\r\n")
+        assert await client.answer() == (200, "fine")
+        client.writer.write(b"GET")
+        assert (await client.answer())[0] == 408
+        client.writer.close()
+        await client.writer.wait_closed()
 
 
 async def test_each_request_of_a_connection_has_its_own_time_and_size(client: _Client) -> None:
