@@ -63,8 +63,9 @@ class ComparisonJudge:
             Why a process ran otherwise than it intended, which makes its cells INVALID; None if none did.
         """
         for cell, figure in pair.items():
-            if self._is_accused(cell):
-                self.check([cell], {cell: (figure.base, figure.head)}, fallback)
+            wrong = _why_wrong((figure.base, figure.head), fallback)
+            if wrong is not None and self._is_accused(cell):
+                self._leave_out(cell, wrong)
                 continue
             self._pairs[cell].append(figure)
             base, head = ([getattr(pair, arm) for pair in self._pairs[cell]] for arm in ("base", "head"))
@@ -81,8 +82,6 @@ class ComparisonJudge:
     ) -> None:
         """Leave out the cells that a pair shows to be wrong that did not measure their throughput.
 
-        What was found to be slower stays so: a wrong answer in a later pair must not hide that. It is told beside it.
-
         Parameters
         ----------
         samples:
@@ -90,13 +89,9 @@ class ComparisonJudge:
         fallback:
             As in `add`.
         """
-        for cell in [cell for cell in cells if cell in self._pairs]:
-            wrong = Verdict(Status.INVALID, fallback) if fallback else None
-            if wrong is None and cell in samples:
-                wrong = why_wrong(*samples[cell])
-            if wrong is not None and self._is_accused(cell):
-                self._wrong_later.setdefault(cell, wrong)
-            elif wrong is not None and cell not in self._unjudged:
+        for cell in [cell for cell in cells if cell in self._pairs and cell not in self._unjudged]:
+            wrong = _why_wrong(samples.get(cell), fallback)
+            if wrong is not None:
                 self._leave_out(cell, wrong)
 
     def _is_accused(self, cell: Cell) -> bool:
@@ -112,6 +107,14 @@ class ComparisonJudge:
                 self._leave_out(cell, Verdict(Status.INVALID, "its group could not be measured"))
 
     def _leave_out(self, cell: Cell, verdict: Verdict) -> None:
+        """Judge a cell no more. If it was found to be slower it stays so, and the new verdict is told beside that."""
+        if cell in self._wrong_later:
+            return
+        if self._is_accused(cell):
+            self._wrong_later[cell] = verdict
+            if self.is_slower(cell.group):
+                return
+            verdict = self._judge_cell(cell)
         self._unjudged[cell] = verdict
         self._test.leave_out(cell)
 
@@ -205,6 +208,12 @@ class ComparisonJudge:
                 *([f"later    {later.status}: {later.reason}"] if later else ()),
             ),
         )
+
+
+def _why_wrong(samples: tuple[Sample, Sample] | None, fallback: str | None) -> Verdict | None:
+    if fallback:
+        return Verdict(Status.INVALID, fallback)
+    return None if samples is None else why_wrong(*samples)
 
 
 def _describe_pairs(log_ratios: Sequence[float], name: str = "pairs  ") -> str:

@@ -167,3 +167,20 @@ def test_a_group_that_can_not_be_measured_is_dropped() -> None:
         judge.add({MODEL_8: figure()})
     judge.look(last=False)
     assert [group.name for group in judge.compared_groups()] == ["model"]
+
+
+@pytest.mark.parametrize("wrong_arm", ["base", "head"])
+@pytest.mark.parametrize("api_8", [-0.2, 0.0, 0.2])
+def test_a_cell_that_was_found_to_be_slower_stays_so_after_a_wrong_answer(wrong_arm: str, api_8: float) -> None:
+    """Alone, or with its group; the others are judged as before."""
+    judge = judge_after(4, api_1=-0.2, api_8=api_8)
+    before = statuses(judge)
+    assert before["api_1"] is Status.REGRESSED
+    for reason in ("a dog", "a horse"):
+        right, wrong = make_sample(), make_sample(failures=[reason])
+        base, head = (wrong, right) if wrong_arm == "base" else (right, wrong)
+        judge.add({API_1: PairFigure(math.nan, (), base, head, seconds=1.0)})
+    judge.look(last=True)
+    assert statuses(judge) == before
+    [later] = [line for line in judge.compared_cells()[API_1].verdict.evidence if line.startswith("later ")]
+    assert "a dog" in later
