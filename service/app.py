@@ -103,6 +103,7 @@ def serve(settings: Settings) -> int:
     logging.captureWarnings(True)
     server, max_connections = build_server(settings), raise_file_limit()
     supervisor = WorkerSupervisor(server, server.table, settings.worker_timeout_s, settings.start_timeout_s)
+    server.on_stopping = supervisor.stop
     _stop_on_signals(supervisor)
     _prepare_forks()
     status = 0

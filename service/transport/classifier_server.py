@@ -4,7 +4,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.managers import SyncManager
 from typing import Any
 
@@ -43,6 +43,8 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
         Deals connections to the HTTP processes.
     http_processes:
         The HTTP processes that were started; empty before that.
+    on_stopping:
+        Called before the HTTP processes are ended, whatever the reason is.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
         self.table = table
         self.dealer = ConnectionDealer(api_processes)
         self.http_processes: tuple[Any, ...] = ()
+        self.on_stopping: Callable[[], None] = lambda: None
         self._details = details
         self.table_transport = TableTransport(table, api_processes, api.encode_response)
         # `WorkerSupervisor` does this instead.
@@ -97,6 +100,7 @@ class ClassifierServer(LitServer):  # type: ignore[misc]  # litserve ships no ty
         return started
 
     def _perform_graceful_shutdown(self, manager: SyncManager, _: object, shutdown_reason: str) -> None:
+        self.on_stopping()
         # The HTTP processes drain: a new client is refused, so that it asks elsewhere at once.
         self.dealer.stop()
         self._drain()

@@ -11,9 +11,9 @@ from service.web.form import MULTIPART, file_of_form
 
 # What clients send that name no type of their own: nothing at all, and curl's default for --data-binary.
 _SAYS_NOTHING = ("", "application/x-www-form-urlencoded")
-# base64 has none. A body of 30 MB that holds nothing but `[],` makes 10 million objects: 860 MB, and 4 s in which no
-# other thread of the HTTP process runs. Commas separate values in every encoding of JSON.
-_MOST_COMMAS = 1_000
+# Commas separate values in every encoding of JSON. Millions of values cost gigabytes, and seconds in which no other
+# thread of the HTTP process runs; so many cost some hundredths of a second.
+_MOST_COMMAS = 100_000
 # .NET and PowerShell write it before a text.
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)

@@ -15,7 +15,7 @@ _Document = dict[str, Any]
 
 _ERROR = {"$ref": "#/components/schemas/Error"}
 _ERRORS = {
-    "400": "What was sent is not HTTP, not JSON, no form, not base64, or not complete.",
+    "400": "What was sent is not HTTP, not JSON, JSON of too many values, no form, not base64, or not complete.",
     "401": "The header X-API-Key is missing or wrong; only where a key is set.",
     "408": "The headers or the body did not come within the request's time.",
     "413": "The body, the image file or the image itself is larger than allowed, or needlessly complicated.",

@@ -1,8 +1,8 @@
 """The HTTP protocol of uvicorn with limits for all but bodies; it also handles heads that uvicorn would misread.
 
 Plain uvicorn waits for headers without a limit and keeps any number of them, also of those that follow a chunked body.
-It loses the body of a request that offers another protocol, and takes a compressed body for a plain one. It leaves an
-idle connection open if a request was answered before its body had come. Bodies have their limits in
+It loses the body of a request that offers another protocol, and takes a compressed body for a plain one. It leaves a
+connection open if a request was answered before its body had come. Bodies have their limits in
 `service.web.body`.
 """
 
@@ -85,14 +85,14 @@ class BoundedHttp(HttpToolsProtocol):
             return
         if self._is_in_head:
             self._wait_for_head()
+            self._unset_keepalive_if_required()
         self._overhead_bytes += len(data)
-        self._unset_keepalive_if_required()
         self._feed(data)
-        if self._overhead_bytes <= MAX_HEAD_BYTES:
-            self._rearm_keep_alive()
-        elif self._is_in_head:
+        if self._is_answering:
+            self._unset_keepalive_if_required()  # a request that came behind the rest of an answered one
+        if self._overhead_bytes > MAX_HEAD_BYTES and self._is_in_head:
             self._refuse(431, f"the request's headers are longer than {MAX_HEAD_BYTES:,} bytes")
-        else:
+        elif self._overhead_bytes > MAX_HEAD_BYTES:
             # Trailers without an end. An answer of ours could be taken for a second one: the application may have
             # answered this request, or have begun to.
             self.transport.close()
@@ -171,16 +171,6 @@ class BoundedHttp(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _rearm_keep_alive(self) -> None:
-        """Arm uvicorn's timer again, where a piece of a body has stopped it that comes after the request's answer."""
-        if self.cycle is None or self._is_answering or self.transport.is_closing():
-            return
-        # A head that has begun has a timer of its own.
-        if self._timer is None and self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
 
     @property
     def _is_client_sending(self) -> bool:

@@ -70,6 +70,7 @@ def _built() -> ClassifierServer:
 def _server(clock: _Clock, *drains_s: float) -> ClassifierServer:
     """A server whose HTTP processes need so many seconds each to drain."""
     server = _built()
+    server.on_stopping = lambda: None
     server.http_processes = tuple(_Process(number, seconds, clock) for number, seconds in enumerate(drains_s))
     for number in range(len(drains_s)):
         server.table.open(number, is_open=True)
@@ -98,6 +99,14 @@ def test_an_http_process_that_does_not_end_is_killed_some_seconds_after_uvicorns
     assert clock.calls[6:] == ["kill 0", "kill 2", "LitServe ends the manager and {}: normal"]
     assert clock.now_s == 125.0
     assert caplog.messages == [f"HTTP process {number} has not ended within 25 s: killed" for number in (0, 2)]
+
+
+def test_whatever_stops_the_server_nothing_is_taken_for_a_fault_any_more(clock: _Clock) -> None:
+    """No signal has come where LitServe's manager has died, and HTTP processes end all the same."""
+    server = _server(clock, 1.0, 1.0, 1.0)
+    server.on_stopping = lambda: clock.calls.append("supervision stops")
+    server._perform_graceful_shutdown("the manager", {}, "normal")  # type: ignore[arg-type]
+    assert clock.calls[:2] == ["supervision stops", "terminate 0"]
 
 
 def test_a_killed_http_process_keeps_no_worker_waiting(clock: _Clock) -> None:

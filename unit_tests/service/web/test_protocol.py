@@ -199,8 +199,15 @@ async def test_trailers_without_an_end_close_the_connection(client: _Client) -> 
 async def test_trailers_without_an_end_behind_an_answer_get_no_second_one(client: _Client) -> None:
     client.writer.write(b"POST /early HTTP/1.1\r\n" + _CHUNKED_HEAD)
     assert (await client.answer())[0] == 413
-    client.writer.write(b"0\r\n" + b"X: x\r\n" * 100_000)
-    assert await client.is_closed()
+    client.writer.write(b"0\r\n")
+    closed = asyncio.create_task(client.is_closed())
+    sent = 0
+    while not closed.done() and sent < 100 * MAX_HEAD_BYTES:
+        client.writer.write(b"X: x\r\n" * 1_000)
+        sent += 6_000
+        await asyncio.sleep(0)
+    assert sent < 100 * MAX_HEAD_BYTES
+    assert closed.result()
 
 
 async def test_a_body_of_many_chunks_is_a_body(client: _Client) -> None:
@@ -226,11 +233,32 @@ async def test_a_head_and_trailers_and_the_next_head_may_each_be_as_long_as_allo
 async def test_an_idle_connection_is_closed_though_its_last_request_was_answered_before_it_had_come(
     client: _Client, rest: bytes
 ) -> None:
-    """The rest of its body stops the timer of idle connections."""
+    """The rest of its body does not stop the timer of idle connections."""
     client.writer.write(b"POST /early HTTP/1.1\r\nContent-Length: 11\r\n\r\nhello")
     assert (await client.answer())[0] == 413
     client.writer.write(rest)
     assert await client.is_closed()
+
+
+async def test_the_body_of_an_answered_request_has_no_more_time_than_an_idle_connection(client: _Client) -> None:
+    """However it comes, byte by byte."""
+    client.writer.write(b"POST /early HTTP/1.1\r\nContent-Length: 8000000\r\n\r\n")
+    assert (await client.answer())[0] == 413
+    closed = asyncio.create_task(client.is_closed())
+    for _ in range(1_000):
+        if closed.done():
+            break
+        client.writer.write(b"x")
+        await asyncio.sleep(0.02)
+    assert closed.result()
+
+
+async def test_a_request_behind_an_answered_one_is_not_cut_off(client: _Client) -> None:
+    """The end of a body and the next request come in one piece, and the time of an idle connection ends meanwhile."""
+    client.writer.write(b"POST /early HTTP/1.1\r\nContent-Length: 11\r\n\r\nhello")
+    assert (await client.answer())[0] == 413
+    client.writer.write(b" world" + _GET.replace(b"/", b"/later", 1) + b"\r\n")
+    assert await client.answer() == (200, "fine")
 
 
 async def test_a_request_that_is_answered_late_does_not_count_as_idle(client: _Client) -> None:
@@ -242,13 +270,20 @@ async def test_a_request_that_is_answered_late_does_not_count_as_idle(client: _C
     assert await client.answer() == (200, "hello world")
 
 
-async def test_a_head_that_has_begun_does_not_count_as_idle() -> None:
+@pytest.mark.parametrize("path", [b"/", b"/slow"], ids=["behind an answer", "before it"])
+async def test_a_head_that_has_begun_does_not_count_as_idle(path: bytes) -> None:
     """It has its own time, and may have more of it than idle connections."""
     async with _served(keep_alive_s=_SOON_S / 3) as port:
         client = _Client(*await asyncio.open_connection("127.0.0.1", port))
-        client.writer.write(_GET + b"\r\n")
-        assert await client.answer() == (200, "fine")
+        client.writer.write(_GET.replace(b"/", path, 1) + b"\r\n")
+        answered = asyncio.create_task(client.answer())
+        if path == b"/":
+            await answered
+        else:
+            await client.writer.drain()
+            await asyncio.sleep(2 * _SOON_S)  # the server waits for three times as long
         client.writer.write(b"GET")
+        assert await answered == (200, "fine")
         assert (await client.answer())[0] == 408
         client.writer.close()
         await client.writer.wait_closed()
