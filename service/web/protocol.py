@@ -119,6 +119,12 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_complete()
         self._is_in_head, self._overhead_bytes = True, 0
 
+    def on_response_complete(self) -> None:
+        """Count the time in which the connection is idle, unless the next head has begun: that has its own time."""
+        super().on_response_complete()
+        if self._timer is not None:
+            self._unset_keepalive_if_required()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer, since no more data will come."""
         self._stop_waiting()
