@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import json
 import threading
 import time
@@ -102,7 +103,6 @@ async def test_an_image_arrives_as_pixels(app: FastAPI, body: bytes, headers: di
         pytest.param(b'{"image": ', _JSON, 400, "the body is not JSON", id="JSON that breaks off"),
         pytest.param(_PNG, _JSON, 400, "the body is not JSON", id="a PNG called JSON"),
         pytest.param(b"\xff\xfe\xff", _JSON, 400, "the body is not JSON", id="no text"),
-        pytest.param(b"[" * 100_000, _JSON, 400, "the body is not JSON", id="deeply nested JSON"),
         pytest.param(b"9" * 100_000, _JSON, 400, "the body is not JSON", id="an endless number"),
         pytest.param(b"[]", _JSON, 422, "must be a JSON object with the field 'image', got an array", id="array"),
         pytest.param(b'"abc"', _JSON, 422, "must be a JSON object with the field 'image', got a string", id="string"),
@@ -145,6 +145,14 @@ async def test_a_bad_request_is_told_what_is_wrong(
     assert response.status_code == status, response.text
     assert response.json().keys() == {"detail"}
     assert detail in response.json()["detail"]
+
+
+async def test_deeply_nested_json_is_none(app: FastAPI) -> None:
+    """It is read to the bottom of the stack, where finalizers of what other tests have left behind could not run."""
+    gc.collect()
+    response = await _post(app, b"[" * 100_000, {"content-type": _JSON})
+    assert response.status_code == 400
+    assert "the body is not JSON" in response.json()["detail"]
 
 
 @pytest.mark.parametrize(
