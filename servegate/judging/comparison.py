@@ -34,6 +34,7 @@ class ComparisonJudge:
         self._pairs: dict[Cell, list[PairFigure]] = {cell: [] for cell in cells}
         # Cells without a figure that could be judged, and why.
         self._unjudged: dict[Cell, Verdict] = {}
+        # Cells that were found to be slower, and what a later pair showed to be wrong.
         self._wrong_later: dict[Cell, Verdict] = {}
         self._is_closed = False
 
@@ -65,22 +66,18 @@ class ComparisonJudge:
         for cell, figure in pair.items():
             wrong = _why_wrong((figure.base, figure.head), fallback)
             if wrong is not None and self._is_accused(cell):
-                self._leave_out(cell, wrong)
+                self._reject(cell, wrong)
                 continue
             self._pairs[cell].append(figure)
             base, head = ([getattr(pair, arm) for pair in self._pairs[cell]] for arm in ("base", "head"))
-            unjudged = (
-                Verdict(Status.INVALID, fallback)
-                if fallback
-                else why_unjudged(base, head, self._policy.client_ceiling_cores)
-            )
+            unjudged = wrong if fallback else why_unjudged(base, head, self._policy.client_ceiling_cores)
             if unjudged is not None:
-                self._leave_out(cell, unjudged)
+                self._reject(cell, unjudged)
 
     def check(
         self, cells: Iterable[Cell], samples: Mapping[Cell, tuple[Sample, Sample]], fallback: str | None = None
     ) -> None:
-        """Leave out the cells that a pair shows to be wrong that did not measure their throughput.
+        """Leave out each cell that this pair shows to be wrong, though the pair did not measure its throughput.
 
         Parameters
         ----------
@@ -92,7 +89,7 @@ class ComparisonJudge:
         for cell in [cell for cell in cells if cell in self._pairs and cell not in self._unjudged]:
             wrong = _why_wrong(samples.get(cell), fallback)
             if wrong is not None:
-                self._leave_out(cell, wrong)
+                self._reject(cell, wrong)
 
     def _is_accused(self, cell: Cell) -> bool:
         """Whether the cell or its group was found to be slower."""
@@ -106,15 +103,18 @@ class ComparisonJudge:
             if cell.group == group:
                 self._leave_out(cell, Verdict(Status.INVALID, "its group could not be measured"))
 
-    def _leave_out(self, cell: Cell, verdict: Verdict) -> None:
-        """Judge a cell no more. If it was found to be slower it stays so, and the new verdict is told beside that."""
+    def _reject(self, cell: Cell, verdict: Verdict) -> None:
+        """Judge a cell no more. If it was found to be slower it stays so, and its evidence tells the new verdict."""
         if cell in self._wrong_later:
             return
-        if self._is_accused(cell):
-            self._wrong_later[cell] = verdict
-            if self.is_slower(cell.group):
-                return
-            verdict = self._judge_cell(cell)
+        if not self._is_accused(cell):
+            self._leave_out(cell, verdict)
+            return
+        self._wrong_later[cell] = verdict
+        if not self.is_slower(cell.group):  # else the cell has its group's verdict
+            self._leave_out(cell, self._judge_cell(cell))
+
+    def _leave_out(self, cell: Cell, verdict: Verdict) -> None:
         self._unjudged[cell] = verdict
         self._test.leave_out(cell)
 

@@ -184,7 +184,7 @@ def geometric_mean(values: Sequence[float]) -> float:
 def percentile(values: Sequence[float], percent: int) -> float:
     """The percentile of single requests' figures; NaN where fewer than one value is expected to lie beyond it.
 
-    Of fewer values the percentile would be the largest one, whatever that happens to be.
+    The percentile of fewer values would be the largest of them, and chance decides how large that is.
     """
     if len(values) * (100 - percent) < 100:
         return math.nan

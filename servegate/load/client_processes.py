@@ -33,7 +33,7 @@ class ClientProcesses:
         """Load a server, and measure as soon as all processes have warmed up."""
         shares = job.split(self._choose(job.concurrency))
         self._loading = self._processes[: len(shares)]
-        # What is in flight may take its time until the client says that it holds.
+        # The client says that it holds when the last request in flight is answered, or its time is over.
         self._reply_deadline_s = _DEADLINE_S + job.request_timeout_s
         self._exchange([share.to_json() for share in shares], job.longest_s + _DEADLINE_S)
         self._tell(MEASURE)

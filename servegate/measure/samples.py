@@ -75,8 +75,7 @@ def burst_record(
         telemetry=combine(telemetry) if telemetry else None,
         client_cores=tuple(client_cores),
         stages=stages or {},
-        total_units=sum(units),
-        total_s=sum(seconds),
+        burst_rate_per_s=sum(units) / sum(seconds) if units else None,
     )
     return BurstRecord(tuple(units), tuple(seconds), sample)
 

@@ -85,8 +85,8 @@ class Sample:
         The longest time between two pieces of each streamed answer to these requests.
     grew_bytes_per_unit:
         The memory that the measured processes kept of each unit; None where it isn't known.
-    total_units, total_s:
-        Units in all bursts, and the seconds of all; None where rounds are no bursts, and so have the same units each.
+    burst_rate_per_s:
+        Units in all bursts by the seconds of all; None where rounds are no bursts, and so have the same units each.
     """
 
     rounds_s: tuple[float, ...]
@@ -103,8 +103,7 @@ class Sample:
     first_pieces_ms: tuple[float, ...] = ()
     piece_gaps_ms: tuple[float, ...] = ()
     grew_bytes_per_unit: float | None = None
-    total_units: float | None = None
-    total_s: float | None = None
+    burst_rate_per_s: float | None = None
 
     @property
     def felt_latency(self) -> Latency:
@@ -129,8 +128,8 @@ class Sample:
     @property
     def mean_throughput_per_s(self) -> float:
         """Units a second over all rounds: sharper than the median where a burst has only a few."""
-        if self.total_units is not None and self.total_s is not None:
-            return self.total_units / self.total_s
+        if self.burst_rate_per_s is not None:
+            return self.burst_rate_per_s
         return self.units_per_round * len(self.rounds_s) / sum(self.rounds_s)
 
     @property

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
+from typing import Any
 
 from servegate.judging.cell_result import CellResult
 from servegate.judging.estimators import mean_of_known, most_of_known
@@ -189,7 +190,7 @@ def benchmark_figures(result: CellResult) -> dict[str, object]:
         "unit": result.unit,
         "units_per_round": [sample.units_per_round for sample in samples],
         "throughput_per_s": [sample.throughput_per_s for sample in samples],
-        "latency_mean_ms": [_finite(sample.felt_latency.mean_ms) for sample in samples],
+        "latency_mean_ms": without_nan([sample.felt_latency.mean_ms for sample in samples]),
         **{figure.name: _list_values(figure, samples) for figure in FIGURES},
         "success_rate": fmean(sample.success_rate for sample in result.samples) if result.samples else None,
         "verdict": str(result.verdict.status),
@@ -205,12 +206,17 @@ def _slow_answers(result: CellResult) -> dict[str, float | None]:
 
 def _list_values(figure: Figure, samples: Iterable[Sample]) -> list[float | None]:
     """The figure of each process, None for one that doesn't have it; empty if none has it."""
-    values = [_finite(figure.read(sample)) for sample in samples]
+    values: list[float | None] = without_nan([figure.read(sample) for sample in samples])
     return values if any(value is not None for value in values) else []
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def without_nan(value: Any) -> Any:
+    """Put None in place of NaN, which a process without a figure has and JSON has not, however deep it lies."""
+    if isinstance(value, dict):
+        return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def list_properties(result: CellResult) -> list[tuple[str, object]]:

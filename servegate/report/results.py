@@ -1,19 +1,17 @@
 """A run as one document, `results.json`: all that the page and the summary show stands in it."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
-from servegate.findings.sentence import describe_findings
 from servegate.judging.cell_result import CellResult
 from servegate.judging.figures.result import FigureResult
 from servegate.judging.group_result import GroupResult
 from servegate.judging.slow_answers import find_slow_share
 from servegate.records import Cell, Fingerprint, MachineLoad, Sample, Status
-from servegate.report.figures import mean_cpu_cores_by_process, summarise, tabulate_stages
+from servegate.report.figures import mean_cpu_cores_by_process, summarise, tabulate_stages, without_nan
 from servegate.storage.history import SCHEMA
 
 # The verdict of a run is the first of these that one of its groups, cells or figures has.
@@ -38,6 +36,8 @@ class RunFacts:
 
     Attributes
     ----------
+    sentence:
+        What the run found.
     began, ended:
         The times, with their time zone.
     exit_status:
@@ -62,8 +62,6 @@ class RunFacts:
         The details that the processes of `base` and `head` reported; empty if nothing was compared side by side.
     load:
         CPU that other programs used on the machine; None where that isn't known.
-    is_out_of_time:
-        Whether the time budget ended a comparison that would have gone on.
     changed_files:
         Files that differ from the commit that was compared with; None where that isn't known.
     requests:
@@ -72,6 +70,7 @@ class RunFacts:
         Lines for the run's reader.
     """
 
+    sentence: str
     began: datetime
     ended: datetime
     exit_status: int
@@ -86,7 +85,6 @@ class RunFacts:
     failing: Collection[Status]
     arms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     load: MachineLoad | None = None
-    is_out_of_time: bool = False
     changed_files: Sequence[str] | None = None
     requests: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -114,16 +112,7 @@ def results_document(
     statuses = [*(group.verdict.status for group in groups), *of_tests, *of_errors]
     document = {
         "schema": SCHEMA,
-        "sentence": describe_findings(
-            groups,
-            results,
-            figures,
-            arms=facts.arms,
-            failing=facts.failing,
-            load=facts.load,
-            errors=errors,
-            is_out_of_time=facts.is_out_of_time,
-        ),
+        "sentence": facts.sentence,
         "verdict": str(min(statuses, key=_BY_WEIGHT.index)),
         "failed": any(status in facts.failing for status in [*of_tests, *of_errors]),
         "began": facts.began.astimezone(UTC).isoformat(timespec="seconds"),
@@ -147,7 +136,7 @@ def results_document(
         "figures": [_figure(figure, fails=figure.verdict.status in facts.failing) for figure in figures],
         "cells": [_cell(result, fails=result.verdict.status in facts.failing) for result in results],
     }
-    plain: dict[str, Any] = _without_nan(document)
+    plain: dict[str, Any] = without_nan(document)
     return plain
 
 
@@ -226,12 +215,3 @@ def _summary(samples: Sequence[Sample], slow_ms: float | None) -> dict[str, Any]
         "slow_share": find_slow_share(samples, slow_ms),
         "cpu_cores_by_process": mean_cpu_cores_by_process(samples),
     }
-
-
-def _without_nan(value: Any) -> Any:
-    """None in place of NaN, which a cell without a figure has and JSON has not."""
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -60,7 +60,7 @@ class Gate:
     selection:
         The targets, cells and figures that this run measures, and the policies by which it judges them.
     results:
-        What the run has found so far.
+        The results of this run so far.
     outside:
         The measurement of the CPU time that other programs use.
     """
@@ -112,10 +112,10 @@ class Gate:
         if not is_measured and target.name not in self.results.errors:
             if self.selection.is_judged(target):
                 self._measure_judged(get_fixture)
-                self.results.limit_latency(self.selection.judged)
+                self.results.apply_latency_limits(self.selection.judged)
             else:
                 self._measure([target], get_fixture)
-                self.results.limit_latency([target])
+                self.results.apply_latency_limits([target])
         if target.name in self.results.errors:
             raise self.results.errors[target.name]
 

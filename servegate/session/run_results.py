@@ -32,7 +32,7 @@ class RunResults:
     Attributes
     ----------
     selection:
-        What the run measures and judges.
+        The cells and figures that the run measures and judges.
     cells:
         The result of each cell that was measured.
     groups:
@@ -119,7 +119,7 @@ class RunResults:
         judged = [tell_slowing(result) for target in targets for result in self.of(target)]
         self.update(allow_cells(allowances, self.groups, judged))
 
-    def limit_latency(self, targets: Sequence[MeasurementTarget]) -> None:
+    def apply_latency_limits(self, targets: Sequence[MeasurementTarget]) -> None:
         """Hold targets that were just measured to the user's limits, of which groups that inform have none."""
         settings = self.selection.settings
         for result in (result for target in targets for result in self.of(target)):

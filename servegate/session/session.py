@@ -171,6 +171,7 @@ class GateSession:
                 "a process loaded no Python file of the project, so nothing vouches for the code that it ran"
             )
         facts = RunFacts(
+            sentence=self.gate.sentence,
             began=self._began,
             ended=datetime.now(UTC),
             exit_status=int(exit_status),
@@ -185,7 +186,6 @@ class GateSession:
             failing=self.gate.failing,
             arms=collect_details(self.gate.results.reports),
             load=self.gate.outside.found,
-            is_out_of_time=self.gate.results.is_out_of_time,
             changed_files=None if self._base is None else list_differing_files(self.settings.root, self._base),
             requests=list_requests(self.gate.selection.targets),
             notes=tuple(self.notes),

@@ -1,5 +1,6 @@
 """Two arms that exist in memory alone: a test sets their throughput and failures, and reads their log."""
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,9 @@ from pathlib import Path
 from servegate.errors import ProcessError
 from servegate.judging.figures.kinds import FigureKind
 from servegate.load.engines import LoadEngine
+from servegate.measure.fresh_pairs import FreshPairs
+from servegate.measure.pair_plan import Schedule
+from servegate.measure.side_by_side import SideBySide
 from servegate.measure.targets import Launchable, MeasuredRate, PausableTarget
 from servegate.records import BurstRecord, Cell, Checkout, ProcessRecord, StageTime
 from unit_tests.builders.runs.samples import make_sample
@@ -15,6 +19,11 @@ from unit_tests.builders.runs.samples import make_sample
 BASE = Checkout("base", Path("base"), "python")
 HEAD = Checkout("head", Path("head"), "python")
 CELL = Cell("model", "batch", 8)
+
+
+def side_by_side() -> SideBySide:
+    """A comparison of the two, in short bursts."""
+    return SideBySide(FreshPairs(BASE, HEAD, Schedule(0.1, 4), random.Random(0)))
 
 
 @dataclass

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from servegate.findings.sentence import describe_findings
 from servegate.judging.cell_result import CellResult
 from servegate.judging.comparison import ComparisonJudge
 from servegate.judging.pairs import PairFigure
@@ -80,6 +81,18 @@ def document(results: Sequence[CellResult] = RESULTS, **facts: Any) -> dict[str,
         "failing": {Status.REGRESSED, Status.INVALID},
         **facts,
     }
+    known.setdefault(
+        "sentence",
+        describe_findings(
+            groups,
+            results,
+            figures,
+            arms=known.get("arms", {}),
+            failing=known["failing"],
+            load=known.get("load"),
+            errors=errors,
+        ),
+    )
     return results_document(RunFacts(**known), results, groups, figures, errors)
 
 

@@ -21,7 +21,7 @@ def compare(*arms: tuple[Sample, Sample]) -> CellResult:
 
 
 def shares(result: CellResult) -> tuple[float | None, float | None]:
-    """Of the base and of the head."""
+    """The shares of the base and of the head."""
     return find_slow_share(result.bases, result.slow_ms), find_slow_share(result.samples, result.slow_ms)
 
 
@@ -34,7 +34,7 @@ def test_what_is_slow_is_slower_than_99_of_100_answers_of_both_arms() -> None:
 
 
 def test_each_answer_counts_and_not_each_process() -> None:
-    """Of identical code in which one pair is slow and answers less often, 1 % of all answers are slow."""
+    """One pair of identical code is slow and answers less often: 1 % of all answers are slow all the same."""
     quick = with_latencies(*[10.0] * 1000)
     slow = with_latencies(*(50.0 + number for number in range(200)))
     result = with_common_limit(compare((quick, quick), (quick, quick), (quick, quick), (slow, slow)))

@@ -1,7 +1,6 @@
 """Two checkouts side by side: which pairs are measured, and when the comparison ends."""
 
 import itertools
-import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -31,16 +30,12 @@ from servegate.measure.cell_load import CellLoad
 from servegate.measure.fresh_pairs import FreshPairs, MeasuredPair
 from servegate.measure.http.service import HttpService
 from servegate.measure.http.targets import HttpTarget, OpenLoopTarget, SharedServer
-from servegate.measure.pair_plan import PairPlan, Schedule
+from servegate.measure.pair_plan import PairPlan
 from servegate.measure.side_by_side import SideBySide, plan_group, share_processes
 from servegate.measure.targets import Comparable, Launchable
-from servegate.records import Cell, ProcessRecord, Sample, StageTime, Status
-from unit_tests.builders.fake_arms import BASE, CELL, HEAD, FakeArms
+from servegate.records import Cell, ProcessRecord, StageTime, Status
+from unit_tests.builders.fake_arms import CELL, FakeArms, side_by_side
 from unit_tests.builders.runs.samples import make_sample
-
-
-def side_by_side() -> SideBySide:
-    return SideBySide(FreshPairs(BASE, HEAD, Schedule(0.1, 4), random.Random(0)))
 
 
 @pytest.mark.parametrize(("head_per_s", "status"), [(80.0, Status.REGRESSED), (100.0, Status.PASS)])
@@ -283,90 +278,6 @@ def test_a_group_that_shares_processes_keeps_its_verdict_when_they_fail_for_anot
     compared = side_by_side().compare(targets, Policy(groups=2, cells=2, looks=(4, 8)), FigurePolicy(), budget_s=60.0)
     assert list(compared.errors) == ["photo"]
     assert compared.cells[QUIET].verdict.status is Status.REGRESSED
-
-
-def test_a_suspected_figure_without_values_does_not_keep_a_run_going_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The start is beyond its margin; from the fifth pair on no process tells how long it took."""
-    arms = FakeArms({"base": 100.0, "head": 100.0}, figures=[START])
-    arms.records = {"base": ProcessRecord(6.0, None), "head": ProcessRecord(9.0, None)}
-    original, pairs = FreshPairs.measure, itertools.count(1)
-
-    def forget(self: FreshPairs, target: Launchable, plan: PairPlan, here: str) -> MeasuredPair:
-        measured = original(self, target, plan, here)
-        silent = ProcessRecord(None, None)
-        return replace(measured, processes=(silent, silent)) if next(pairs) > 4 else measured
-
-    monkeypatch.setattr(FreshPairs, "measure", forget)
-    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(4,)), FigurePolicy(), budget_s=1e9)
-    assert next(pairs) == 7
-    assert compared.figures[0].verdict.status is Status.INCONCLUSIVE
-
-
-LATE = replace(make_sample(), windows_ms=((*[10.0] * 19, 100.0),) * 4)
-USUAL = replace(make_sample(), windows_ms=((10.0,) * 20,) * 4)
-WRONG = make_sample(failures=["a dog"])
-
-
-@pytest.mark.parametrize(
-    ("later", "status"),
-    [((USUAL, WRONG), Status.INVALID), ((WRONG, LATE), Status.BASE_FAILED)],
-    ids=["of the head", "of the base"],
-)
-def test_a_wrong_answer_in_a_turn_counts_though_throughput_is_decided(
-    monkeypatch: pytest.MonkeyPatch, later: tuple[Sample, Sample], status: Status
-) -> None:
-    """From the fifth pair on the cell takes turns alone, since its tail is beyond its margin."""
-    arms = FakeArms({"base": 100.0, "head": 100.0}, figures=[TAIL])
-    original, plans = FreshPairs.measure, []
-
-    def answer(self: FreshPairs, target: Launchable, plan: PairPlan, here: str) -> MeasuredPair:
-        plans.append(plan)
-        samples = (USUAL, LATE) if len(plans) <= 4 else later
-        return replace(original(self, target, plan, here), samples={CELL: samples})
-
-    monkeypatch.setattr(FreshPairs, "measure", answer)
-    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(4,)), FigurePolicy(), budget_s=1e9)
-    assert compared.cells[CELL].verdict.status is status
-    assert "a dog" in compared.cells[CELL].verdict.reason
-    assert plans[4:] == [PairPlan([], [CELL])] * 2, "others would not say more"
-
-
-@pytest.mark.parametrize("later", [(USUAL, WRONG), (WRONG, LATE)], ids=["of the head", "of the base"])
-def test_a_wrong_answer_in_a_later_pair_hides_no_slowdown(
-    monkeypatch: pytest.MonkeyPatch, later: tuple[Sample, Sample]
-) -> None:
-    """A base that answers wrongly once would otherwise make the slower head pass where nobody named a base."""
-    arms = FakeArms({"base": 100.0, "head": 80.0}, figures=[TAIL])
-    original, pairs = FreshPairs.measure, itertools.count(1)
-
-    def answer(self: FreshPairs, target: Launchable, plan: PairPlan, here: str) -> MeasuredPair:
-        samples = (USUAL, LATE) if next(pairs) <= 4 else later
-        return replace(original(self, target, plan, here), samples={CELL: samples})
-
-    monkeypatch.setattr(FreshPairs, "measure", answer)
-    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(4,)), FigurePolicy(), budget_s=1e9)
-    verdict = compared.cells[CELL].verdict
-    assert (verdict.status, compared.groups[0].verdict.status) == (Status.REGRESSED, Status.REGRESSED)
-    assert next(pairs) > 5, "another pair was measured"
-    assert verdict.evidence[-1].startswith("later    ")
-    assert "a dog" in verdict.evidence[-1]
-
-
-def test_a_process_that_only_starts_and_runs_otherwise_than_intended_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    arms = FakeArms({"base": 100.0, "head": 100.0}, figures=[START])
-    arms.records = {"base": ProcessRecord(6.0, None), "head": ProcessRecord(9.0, None)}
-    original, pairs = FreshPairs.measure, itertools.count(1)
-
-    def fall_back(self: FreshPairs, target: Launchable, plan: PairPlan, here: str) -> MeasuredPair:
-        measured = original(self, target, plan, here)
-        on_cpu = PairReport(ArmReport(), ArmReport({"model fallback": "no GPU: on the CPU"}))
-        return replace(measured, report=on_cpu) if next(pairs) > 4 else measured
-
-    monkeypatch.setattr(FreshPairs, "measure", fall_back)
-    compared = side_by_side().compare([(arms, [CELL])], Policy(looks=(4,)), FigurePolicy(), budget_s=1e9)
-    assert compared.cells[CELL].verdict.status is Status.INVALID
-    assert "no GPU: on the CPU" in compared.cells[CELL].verdict.reason
-    assert next(pairs) == 6
 
 
 @pytest.mark.parametrize(("budget_s", "is_out_of_time"), [(3.0, True), (60.0, False)])
